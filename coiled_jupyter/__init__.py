@@ -1,0 +1,21 @@
+"""Know why the libraries of a notebook and of its Dask cluster must match, see that they don't, make them match.
+
+Importing this package needs only the standard library.
+"""
+
+from __future__ import annotations
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("coiled-jupyter")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _jupyter_server_extension_points() -> list[dict[str, object]]:
+    """Tell jupyter_server where the extension is."""
+    from .server.app import CoiledJupyter
+
+    return [{"module": "coiled_jupyter", "app": CoiledJupyter}]

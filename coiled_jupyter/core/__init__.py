@@ -1,0 +1,1 @@
+"""What things mean: pure functions and data, no input or output."""

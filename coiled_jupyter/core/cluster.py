@@ -1,0 +1,94 @@
+"""What a cluster is started from, and what its supervisor tells of its nodes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from msgspec import Struct, field
+
+from .wire import Adaptive, Environment, Unread
+
+
+class BuildSpec(Struct, kw_only=True, frozen=True):
+    """A software environment to build before the cluster starts.
+
+    Attributes
+    ----------
+    requirements
+        Checked requirement lines: names, extras, versions, markers; never options, URLs or paths.
+    python
+        A version such as ``3.12``, or the path of the interpreter to build on; None is the builder's own.
+    index_options
+        Options for uv about indexes, from the server's configuration only.
+    allow_source_builds
+        Whether source distributions may be built, which runs their code.
+
+    """
+
+    requirements: tuple[str, ...]
+    python: str | None = None
+    index_options: tuple[str, ...] = ()
+    allow_source_builds: bool = False
+
+
+class LaunchSpec(Struct, kw_only=True, frozen=True):
+    """All that a supervisor needs, resolved and validated by the service; crosses by the supervisor's stdin only.
+
+    Attributes
+    ----------
+    interpreter
+        Path of the Python that runs scheduler and nannies; None when `build` makes one.
+    memory_limit
+        Bytes for each worker; None lets Dask divide the machine's.
+    environ
+        Variables for the workers; may hold secrets, so it's never stored, logged or shown.
+    layer
+        Path of a layer that workers start in from their first process on (none before layers exist).
+
+    """
+
+    id: str
+    name: str
+    factory: str = "local"
+    interpreter: str | None = None
+    build: BuildSpec | None = None
+    software: str | None = None
+    layer: str | None = None
+    workers: int = 2
+    threads_per_worker: int = 1
+    memory_limit: int | None = None
+    adaptive: Adaptive | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    lease_seconds: float = 600.0
+    created_at: str = ""
+
+    @property
+    def cores(self) -> int:
+        """Cores to reserve: threads of all workers that may run at once."""
+        workers = max(self.workers, self.adaptive.maximum if self.adaptive else 0)
+        return workers * self.threads_per_worker
+
+
+class Readings(Struct, kw_only=True, frozen=True):
+    """The last reading of every node of a cluster: one environment per group, and what could not be read.
+
+    `taken_at` is None until a first reading ended.
+    """
+
+    environments: tuple[Environment, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    taken_at: str | None = None
+
+
+def now() -> str:
+    """Return the present time, RFC 3339 in UTC with milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def age(time: str | None, at: str | None = None) -> float | None:
+    """Return the seconds from `time` to `at` (default: now), or None when there is no time."""
+    if time is None:
+        return None
+    end = datetime.fromisoformat((at or now()).replace("Z", "+00:00"))
+    return (end - datetime.fromisoformat(time.replace("Z", "+00:00"))).total_seconds()

@@ -1,0 +1,121 @@
+"""The errors that a person can meet, drawn as one tree; each carries data, a message and what to do next.
+
+    CoiledError
+    ├── Invalid       the request is wrong: which field, and why
+    ├── NotFound      there is no such kernel, cluster, software environment …
+    ├── Conflict      it collides with what exists: a limit, a name, a state
+    ├── TooLarge      more than we read or accept
+    ├── Impossible    nothing of what was asked can be done
+    ├── TooMany       asked too often
+    ├── Unavailable   a part that is needed doesn't answer or isn't there
+    ├── Timeout       a deadline passed
+    └── Forbidden     not allowed to this user
+
+`kind` is what crosses the wire (``core.wire.ErrorKind``); only ``server.handlers`` turns it into a status code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .wire import ErrorBody, ErrorKind, Problematic
+
+Datum = str | int | float | bool | None
+
+
+class CoiledError(Exception):
+    """Root of all errors that are meant for a person.
+
+    Parameters
+    ----------
+    message
+        What happened and where, in plain words, without the text of a Python exception.
+    hint
+        What to do next.
+    data
+        The facts behind it, JSON scalars only.
+
+    """
+
+    kind: ClassVar[ErrorKind] = "unavailable"
+
+    def __init__(self, message: str, hint: str = "", **data: Datum) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.data = data
+
+    def to_wire(self) -> ErrorBody:
+        """Return the body that REST and the supervisor's socket answer with."""
+        return ErrorBody(error=Problematic(kind=self.kind, message=self.message, hint=self.hint, data=dict(self.data)))
+
+
+class Invalid(CoiledError):
+    """The request is wrong; `field` names the part of it that is."""
+
+    kind = "invalid"
+
+    def __init__(self, field: str, message: str, hint: str = "", **data: Datum) -> None:
+        super().__init__(message, hint, field=field, **data)
+        self.field = field
+
+
+class NotFound(CoiledError):
+    """There is no such thing."""
+
+    kind = "not_found"
+
+
+class Conflict(CoiledError):
+    """It collides with what exists."""
+
+    kind = "conflict"
+
+
+class TooLarge(CoiledError):
+    """More than is read or accepted."""
+
+    kind = "too_large"
+
+
+class Impossible(CoiledError):
+    """Nothing of what was asked can be done."""
+
+    kind = "impossible"
+
+
+class TooMany(CoiledError):
+    """Asked too often."""
+
+    kind = "too_many"
+
+
+class Unavailable(CoiledError):
+    """A part that is needed isn't there or doesn't answer."""
+
+    kind = "unavailable"
+
+
+class Timeout(CoiledError):
+    """A deadline passed."""
+
+    kind = "timeout"
+
+
+class Forbidden(CoiledError):
+    """Not allowed to this user."""
+
+    kind = "forbidden"
+
+
+def from_wire(body: ErrorBody) -> CoiledError:
+    """Rebuild the error that another process of ours sent."""
+    problem = body.error
+    data = dict(problem.data)
+    field = data.pop("field", None)
+    if problem.kind == "invalid":
+        return Invalid(str(field or ""), problem.message, problem.hint, **data)
+    for cls in CoiledError.__subclasses__():
+        if cls.kind == problem.kind:
+            return cls(problem.message, problem.hint, **problem.data)
+    return CoiledError(problem.message, problem.hint, **problem.data)

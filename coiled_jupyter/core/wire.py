@@ -1,0 +1,458 @@
+"""The wire types: every JSON body of the REST API and of the supervisor's socket, declared once.
+
+OpenAPI (``docs/openapi.json``) and TypeScript (``labextension/src/wire.ts``) are generated from these structs.
+Keys are snake_case, times are RFC 3339 in UTC, ids are opaque text. ``None`` means "not known", never "none of it".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+SCHEMA = 1
+"""Version of the shapes below; the page compares it with the one that it was built for."""
+
+Level: TypeAlias = Literal["all", "versions", "none"]
+"""How much of a place was read: every distribution, the ten names of Dask's own handler, or nothing."""
+Role: TypeAlias = Literal["kernel", "scheduler", "worker"]
+RowStatus: TypeAlias = Literal[
+    "broken",
+    "unknown",
+    "split",
+    "differs",
+    "only_kernel",
+    "only_cluster",
+    "content_differs",
+    "restart_needed",
+    "same",
+]
+Severity: TypeAlias = Literal["block", "warn", "note", "ok"]
+Verdict: TypeAlias = Literal["breaks", "unknown", "differs", "equal"]
+ClusterStatus: TypeAlias = Literal[
+    "starting", "running", "idle", "degraded", "unreachable", "stopping", "stopped", "failed", "lost"
+]
+ClusterSource: TypeAlias = Literal["managed", "attached", "discovered"]
+StepState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
+ErrorKind: TypeAlias = Literal[
+    "invalid",
+    "not_found",
+    "conflict",
+    "too_large",
+    "impossible",
+    "too_many",
+    "unavailable",
+    "timeout",
+    "forbidden",
+]
+
+Time: TypeAlias = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2026-03-01T12:00:00.000Z"])]
+
+
+class Wire(Struct, kw_only=True, forbid_unknown_fields=False, omit_defaults=False, frozen=True):
+    """Base of all answers: immutable, every key always present."""
+
+
+class Request(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """Base of all request bodies: a key that isn't declared is an error of the client."""
+
+
+# ---- environments -------------------------------------------------------------------------------------------------
+
+
+class Source(Wire, frozen=True, kw_only=True):
+    """Where a distribution came from when not from an index (PEP 610), without credentials."""
+
+    url: str
+    kind: Literal["editable", "directory", "vcs", "archive"]
+    commit: str | None = None
+
+
+class Loaded(Wire, frozen=True, kw_only=True):
+    """A version that processes really run, with the nodes (ids or addresses) that run it."""
+
+    version: str
+    nodes: tuple[str, ...]
+
+
+class Package(Wire, frozen=True, kw_only=True):
+    """One distribution of an environment; `name` is PEP 503, `version` is text as found on disk."""
+
+    name: str
+    version: str
+    loaded: tuple[Loaded, ...] = ()
+    source: Source | None = None
+    installer: str | None = None
+    content: str | None = None
+    in_use: bool = False
+    """Whether a process of this environment has imported it."""
+
+
+class Problem(Wire, frozen=True, kw_only=True):
+    """Something wrong with an installation, as data."""
+
+    kind: Literal["duplicate", "leftover", "unreadable", "no_record", "truncated"]
+    package: str | None
+    where: str
+    fix: str
+
+
+class Environment(Wire, frozen=True, kw_only=True):
+    """A reading of what one place has installed; for a cluster one per group."""
+
+    id: str
+    role: Role
+    host: str
+    prefix: str
+    python: str
+    implementation: str
+    platform: str
+    packages: tuple[Package, ...]
+    problems: tuple[Problem, ...]
+    level: Level
+    digest: str
+    nodes: tuple[str, ...]
+    taken_at: Time
+
+
+# ---- clusters -----------------------------------------------------------------------------------------------------
+
+
+class Step(Wire, frozen=True, kw_only=True):
+    """One step of a start, in order; `seconds` is its duration, so far while it runs."""
+
+    name: str
+    state: StepState
+    seconds: float | None = None
+    text: str = ""
+
+
+class Adaptive(Wire, frozen=True, kw_only=True):
+    """Bounds of adaptive scaling, in workers."""
+
+    minimum: Annotated[int, Meta(ge=0)]
+    maximum: Annotated[int, Meta(ge=0)]
+
+
+class Desired(Wire, frozen=True, kw_only=True):
+    """What was asked for, as opposed to what is observed."""
+
+    workers: int
+    adaptive: Adaptive | None = None
+
+
+class Worker(Wire, frozen=True, kw_only=True):
+    """One worker as last seen; memory in bytes, `busy` in executing threads."""
+
+    id: str
+    name: str
+    status: str
+    host: str
+    threads: int
+    busy: int
+    memory: int
+    memory_limit: int | None
+    group: str | None
+    restarts: int
+    seen_at: Time
+
+
+class SchedulerInfo(Wire, frozen=True, kw_only=True):
+    """The scheduler's address and its own id, the key that joins clients to clusters."""
+
+    address: str
+    id: str | None
+    dashboard: str | None
+
+
+class Cores(Wire, frozen=True, kw_only=True):
+    """Threads of workers: executing, existing (or still dying), and asked for."""
+
+    busy: int
+    allocated: int
+    requested: int
+
+
+class Memory(Wire, frozen=True, kw_only=True):
+    """Bytes over all workers; `limit` never exceeds the machine's for local clusters."""
+
+    used: int
+    limit: int | None
+
+
+class ClusterSoftware(Wire, frozen=True, kw_only=True):
+    """What the cluster's processes were started from."""
+
+    software: str | None
+    layer: str | None
+    python: str | None = None
+    prefix: str | None = None
+
+
+class Cluster(Wire, frozen=True, kw_only=True):
+    """A cluster, desired and observed, with the age of each."""
+
+    id: str
+    name: str
+    source: ClusterSource
+    opened_by: str | None
+    factory: str
+    status: ClusterStatus
+    since: Time
+    reason: str | None
+    steps: tuple[Step, ...]
+    desired: Desired
+    workers: tuple[Worker, ...]
+    scheduler: SchedulerInfo | None
+    cores: Cores
+    memory: Memory
+    tasks: Tasks | None
+    environment: ClusterSoftware
+    lease_until: Time | None
+    clients: int
+    created_at: Time
+    seen_at: Time | None
+    revision: int
+
+
+class KernelInterpreter(Request, frozen=True, kw_only=True):
+    """The interpreter of a kernel of this server, as it stands."""
+
+    kernel: str
+
+
+class AdaptiveRequest(Request, frozen=True, kw_only=True):
+    """Bounds of adaptive scaling, in workers."""
+
+    minimum: Annotated[int, Meta(ge=0)]
+    maximum: Annotated[int, Meta(ge=0)]
+
+
+class ClusterCreate(Request, frozen=True, kw_only=True):
+    """Body of ``POST clusters``; at most one of `software`, `kernel`, `interpreter` and `requirements`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
+    factory: Annotated[str, Meta(max_length=80)] | None = None
+    workers: Annotated[int, Meta(ge=0)] | None = None
+    threads_per_worker: Annotated[int, Meta(ge=1)] | None = None
+    memory_limit: Annotated[int, Meta(ge=1)] | Annotated[str, Meta(max_length=32)] | None = None
+    adaptive: AdaptiveRequest | None = None
+    environ: dict[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=8192)]] | None = None
+    options: dict[Annotated[str, Meta(max_length=80)], str | int | float | bool | None] | None = None
+    software: Annotated[str, Meta(max_length=80)] | None = None
+    kernel: Annotated[str, Meta(max_length=200)] | None = None
+    interpreter: KernelInterpreter | None = None
+    requirements: (
+        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=2000)] | None
+    ) = None
+    python: Annotated[str, Meta(max_length=20, pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] | None = None
+
+
+# ---- usage --------------------------------------------------------------------------------------------------------
+
+
+class UsageCores(Wire, frozen=True, kw_only=True):
+    """Core usage of this user on this host; `limit` is the lowest live one."""
+
+    busy: int
+    allocated: int
+    requested: int
+    limit: int
+
+
+class Tasks(Wire, frozen=True, kw_only=True):
+    """Tasks over all clusters; a rate that hasn't been measured yet is null."""
+
+    running: int
+    queued: int
+    done_per_second: float | None
+
+
+class ClusterUsage(Wire, frozen=True, kw_only=True):
+    """A cluster's part of the usage; attached ones are shown beside and not counted."""
+
+    id: str
+    name: str
+    counted: bool
+    cores: Cores
+    memory: Memory
+    seen_at: Time | None
+
+
+class Usage(Wire, frozen=True, kw_only=True):
+    """Answer of ``GET usage``, all figures from one reading."""
+
+    cores: UsageCores
+    memory: Memory
+    tasks: Tasks
+    clusters: tuple[ClusterUsage, ...]
+    taken_at: Time
+
+
+# ---- diff ---------------------------------------------------------------------------------------------------------
+
+
+class DiffKernel(Wire, frozen=True, kw_only=True):
+    """The kernel's side of a diff; `id` is null outside a Jupyter server."""
+
+    id: str | None
+    label: str
+    python: str | None
+    digest: str | None
+
+
+class DiffGroup(Wire, frozen=True, kw_only=True):
+    """Nodes with one role, host, prefix and digest."""
+
+    id: str
+    role: Role
+    host: str
+    prefix: str
+    python: str
+    digest: str
+    nodes: tuple[str, ...]
+
+
+class DiffCluster(Wire, frozen=True, kw_only=True):
+    """The cluster's side of a diff."""
+
+    id: str
+    name: str
+    groups: tuple[DiffGroup, ...]
+
+
+class Unread(Wire, frozen=True, kw_only=True):
+    """A node that could not be read, with the reason in plain words; the kernel is the node `kernel`."""
+
+    node: str
+    reason: str
+
+
+class Checked(Wire, frozen=True, kw_only=True):
+    """What was looked at beyond names and versions."""
+
+    content: bool
+
+
+class RowSide(Wire, frozen=True, kw_only=True):
+    """A package as the kernel has it; `loaded` is set only where the process runs another version."""
+
+    version: str
+    loaded: str | None = None
+    source: Source | None = None
+
+
+class RowGroup(Wire, frozen=True, kw_only=True):
+    """A package as one group has it; `version` null means not installed there."""
+
+    group: str
+    version: str | None
+    loaded: tuple[Loaded, ...] = ()
+    source: Source | None = None
+
+
+class RowSoftware(Wire, frozen=True, kw_only=True):
+    """A package as a software environment pins it, the third column."""
+
+    version: str
+
+
+class Row(Wire, frozen=True, kw_only=True):
+    """One package compared; `why` and `fix` are plain English sentences."""
+
+    name: str
+    kernel: RowSide | None
+    groups: tuple[RowGroup, ...]
+    software: RowSoftware | None
+    status: RowStatus
+    severity: Severity
+    in_use: bool
+    why: str
+    fix: str
+
+
+class Severities(Wire, frozen=True, kw_only=True):
+    """Rows per severity."""
+
+    block: int = 0
+    warn: int = 0
+    note: int = 0
+    ok: int = 0
+
+
+class Diff(Wire, frozen=True, kw_only=True):
+    """A kernel compared with a cluster."""
+
+    verdict: Verdict
+    level: Level
+    kernel: DiffKernel
+    cluster: DiffCluster
+    counts: dict[RowStatus, int]
+    severities: Severities
+    unread: tuple[Unread, ...]
+    checked: Checked
+    rows: tuple[Row, ...]
+    taken_at: Time
+    schema: int = SCHEMA
+
+
+# ---- about, errors, events ----------------------------------------------------------------------------------------
+
+
+class Option(Wire, frozen=True, kw_only=True):
+    """A declared option of a cluster factory."""
+
+    type: Literal["boolean", "integer", "number", "string"]
+    description: str
+    default: str | int | float | bool | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Factory(Wire, frozen=True, kw_only=True):
+    """A kind of cluster that can be created."""
+
+    name: str
+    description: str
+    options: dict[str, Option]
+
+
+class Limits(Wire, frozen=True, kw_only=True):
+    """What this user may have at once."""
+
+    cores: int
+    workers: int
+    clusters: int
+
+
+class About(Wire, frozen=True, kw_only=True):
+    """Answer of ``GET about``."""
+
+    version: str
+    schema: int
+    uv: str | None
+    limits: Limits
+    factories: tuple[Factory, ...]
+
+
+class Problematic(Wire, frozen=True, kw_only=True):
+    """What went wrong: `message` says what and where, `hint` what to do next; never an exception's text."""
+
+    kind: ErrorKind
+    message: str
+    hint: str = ""
+    data: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+class ErrorBody(Wire, frozen=True, kw_only=True):
+    """Body of every answer that is not a success."""
+
+    error: Problematic
+
+
+class Change(Wire, frozen=True, kw_only=True):
+    """An event on Jupyter's bus: something changed, ask for it."""
+
+    kind: Literal["cluster", "environment", "usage", "kernel", "beat"]
+    id: str
+    revision: int

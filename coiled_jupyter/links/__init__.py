@@ -1,0 +1,1 @@
+"""Ways to reach the places where software is installed."""

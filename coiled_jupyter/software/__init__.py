@@ -1,0 +1,1 @@
+"""Named software environments: resolved, locked and built with uv."""

@@ -1,0 +1,1 @@
+"""The process per cluster, and the client that talks to it."""
