@@ -1,0 +1,244 @@
+"""The `coiled-jupyter` command: status, diff and clusters without a browser, on the same service as the server.
+
+Exit codes: 0 done (diff: no row at or above --fail-on), 1 such rows, or what was asked failed, 2 usage, 3 could not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from .core.cluster import age
+from .core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
+from .core.wire import Cluster, ClusterCreate, Diff, Row
+from .service import ENDED, Configuration, Service
+
+DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
+_ORDER = ("block", "warn", "note", "ok")
+_MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
+_VERDICTS = {
+    "breaks": "✕ These differences will break tasks",
+    "differs": "! There are differences",
+    "equal": "✓ Equal",
+    "unknown": "? Unknown: not everything could be read",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="coiled-jupyter",
+        description="See how this Python's libraries and a Dask cluster's differ, and run clusters that match.",
+        epilog="Example: coiled-jupyter cluster create --requirement numpy==1.26.4 && coiled-jupyter diff",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    _command(commands, "status", "clusters and core usage (the default)")
+    diff = _command(commands, "diff", "compare this interpreter with a cluster")
+    diff.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    diff.add_argument("--all", action="store_true", help="print equal packages too")
+    diff.add_argument(
+        "--fail-on", choices=("block", "warn", "note"), default="warn", help="least severity that exits with 1"
+    )
+    cluster = commands.add_parser("cluster", help="create, list and stop clusters")
+    verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
+    create = _command(verbs, "create", "start a local cluster")
+    create.add_argument("name", nargs="?", help="a name of your own")
+    create.add_argument("--workers", type=int, default=2, metavar="N")
+    create.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker")
+    create.add_argument("--memory", metavar="SIZE", help="memory of each worker, such as 4GiB")
+    create.add_argument(
+        "--requirement", action="append", metavar="REQ", help="a package of its environment, such as numpy==1.26.4"
+    )
+    create.add_argument("--python", metavar="X.Y", help="Python of that environment")
+    create.add_argument("--no-wait", action="store_true", help="return before it runs")
+    _command(verbs, "list", "list clusters")
+    stop = _command(verbs, "stop", "stop a cluster, or take an ended one off the list")
+    stop.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    return top
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    made.add_argument("--json", action="store_true", help="print exactly the JSON of the REST API")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    if arguments.version:
+        from . import __version__
+
+        print(f"coiled-jupyter {__version__}")
+        return DONE
+    try:
+        return asyncio.run(_run(arguments))
+    except KeyboardInterrupt:
+        print("Interrupted", file=sys.stderr)
+        return 130
+    except CoiledError as error:
+        if getattr(arguments, "json", False):
+            _print_json(error.to_wire())
+        else:
+            print(f"coiled-jupyter: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+        if isinstance(error, Invalid):
+            return USAGE
+        return UNREAD if isinstance(error, (NotFound, Unavailable, Timeout)) else FAILED
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    service = Service(Configuration())
+    await service.start()
+    try:
+        await _settle(service)
+        command = arguments.command or "status"
+        if command == "cluster":
+            return await _VERBS[arguments.verb](service, arguments)
+        return await {"status": _status, "diff": _diff}[command](service, arguments)
+    finally:
+        # The command only visits: clusters live on by their lease.
+        await service.close(release=False)
+
+
+async def _settle(service: Service) -> None:
+    """Give the first snapshots of live clusters a moment to arrive."""
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        live = [c for c in service.clusters() if c.status not in ENDED]
+        if all(service.followed(c.id) for c in live):
+            return
+        await asyncio.sleep(0.02)
+
+
+async def _status(service: Service, arguments: argparse.Namespace) -> int:
+    usage = service.usage()
+    if getattr(arguments, "json", False):
+        _print_json(usage)
+        return DONE
+    cores = usage.cores
+    print(f"Cores: {cores.busy} busy, {cores.allocated} allocated, {cores.requested} requested, limit {cores.limit}")
+    _print_clusters(service.clusters())
+    return DONE
+
+
+async def _diff(service: Service, arguments: argparse.Namespace) -> int:
+    diff = await service.diff(service.find(arguments.cluster).id)
+    if arguments.json:
+        _print_json(diff)
+    else:
+        _print_diff(diff, everything=arguments.all)
+    limit = _ORDER.index(arguments.fail_on)
+    if any(_ORDER.index(row.severity) <= limit for row in diff.rows):
+        return FAILED
+    return UNREAD if diff.verdict == "unknown" else DONE
+
+
+async def _create(service: Service, arguments: argparse.Namespace) -> int:
+    raw = {
+        "name": arguments.name,
+        "workers": arguments.workers,
+        "threads_per_worker": arguments.threads,
+        "memory_limit": arguments.memory,
+        "requirements": arguments.requirement,
+        "python": arguments.python,
+    }
+    try:
+        body = msgspec.convert({key: value for key, value in raw.items() if value is not None}, ClusterCreate)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        raise Invalid(path.rstrip("`"), f"{path.rstrip('`')}: {text}") from None
+    cluster = await service.create(body)
+    shown: set[str] = set()
+    while not arguments.no_wait and cluster.status == "starting":
+        await asyncio.sleep(0.1)
+        cluster = service.cluster(cluster.id)
+        if not arguments.json:
+            _print_steps(cluster, shown)
+    if arguments.json:
+        _print_json(cluster)
+    elif cluster.status == "failed":
+        print(f"coiled-jupyter: {cluster.name} failed: {cluster.reason}", file=sys.stderr)
+    else:
+        _print_clusters([cluster])
+    return FAILED if cluster.status in ENDED else DONE
+
+
+async def _list(service: Service, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        _print_json(service.clusters())
+    else:
+        _print_clusters(service.clusters())
+    return DONE
+
+
+async def _stop(service: Service, arguments: argparse.Namespace) -> int:
+    cluster = service.find(arguments.cluster)
+    await service.delete(cluster.id)
+    deadline = time.monotonic() + 30
+    while cluster.status not in ENDED:
+        await asyncio.sleep(0.05)
+        cluster = service.cluster(cluster.id)
+        if time.monotonic() > deadline:
+            raise Timeout(f"{cluster.name} is still stopping after 30 s", "Look again with `coiled-jupyter status`")
+    if arguments.json:
+        _print_json(cluster)
+    else:
+        print(f"{cluster.name} is {cluster.status}")
+    return DONE
+
+
+_VERBS = {"create": _create, "list": _list, "stop": _stop}
+
+
+def _print_json(value: Any) -> None:
+    print(msgspec.json.encode(value).decode())
+
+
+def _print_steps(cluster: Cluster, shown: set[str]) -> None:
+    for step in cluster.steps:
+        if step.state in ("done", "failed") and step.name not in shown:
+            shown.add(step.name)
+            print(f"{'✓' if step.state == 'done' else '✕'} {step.name}  {step.seconds or 0:.1f} s", file=sys.stderr)
+
+
+def _print_clusters(clusters: Sequence[Cluster]) -> None:
+    if not clusters:
+        print("No clusters. Make one with `coiled-jupyter cluster create`")
+    for cluster in clusters:
+        seen = age(cluster.seen_at)
+        address = cluster.scheduler.address if cluster.scheduler else "-"
+        workers = f"{len(cluster.workers)} of {cluster.desired.workers} workers"
+        seen_text = "" if seen is None or cluster.status in ENDED else f"  seen {seen:.0f} s ago"
+        print(f"{cluster.id}  {cluster.name}  {cluster.status}  {workers}  {address}{seen_text}")
+        if cluster.reason:
+            print(f"  {cluster.reason}")
+
+
+def _print_diff(diff: Diff, *, everything: bool) -> None:
+    print(f"{diff.kernel.label} · Python {diff.kernel.python}  against  {diff.cluster.name}")
+    print(_VERDICTS[diff.verdict])
+    for unread in diff.unread:
+        print(f"? {unread.node}: {unread.reason}")
+    rows = [row for row in diff.rows if everything or row.severity != "ok"]
+    table = [("", "Package", "Here", "Cluster", "Why"), *(_cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(4)]
+    for line in table if rows else ():
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]).rstrip())
+    print(", ".join(f"{getattr(diff.severities, severity)} {severity}" for severity in _ORDER))
+
+
+def _cells(row: Row) -> tuple[str, str, str, str, str]:
+    versions = sorted({group.version or "-" for group in row.groups})
+    cluster = versions[0] if len(versions) == 1 else " / ".join(versions)
+    return _MARKS[row.severity], row.name, row.kernel.version if row.kernel else "-", cluster or "-", row.why
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Reads the environment of a Jupyter kernel over its control channel, also while a cell runs.
+
+Rules: the handler is installed by the maintenance task only (kernel start, restart, first idle), never by a reading;
+nothing is executed on the control channel while a cell runs; every request has a deadline; an answer is kept only if
+the kernel is still the process that was asked.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ..core.cluster import now
+from ..core.environment import Reading, decode_reading
+from ..core.errors import NotFound, Unavailable
+from ..texts import source
+from ..texts.kernel_handler import REPLY, REQUEST
+
+UNTRACKED = (REQUEST, REPLY)
+"""Message types that must not count as the user's activity (``MappingKernelManager.untracked_message_types``)."""
+
+
+class Kernels(Protocol):
+    """What is needed of jupyter_server's kernel manager."""
+
+    untracked_message_types: list[str]
+
+    def list_kernel_ids(self) -> list[str]:
+        """Return the ids of all kernels."""
+
+    def get_kernel(self, kernel_id: str) -> Any:
+        """Return the manager of one kernel."""
+
+
+@dataclass
+class _Kernel:
+    """What is known of one kernel process; a restart makes a new one."""
+
+    process: object
+    installed: bool = False
+    final: bool = False
+    reason: str = "The kernel is starting"
+    attempts: int = 0
+    retry_at: float = 0.0
+    client: Any = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    last: tuple[Reading, str] | None = None
+
+
+class KernelLink:
+    """Readings of the kernels of one Jupyter server.
+
+    Parameters
+    ----------
+    kernels
+        jupyter_server's ``MappingKernelManager``.
+    deadline
+        Seconds that a reading may take.
+    changed
+        Called with a kernel's id when it became readable, or certain not to be.
+    """
+
+    def __init__(self, kernels: Kernels, *, deadline: float = 2.0, changed: Any = None) -> None:
+        self._kernels = kernels
+        self._deadline = deadline
+        self._changed = changed or (lambda kernel_id: None)
+        self._known: dict[str, _Kernel] = {}
+        self._restarts: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._installing: dict[str, asyncio.Task[None]] = {}
+        self._log = logging.getLogger(__name__)
+        # Without this, a computing kernel would look idle to the culler and a polled one busy for ever.
+        missing = [name for name in UNTRACKED if name not in kernels.untracked_message_types]
+        kernels.untracked_message_types = [*kernels.untracked_message_types, *missing]
+
+    def start(self) -> None:
+        """Begin to install handlers in present and future kernels."""
+        self._task = asyncio.create_task(self._maintain(), name="coiled-jupyter kernels")
+
+    async def close(self) -> None:
+        """End the maintenance and close all connections; kernels are left as they are."""
+        tasks = [task for task in (self._task, *self._installing.values()) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for known in self._known.values():
+            self._drop(known)
+        self._known.clear()
+
+    def notice(self, kernel_id: str, action: str) -> None:
+        """Take note of a kernel action ("start", "restart", "shutdown", ...) of jupyter_server's event bus."""
+        if action == "restart":
+            self._restarts[kernel_id] = self._restarts.get(kernel_id, 0) + 1
+        self._wake.set()
+
+    async def read(self, kernel_id: str) -> tuple[Reading, str]:
+        """Return the kernel's reading and the time it was taken.
+
+        A kernel that doesn't answer in time is answered for by its last reading, with that reading's time.
+
+        Raises
+        ------
+        NotFound
+            There is no such kernel.
+        Unavailable
+            It can't be read; the message says why.
+        """
+        if kernel_id not in self._kernels.list_kernel_ids():
+            raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
+        known = self._known.get(kernel_id)
+        if known is None or known.process != self._process(kernel_id):
+            raise Unavailable("The kernel is starting", "The reading follows by itself")
+        if not known.installed:
+            raise Unavailable(known.reason, _HINTS.get(known.final, ""))
+        try:
+            reading = decode_reading(await self._ask(known, kernel_id, "probe"))
+        except asyncio.TimeoutError:
+            if known.last is not None:
+                return known.last
+            raise Unavailable(
+                f"The kernel didn't answer within {self._deadline:g} s",
+                "A cell may be holding the interpreter's lock; the reading follows when it lets go",
+            ) from None
+        if known is not self._known.get(kernel_id) or known.process != self._process(kernel_id):
+            raise Unavailable("The kernel has just restarted", "The reading follows by itself")
+        known.last = (reading, now())
+        return known.last
+
+    # ---- installing -------------------------------------------------------------------------------------------
+
+    async def _maintain(self) -> None:
+        while True:
+            try:
+                self._reconcile()
+            except Exception:  # noqa: BLE001 - outermost edge of the task: a fault must not end it
+                self._log.exception("looking after the kernels failed")
+            self._wake.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), 1.0)
+
+    def _reconcile(self) -> None:
+        present = set(self._kernels.list_kernel_ids())
+        for kernel_id in set(self._known) - present:
+            self._drop(self._known.pop(kernel_id))
+        for kernel_id in present:
+            process = self._process(kernel_id)
+            known = self._known.get(kernel_id)
+            if known is None or known.process != process:
+                if known is not None:
+                    self._drop(known)
+                known = self._known[kernel_id] = _Kernel(process)
+            busy = kernel_id in self._installing or known.installed or known.final
+            if not busy and time.monotonic() >= known.retry_at and self._may_install(kernel_id, known):
+                task = asyncio.create_task(self._install(kernel_id, known), name=f"install in {kernel_id}")
+                self._installing[kernel_id] = task
+                task.add_done_callback(lambda _, key=kernel_id: self._installing.pop(key, None))
+
+    def _process(self, kernel_id: str) -> object:
+        manager = self._kernels.get_kernel(kernel_id)
+        return (getattr(manager.provisioner, "pid", None), self._restarts.get(kernel_id, 0))
+
+    def _may_install(self, kernel_id: str, known: _Kernel) -> bool:
+        manager = self._kernels.get_kernel(kernel_id)
+        language = getattr(getattr(manager, "kernel_spec", None), "language", "") or "python"
+        if language.lower() != "python":
+            known.final, known.reason = True, f"This kernel runs {language}, not Python, so it has no Python packages"
+            self._changed(kernel_id)
+            return False
+        if getattr(manager, "execution_state", "idle") == "busy":
+            known.reason = "A cell was running when we first met this kernel; it is read as soon as the cell ends"
+            return False
+        return manager.provisioner is not None
+
+    async def _install(self, kernel_id: str, known: _Kernel) -> None:
+        known.attempts += 1
+        try:
+            manager = self._kernels.get_kernel(kernel_id)
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(manager.ready)), 60)
+            if known is not self._known.get(kernel_id):
+                return
+            answer = await self._execute(known, kernel_id, 30.0 if known.attempts == 1 else 5.0)
+        except (asyncio.TimeoutError, RuntimeError, OSError):
+            known.retry_at = time.monotonic() + 2.0 * known.attempts
+            known.reason = "The kernel doesn't run code on its control channel, as ipykernel would"
+            known.final = known.attempts >= 2
+        else:
+            if known is not self._known.get(kernel_id):
+                return
+            known.installed, known.reason = bool(answer.get("ok")), str(answer.get("reason") or "")[:300]
+            known.final = not known.installed
+        self._changed(kernel_id)
+
+    async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
+        namespace = {"__name__": "coiled_jupyter_text"}
+        expression = "(lambda n: (exec({}, n), n['install']({}))[1])({})".format(
+            repr(source("kernel_handler")), repr(source("probe")), repr(namespace)
+        )
+        content = {
+            "code": "",
+            "silent": True,
+            "store_history": False,
+            "allow_stdin": False,
+            "stop_on_error": False,
+            "user_expressions": {"coiled": expression},
+        }
+        reply = await self._request(known, kernel_id, "execute_request", content, deadline)
+        result = reply.get("user_expressions", {}).get("coiled", {})
+        try:
+            answer = json.loads(ast.literal_eval(result["data"]["text/plain"]))
+        except (KeyError, TypeError, ValueError, SyntaxError):
+            return {"ok": False, "reason": "The kernel runs Python but doesn't evaluate expressions as IPython would"}
+        return answer if isinstance(answer, dict) else {}
+
+    # ---- asking -----------------------------------------------------------------------------------------------
+
+    async def _ask(self, known: _Kernel, kernel_id: str, verb: str) -> str:
+        content = await self._request(known, kernel_id, REQUEST, {"verb": verb}, self._deadline)
+        text = content.get("text")
+        if content.get("status") != "ok" or not isinstance(text, str):
+            raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
+        return text
+
+    async def _request(
+        self, known: _Kernel, kernel_id: str, kind: str, content: dict[str, Any], deadline: float
+    ) -> dict[str, Any]:
+        """Send one control message and return its reply's content; asyncio.TimeoutError after `deadline` seconds."""
+
+        async def exchange() -> dict[str, Any]:
+            async with known.lock:
+                if known.client is None:
+                    known.client = self._kernels.get_kernel(kernel_id).client()
+                    known.client.start_channels(shell=False, iopub=False, stdin=False, hb=False, control=True)
+                message = known.client.session.msg(kind, content)
+                known.client.control_channel.send(message)
+                while True:
+                    reply = await known.client.control_channel.get_msg(timeout=None)
+                    if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
+                        body: dict[str, Any] = reply["content"]
+                        return body
+
+        return await asyncio.wait_for(exchange(), deadline)
+
+    def _drop(self, known: _Kernel) -> None:
+        if known.client is not None:
+            known.client.stop_channels()
+            known.client = None
+
+
+_HINTS = {
+    True: "Use an ipykernel to compare packages without running a cell",
+    False: "The reading follows by itself",
+}
+

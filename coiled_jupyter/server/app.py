@@ -1,0 +1,71 @@
+"""The Jupyter server extension: configuration and wiring, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Bool, Float, Int, List, Unicode
+
+from ..core.wire import Change
+from ..links.kernel import KernelLink
+from ..service import Configuration, Service
+from . import events
+from .handlers import routes
+
+
+class CoiledJupyter(ExtensionApp):
+    """Compares the libraries of kernels and Dask clusters, and starts clusters whose libraries match."""
+
+    name = "coiled_jupyter"
+    extension_url = "/coiled-jupyter"
+    load_other_extensions = True
+
+    core_limit = Int(100, min=0, help="Cores that one user's clusters may run at once on this host.").tag(config=True)
+    worker_limit = Int(200, min=1, help="Workers that one cluster may have.").tag(config=True)
+    cluster_limit = Int(20, min=1, help="Clusters that one user may run at once on this host.").tag(config=True)
+    lease_seconds = Float(
+        600.0, min=1, help="Seconds that a cluster lives on when no server, kernel or client holds it."
+    ).tag(config=True)
+    index_options = List(Unicode(), help="Options for uv that choose package indexes.").tag(config=True)
+    allow_source_builds = Bool(False, help="Let uv build source distributions, which runs their code.").tag(config=True)
+
+    service: Service
+    kernel_link: KernelLink
+
+    def initialize_handlers(self) -> None:
+        """Build the service and add the routes."""
+        kernels = self.serverapp.kernel_manager
+        self.kernel_link = KernelLink(kernels, changed=self._kernel_changed)
+        self.service = Service(
+            Configuration(
+                core_limit=self.core_limit,
+                worker_limit=self.worker_limit,
+                cluster_limit=self.cluster_limit,
+                lease_seconds=self.lease_seconds,
+                index_options=tuple(self.index_options),
+                allow_source_builds=self.allow_source_builds,
+            ),
+            kernels=self.kernel_link,
+            changed=self._emit,
+        )
+        self.settings["coiled_jupyter_service"] = self.service
+        events.register(self.serverapp.event_logger)
+        events.listen(self.serverapp.event_logger, self.kernel_link.notice)
+        self.handlers.extend(routes())
+
+    async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
+        """Adopt clusters and meet the kernels once the server's loop runs."""
+        await self.service.start()
+        self.kernel_link.start()
+
+    async def stop_extension(self) -> None:
+        """Let go of kernels and clusters; clusters that nobody else holds stop."""
+        await asyncio.gather(self.kernel_link.close(), self.service.close())
+
+    def _emit(self, change: Change) -> None:
+        events.emit(self.serverapp.event_logger, change)
+
+    def _kernel_changed(self, kernel_id: str) -> None:
+        self._emit(Change(kind="kernel", id=kernel_id, revision=0))

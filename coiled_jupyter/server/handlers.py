@@ -1,0 +1,238 @@
+"""The REST routes, and the one table that turns errors into status codes."""
+
+from __future__ import annotations
+
+import re
+from http.client import responses
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+from ..core.errors import CoiledError, Invalid, NotFound, TooLarge
+from ..core.wire import ClusterCreate, ErrorBody, ErrorKind, Problematic
+from ..service import Service
+
+STATUS: dict[ErrorKind, int] = {
+    "invalid": 400,
+    "forbidden": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "too_large": 413,
+    "impossible": 422,
+    "too_many": 429,
+    "unavailable": 503,
+    "timeout": 504,
+}
+_KINDS = {status: kind for kind, status in STATUS.items()} | {401: "forbidden", 405: "invalid"}
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a request's body."""
+
+T = TypeVar("T")
+
+
+class Handler(APIHandler):
+    """What all routes share: who may, what a body is, how an error looks."""
+
+    auth_resource = "coiled-jupyter"
+    # Polling by an open page isn't the user's activity: it would keep an idle server from being culled.
+    _track_activity = False
+
+    @property
+    def service(self) -> Service:
+        """The service behind all routes."""
+        service: Service = self.settings["coiled_jupyter_service"]
+        return service
+
+    def answer(self, value: Any, status: int = 200) -> None:
+        """Finish with `value` as JSON."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(msgspec.json.encode(value))
+
+    def body(self, kind: type[T]) -> T:
+        """Return the request's body as `kind`, or raise Invalid naming the field."""
+        if len(self.request.body) > BODY_LIMIT:
+            raise TooLarge("The request is larger than 1 MiB")
+        try:
+            return msgspec.json.decode(self.request.body, type=kind)
+        except msgspec.ValidationError as error:
+            text, _, path = str(error).partition(" - at `$")
+            field = path.rstrip("`").lstrip(".")
+            named = re.search(r"unknown field `([^`]{0,80})", text)
+            if named and not field:
+                field = named[1]
+            raise Invalid(field or "body", f"{field or 'The body'}: {text}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Invalid("body", "The body isn't JSON") from None
+
+    def query(self, name: str) -> str | None:
+        """Return one query argument, or None."""
+        value = self.get_query_argument(name, None)
+        if value is not None and len(value) > 200:
+            raise Invalid(name, f"{name} is too long")
+        return value or None
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer an error in the contract's form, without the text of any exception of Python."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if isinstance(error, CoiledError):
+            status_code = STATUS[error.kind]
+            body = error.to_wire()
+        else:
+            message = responses.get(status_code, "Error")
+            if isinstance(error, web.HTTPError) and status_code < 500 and error.log_message:
+                message = error.log_message
+            kind = _KINDS.get(status_code, "unavailable")
+            body = ErrorBody(error=Problematic(kind=kind, message=message, hint=_HINTS.get(status_code, "")))
+        self.clear_header("Content-Length")
+        self.answer(body, status_code)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log our own errors as one line; everything else as tornado does."""
+        if isinstance(value, CoiledError):
+            self.log.info("%s %s: %s", self.request.method, self.request.path, value.message)
+        else:
+            super().log_exception(typ, value, tb)
+
+
+_HINTS = {
+    403: "Sign in to Jupyter again; a script needs the server's token in its Authorization header",
+    500: "This is a fault of ours: please report it with the server's log",
+}
+
+
+class AboutHandler(Handler):
+    """``about``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Versions, limits, factories."""
+        self.answer(self.service.about())
+
+
+class ClustersHandler(Handler):
+    """``clusters``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """All clusters."""
+        self.answer(self.service.clusters())
+
+    @web.authenticated
+    @authorized("execute")
+    async def post(self) -> None:
+        """Create a cluster."""
+        cluster = await self.service.create(self.body(ClusterCreate))
+        self.set_header("Location", self.request.path.rstrip("/") + "/" + cluster.id)
+        self.answer(cluster, 202)
+
+
+class ClusterHandler(Handler):
+    """``clusters/{id}``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, cluster_id: str) -> None:
+        """One cluster."""
+        self.answer(self.service.cluster(cluster_id))
+
+    @web.authenticated
+    @authorized
+    async def delete(self, cluster_id: str) -> None:
+        """Stop a cluster, or take an ended one off the list."""
+        await self.service.delete(cluster_id)
+        self.set_status(204)
+        self.finish()
+
+
+class EnvironmentsHandler(Handler):
+    """``environments``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """The environment of a kernel, or one per group of a cluster."""
+        self.answer(await self.service.environments(kernel=self.query("kernel"), cluster=self.query("cluster")))
+
+
+class DiffHandler(Handler):
+    """``diff``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """A kernel compared with a cluster."""
+        kernel, cluster = self.query("kernel"), self.query("cluster")
+        if kernel is None:
+            raise Invalid("kernel", "Name the kernel to compare")
+        if cluster is None:
+            raise Invalid("cluster", "Name the cluster to compare")
+        label = await self._label(kernel)
+        self.answer(await self.service.diff(cluster, kernel=kernel, label=label, software=self.query("software")))
+
+    async def _label(self, kernel: str) -> str | None:
+        for session in await self.session_manager.list_sessions():
+            if (session.get("kernel") or {}).get("id") == kernel:
+                return str(session.get("name") or session.get("path") or "") or None
+        return None
+
+
+class UsageHandler(Handler):
+    """``usage``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Core usage of this user on this host."""
+        self.answer(self.service.usage())
+
+
+class UnknownHandler(Handler):
+    """Everything else below our prefix."""
+
+    def _refuse(self) -> NoReturn:
+        raise NotFound("There is no such route", "GET about tells what is there")
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Refuse."""
+        self._refuse()
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Refuse."""
+        self._refuse()
+
+    @web.authenticated
+    @authorized
+    async def patch(self) -> None:
+        """Refuse."""
+        self._refuse()
+
+    @web.authenticated
+    @authorized
+    async def delete(self) -> None:
+        """Refuse."""
+        self._refuse()
+
+
+def routes() -> list[tuple[str, type[Handler]]]:
+    """Return the table of routes, relative to the server's base URL."""
+    base = "/coiled-jupyter/api"
+    return [
+        (rf"{base}/about", AboutHandler),
+        (rf"{base}/clusters", ClustersHandler),
+        (rf"{base}/clusters/([^/]{{1,80}})", ClusterHandler),
+        (rf"{base}/environments", EnvironmentsHandler),
+        (rf"{base}/diff", DiffHandler),
+        (rf"{base}/usage", UsageHandler),
+        (rf"{base}/.*", UnknownHandler),
+    ]

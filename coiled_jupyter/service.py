@@ -1,0 +1,534 @@
+"""The only orchestrator: clusters, environments and their comparison, for the server, the command line and the magic.
+
+It plans and asks; what happens to a cluster happens in that cluster's supervisor. State first, then signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from . import factories
+from .core.cluster import BuildSpec, LaunchSpec, Readings, now
+from .core.diff import compare
+from .core.environment import Reading, kernel_environment
+from .core.errors import CoiledError, Conflict, Invalid, NotFound, Unavailable
+from .core.wire import (
+    SCHEMA,
+    About,
+    Adaptive,
+    Change,
+    Cluster,
+    ClusterCreate,
+    ClusterUsage,
+    Diff,
+    Environment,
+    Limits,
+    Memory,
+    Tasks,
+    Unread,
+    Usage,
+    UsageCores,
+)
+from .ledger import Ledger
+from .links import here
+from .software import requirements as requirement_lines
+from .supervisor import client as supervisors
+
+ENDED = frozenset({"stopped", "failed", "lost"})
+_ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IGNORECASE)
+_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b?|b)?\s*", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+class KernelReader(Protocol):
+    """Reads kernels of a Jupyter server (``links.kernel.KernelLink``)."""
+
+    async def read(self, kernel_id: str) -> tuple[Reading, str]:
+        """Return a reading and its time, or raise NotFound or Unavailable."""
+
+
+class Configuration(msgspec.Struct, kw_only=True, frozen=True):
+    """What an admin decides; the traits of ``CoiledJupyter``."""
+
+    core_limit: int = 100
+    worker_limit: int = 200
+    cluster_limit: int = 20
+    lease_seconds: float = 600.0
+    index_options: tuple[str, ...] = ()
+    allow_source_builds: bool = False
+
+
+class _Watch:
+    """One cluster as this process follows it."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.client: supervisors.SupervisorClient | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.answered = False
+
+
+class Service:
+    """What a front door can ask for.
+
+    Parameters
+    ----------
+    configuration
+        The admin's limits and defaults.
+    kernels
+        Reader of kernels; None where there is no Jupyter server (then a diff compares this interpreter).
+    changed
+        Called after a change of state with what changed.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration | None = None,
+        *,
+        kernels: KernelReader | None = None,
+        changed: Callable[[Change], None] | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.configuration = configuration or Configuration()
+        self._kernels = kernels
+        self._changed = changed or (lambda change: None)
+        self._ledger = ledger or Ledger()
+        self._watches: dict[str, _Watch] = {}
+        self._children: dict[str, supervisors.Process] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._log = logging.getLogger(__name__)
+
+    # ---- life -------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Adopt the clusters of the ledger and go on looking for those that others make."""
+        self._adopt()
+        self._task = asyncio.create_task(self._look(), name="coiled-jupyter clusters")
+
+    async def close(self, *, release: bool = True) -> None:
+        """Let go of all clusters; with `release`, those that nobody else holds stop at once."""
+        if self._task:
+            self._task.cancel()
+        watches = list(self._watches.values())
+        for watch in watches:
+            if watch.task:
+                watch.task.cancel()
+        await asyncio.gather(*(w.task for w in watches if w.task), return_exceptions=True)
+        if release:
+            await asyncio.gather(*(self._release(w.cluster) for w in watches if w.cluster.status not in ENDED))
+        for child in self._children.values():
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(child.wait, 10 if release else 0.1)
+
+    async def _release(self, cluster: Cluster) -> None:
+        try:
+            client = await supervisors.SupervisorClient.connect(cluster.id, timeout=2)
+        except CoiledError:
+            return
+        try:
+            await client.release()
+        except CoiledError:
+            self._log.warning("cluster %s could not be released", cluster.id)
+        finally:
+            await client.close()
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(2)
+            try:
+                self._adopt()
+            except Exception:  # noqa: BLE001 - outermost edge of the task: a fault must not end it
+                self._log.exception("looking for clusters failed")
+
+    def _adopt(self) -> None:
+        rows = {row.id: row for row in self._ledger.list()}
+        for cluster_id in [key for key in self._watches if key not in rows]:
+            self._forget(cluster_id)
+        for row in rows.values():
+            watch = self._watches.get(row.id)
+            if watch is None and row.snapshot is not None:
+                watch = self._watches[row.id] = _Watch(row.snapshot)
+                self._signal(row.id)
+            if watch is not None and watch.task is None and watch.cluster.status not in ENDED:
+                watch.task = asyncio.create_task(self._follow(watch), name=f"follow {row.id}")
+        for cluster_id, child in list(self._children.items()):
+            if child.poll() is not None:
+                del self._children[cluster_id]
+
+    async def _follow(self, watch: _Watch) -> None:
+        """Keep `watch.cluster` at what its supervisor says until the cluster has ended."""
+        cluster_id = watch.cluster.id
+        misses = 0
+        while watch.cluster.status not in ENDED:
+            try:
+                watch.client = await supervisors.SupervisorClient.connect(cluster_id, timeout=5)
+                async for cluster in watch.client.watch():
+                    misses = 0
+                    watch.answered = True
+                    self._update(watch, cluster)
+            except CoiledError as error:
+                self._log.debug("cluster %s: %s", cluster_id, error.message)
+            finally:
+                if watch.client is not None:
+                    await watch.client.close()
+                    watch.client = None
+            misses += 1
+            row = self._ledger.get(cluster_id)
+            if row is None:
+                self._forget(cluster_id)
+                return
+            if row.ended and row.snapshot is not None:
+                self._update(watch, row.snapshot)
+            elif not self._starting(cluster_id) and not self._ledger.owner_alive(row):
+                self._update(watch, self._lose(watch.cluster))
+            else:
+                await asyncio.sleep(min(0.05 * 2**misses, 2.0))
+
+    def _starting(self, cluster_id: str) -> bool:
+        child = self._children.get(cluster_id)
+        return child is not None and child.poll() is None
+
+    def _lose(self, cluster: Cluster) -> Cluster:
+        lost = msgspec.structs.replace(
+            cluster,
+            status="lost",
+            since=now(),
+            reason="The process that looked after this cluster is gone, and its workers with it",
+            workers=(),
+            revision=cluster.revision + 1,
+        )
+        self._ledger.snapshot(cluster.id, lost, ended=True)
+        self._ledger.release(cluster.id)
+        return lost
+
+    def _update(self, watch: _Watch, cluster: Cluster) -> None:
+        if cluster != watch.cluster:
+            watch.cluster = cluster
+            self._signal(cluster.id)
+
+    def _forget(self, cluster_id: str) -> None:
+        watch = self._watches.pop(cluster_id, None)
+        if watch is not None:
+            if watch.task and watch.task is not asyncio.current_task():
+                watch.task.cancel()
+            self._changed(Change(kind="cluster", id=cluster_id, revision=watch.cluster.revision + 1))
+
+    def _signal(self, cluster_id: str) -> None:
+        self._changed(Change(kind="cluster", id=cluster_id, revision=self._watches[cluster_id].cluster.revision))
+
+    # ---- clusters ---------------------------------------------------------------------------------------------
+
+    def about(self) -> About:
+        """Return versions, limits and factories."""
+        try:
+            uv: str | None = importlib.metadata.version("uv")
+        except importlib.metadata.PackageNotFoundError:
+            uv = None
+        settings = self.configuration
+        return About(
+            version=importlib.metadata.version("coiled-jupyter"),
+            schema=SCHEMA,
+            uv=uv,
+            limits=Limits(cores=settings.core_limit, workers=settings.worker_limit, clusters=settings.cluster_limit),
+            factories=tuple(factories.describe()),
+        )
+
+    def clusters(self) -> list[Cluster]:
+        """Return all clusters of this user on this host, oldest first; ended ones until they are deleted."""
+        return sorted((watch.cluster for watch in self._watches.values()), key=lambda c: (c.created_at, c.id))
+
+    def cluster(self, cluster_id: str) -> Cluster:
+        """Return one cluster or raise NotFound."""
+        watch = self._watches.get(cluster_id)
+        if watch is None:
+            raise NotFound("There is no cluster with this id", "It may have been stopped; look at the list of clusters")
+        return watch.cluster
+
+    def followed(self, cluster_id: str) -> bool:
+        """Whether this cluster's supervisor has answered to this process."""
+        watch = self._watches.get(cluster_id)
+        return watch is not None and watch.answered
+
+    def find(self, name: str | None) -> Cluster:
+        """Return the cluster with this id or name, or the only live one; NotFound or Conflict otherwise."""
+        live = [c for c in self.clusters() if c.status not in ENDED]
+        if name is None:
+            if not live:
+                raise NotFound("No cluster is running", "Make one with `coiled-jupyter cluster create`")
+            if len(live) > 1:
+                names = ", ".join(c.name for c in live)
+                raise Conflict(f"There are several clusters: {names}", "Name one of them")
+            return live[0]
+        for pool in (live, self.clusters()):
+            matches = [c for c in pool if name in (c.id, c.name)]
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                raise Conflict(f"Several clusters are called {name}", "Use the id of one of them")
+        raise NotFound(f"There is no cluster {name}", "Look at the list of clusters")
+
+    async def create(self, body: ClusterCreate) -> Cluster:
+        """Reserve the cores, start the supervisor and return the starting cluster.
+
+        Raises
+        ------
+        Invalid
+            A field of the request is wrong; nothing was started.
+        NotFound, Unavailable
+            The kernel that it names isn't there or can't be read.
+        Conflict
+            Over the limit, with the figures.
+        """
+        spec = await self._resolve(body)
+        settings = self.configuration
+        row = self._ledger.reserve(spec, core_limit=settings.core_limit, cluster_limit=settings.cluster_limit)
+        try:
+            self._children[spec.id] = supervisors.start(spec)
+        except OSError:
+            self._ledger.delete(spec.id)
+            raise Unavailable("The cluster's process could not be started", "See the server's log") from None
+        watch = self._watches[spec.id] = _Watch(row)
+        watch.task = asyncio.create_task(self._follow(watch), name=f"follow {spec.id}")
+        self._signal(spec.id)
+        return row
+
+    async def delete(self, cluster_id: str) -> None:
+        """Stop a cluster that runs; take one that has ended off the list."""
+        cluster = self.cluster(cluster_id)
+        if cluster.status in ENDED:
+            self._ledger.delete(cluster_id)
+            self._forget(cluster_id)
+            return
+        client = await self._client(cluster)
+        try:
+            await client.stop()
+        finally:
+            await client.close()
+
+    async def _client(self, cluster: Cluster) -> supervisors.SupervisorClient:
+        deadline = asyncio.get_running_loop().time() + 5
+        while True:
+            try:
+                return await supervisors.SupervisorClient.connect(cluster.id, timeout=2)
+            except CoiledError:
+                # A supervisor that has just been started isn't listening yet.
+                if not self._starting(cluster.id) or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
+
+    async def _resolve(self, body: ClusterCreate) -> LaunchSpec:
+        self._check(body)
+        memory_limit = _bytes(body.memory_limit)
+        interpreter: str | None = sys.executable
+        build: BuildSpec | None = None
+        settings = self.configuration
+        if body.requirements is not None:
+            lines = requirement_lines.check(body.requirements)
+            build, interpreter = self._build(lines, body.python), None
+        elif body.kernel is not None:
+            reading, _ = await self._read_kernel(body.kernel)
+            build, interpreter = self._build(_pins(reading), reading.executable), None
+        elif body.interpreter is not None:
+            reading, _ = await self._read_kernel(body.interpreter.kernel)
+            _needs_dask(reading)
+            interpreter = reading.executable
+        cluster_id = secrets.token_hex(4)
+        adaptive = body.adaptive and Adaptive(minimum=body.adaptive.minimum, maximum=body.adaptive.maximum)
+        return LaunchSpec(
+            id=cluster_id,
+            name=body.name or f"cluster-{cluster_id[:4]}",
+            factory=body.factory or "local",
+            interpreter=interpreter,
+            build=build,
+            workers=2 if body.workers is None else body.workers,
+            threads_per_worker=body.threads_per_worker or 1,
+            memory_limit=memory_limit,
+            adaptive=adaptive or None,
+            environ=dict(body.environ or {}),
+            options=factories.check_options(body.factory or "local", body.options or {}),
+            lease_seconds=settings.lease_seconds,
+            created_at=now(),
+        )
+
+    def _build(self, lines: tuple[str, ...], python: str | None) -> BuildSpec:
+        return BuildSpec(
+            requirements=lines,
+            python=python or sys.executable,
+            index_options=self.configuration.index_options,
+            allow_source_builds=self.configuration.allow_source_builds,
+        )
+
+    def _check(self, body: ClusterCreate) -> None:
+        """Raise Invalid for what the types alone can't tell; nothing is started, fetched or executed."""
+        chosen = [f for f in ("software", "kernel", "interpreter", "requirements") if getattr(body, f) is not None]
+        if len(chosen) > 1:
+            raise Invalid(chosen[1], f"Give one of {' and '.join(chosen)}, not both")
+        if body.software is not None:
+            raise Invalid("software", f"There is no software environment {body.software}")
+        if body.python is not None and body.requirements is None:
+            raise Invalid("python", "A Python version goes with requirements only")
+        if body.adaptive is not None:
+            raise Invalid("adaptive", "Adaptive scaling isn't available yet", "Give a number of workers")
+        if body.name is not None and not body.name.isprintable():
+            raise Invalid("name", "A name must be printable text")
+        limit = self.configuration.worker_limit
+        if (body.workers or 0) > limit:
+            raise Invalid("workers", f"At most {limit} workers are allowed in one cluster", limit=limit)
+        if (body.threads_per_worker or 0) > 1024:
+            raise Invalid("threads_per_worker", "At most 1024 threads are allowed for one worker")
+        if body.factory is not None and body.factory not in {f.name for f in factories.describe()}:
+            raise Invalid("factory", f"There is no cluster factory {body.factory}", "See the factories of GET about")
+        for key, value in (body.environ or {}).items():
+            if not _ENVIRON_NAME.fullmatch(key) or "\0" in value:
+                raise Invalid("environ", f"{key[:40]!r} is no name of an environment variable, or its value isn't text")
+            if _ENVIRON_REFUSED.fullmatch(key):
+                raise Invalid("environ", f"The variable {key} can't be set: it would change how Python or Dask start")
+
+    # ---- readings ---------------------------------------------------------------------------------------------
+
+    async def _read_kernel(self, kernel_id: str) -> tuple[Reading, str]:
+        if self._kernels is None:
+            raise NotFound("There are no kernels outside a Jupyter server")
+        return await self._kernels.read(kernel_id)
+
+    async def environments(self, *, kernel: str | None = None, cluster: str | None = None) -> list[Environment]:
+        """Return the environment of a kernel, or one per group of a cluster."""
+        if (kernel is None) == (cluster is None):
+            raise Invalid("kernel", "Give either a kernel or a cluster")
+        if kernel is not None:
+            reading, taken_at = await self._read_kernel(kernel)
+            return [kernel_environment(reading, kernel, taken_at)]
+        return list((await self._readings(self.cluster(cluster or ""))).environments)
+
+    async def _readings(self, cluster: Cluster) -> Readings:
+        if cluster.status in ENDED or cluster.status in ("starting", "stopping"):
+            reason = cluster.reason or f"The cluster is {cluster.status}"
+            return Readings(unread=(Unread(node="cluster", reason=reason),))
+        try:
+            client = await supervisors.SupervisorClient.connect(cluster.id, timeout=2)
+        except CoiledError as error:
+            return Readings(unread=(Unread(node="cluster", reason=error.message),))
+        try:
+            return await client.environments()
+        except CoiledError as error:
+            return Readings(unread=(Unread(node="cluster", reason=error.message),))
+        finally:
+            await client.close()
+
+    async def diff(
+        self, cluster_id: str, *, kernel: str | None = None, label: str | None = None, software: str | None = None
+    ) -> Diff:
+        """Compare a kernel (without one: this interpreter) with a cluster.
+
+        What can't be read is named in `unread`; only an unknown id raises.
+        """
+        if software is not None:
+            raise NotFound(f"There is no software environment {software}")
+        cluster = self.cluster(cluster_id)
+        (environment, missing), readings = await asyncio.gather(self._side(kernel), self._readings(cluster))
+        default = Path(sys.prefix).name if kernel is None else "kernel"
+        return compare(
+            environment,
+            readings.environments,
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            kernel_id=kernel,
+            kernel_label=label or default,
+            unread=(*missing, *readings.unread),
+            at=now(),
+        )
+
+    async def _side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...]]:
+        if kernel is None:
+            reading = await asyncio.to_thread(here.read)
+            return kernel_environment(reading, "kernel", now()), ()
+        try:
+            reading, taken_at = await self._read_kernel(kernel)
+        except NotFound:
+            raise
+        except CoiledError as error:
+            return None, (Unread(node="kernel", reason=error.message),)
+        return kernel_environment(reading, kernel, taken_at), ()
+
+    def usage(self) -> Usage:
+        """Return the core usage of this user on this host, all figures from the last snapshots."""
+        live = [c for c in self.clusters() if c.status not in ENDED]
+        counted = [c for c in live if c.source == "managed"]
+        limits = [c.memory.limit for c in counted]
+        tasks = [c.tasks for c in live if c.tasks]
+        rates = [t.done_per_second for t in tasks if t.done_per_second is not None]
+        return Usage(
+            cores=UsageCores(
+                busy=sum(c.cores.busy for c in counted),
+                allocated=sum(c.cores.allocated for c in counted),
+                requested=sum(c.cores.requested for c in counted),
+                limit=self.configuration.core_limit,
+            ),
+            memory=Memory(
+                used=sum(c.memory.used for c in counted),
+                limit=sum(x for x in limits if x is not None) if None not in limits else None,
+            ),
+            tasks=Tasks(
+                running=sum(t.running for t in tasks),
+                queued=sum(t.queued for t in tasks),
+                done_per_second=sum(rates) if rates else None,
+            ),
+            clusters=tuple(
+                ClusterUsage(
+                    id=c.id,
+                    name=c.name,
+                    counted=c.source == "managed",
+                    cores=c.cores,
+                    memory=c.memory,
+                    seen_at=c.seen_at,
+                )
+                for c in live
+            ),
+            taken_at=now(),
+        )
+
+
+def _bytes(limit: int | str | None) -> int | None:
+    if limit is None or isinstance(limit, int):
+        return limit
+    match = _MEMORY.fullmatch(limit)
+    if match is None:
+        raise Invalid("memory_limit", "Give memory as bytes or as text such as 4 GiB")
+    unit = (match[2] or "").lower()
+    factor = (_BINARY if "i" in unit else _UNITS)[unit[:1]]
+    size = int(float(match[1]) * factor)
+    if size < 1:
+        raise Invalid("memory_limit", "A worker needs some memory")
+    return size
+
+
+def _pins(reading: Reading) -> tuple[str, ...]:
+    """Return ``name==version`` of everything that an index can give; local code doesn't travel yet."""
+    _needs_dask(reading)
+    lines = [f"{package.name}=={package.version}" for package in reading.packages if package.source is None]
+    good = []
+    for line in lines:
+        with contextlib.suppress(Invalid):
+            good.extend(requirement_lines.check([line]))
+    return tuple(good)
+
+
+def _needs_dask(reading: Reading) -> None:
+    if "distributed" not in {package.name for package in reading.packages}:
+        raise Conflict(
+            "The kernel's environment has no Dask: `distributed` isn't installed",
+            "Install it there with `%pip install distributed`, or choose another environment",
+        )
