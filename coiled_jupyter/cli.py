@@ -1,6 +1,6 @@
 """The `coiled-jupyter` command: status, diff and clusters without a browser, on the same service as the server.
 
-Exit codes: 0 done (diff: no row at or above --fail-on), 1 such rows, or what was asked failed, 2 usage, 3 could not read.
+Exit codes: 0 done (diff: no row at or above --fail-on), 1 such rows or a failure, 2 usage, 3 could not read.
 """
 
 from __future__ import annotations

@@ -92,6 +92,7 @@ class Service:
         Reader of kernels; None where there is no Jupyter server (then a diff compares this interpreter).
     changed
         Called after a change of state with what changed.
+
     """
 
     def __init__(
@@ -291,6 +292,7 @@ class Service:
             The kernel that it names isn't there or can't be read.
         Conflict
             Over the limit, with the figures.
+
         """
         spec = await self._resolve(body)
         settings = self.configuration

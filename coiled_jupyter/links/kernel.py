@@ -64,6 +64,7 @@ class KernelLink:
         Seconds that a reading may take.
     changed
         Called with a kernel's id when it became readable, or certain not to be.
+
     """
 
     def __init__(self, kernels: Kernels, *, deadline: float = 2.0, changed: Any = None) -> None:
@@ -111,6 +112,7 @@ class KernelLink:
             There is no such kernel.
         Unavailable
             It can't be read; the message says why.
+
         """
         if kernel_id not in self._kernels.list_kernel_ids():
             raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
@@ -257,4 +259,3 @@ _HINTS = {
     True: "Use an ipykernel to compare packages without running a cell",
     False: "The reading follows by itself",
 }
-

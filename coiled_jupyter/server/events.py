@@ -20,7 +20,11 @@ _SCHEMA = {
     "personal-data": False,
     "type": "object",
     "properties": {
-        "kind": {"type": "string", "title": "What changed", "enum": ["cluster", "environment", "usage", "kernel", "beat"]},
+        "kind": {
+            "type": "string",
+            "title": "What changed",
+            "enum": ["cluster", "environment", "usage", "kernel", "beat"],
+        },
         "id": {"type": "string", "title": "Its id"},
         "revision": {"type": "integer", "title": "Its revision after the change"},
     },

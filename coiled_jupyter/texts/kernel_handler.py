@@ -27,7 +27,7 @@ def install(probe_source):
         # A namespace of its own: the probe keeps its caches and its baseline in it, out of the user's sight.
         namespace = {"__name__": "coiled_jupyter_probe"}
         exec(compile(probe_source, "<coiled-jupyter probe>", "exec"), namespace)  # noqa: S102 - our own text
-        namespace["baseline"]()
+        namespace["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
 
         def handle(stream, ident, parent):
             try:

@@ -1,0 +1,241 @@
+"""Readings of real kernels over the control channel."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+
+from coiled_jupyter.core.errors import NotFound, Unavailable
+from coiled_jupyter.links.kernel import UNTRACKED, KernelLink
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory):
+    """A folder of kernel specs: one whose environment has nothing of ours, bash, and a Python kernel that isn't ipykernel."""
+    folder = tmp_path_factory.mktemp("specs")
+    bare = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, str(bare)], check=True)
+    subprocess.run(
+        ["uv", "pip", "install", "-q", "--python", str(bare / "bin/python"), "ipykernel>=6.29,<7", "matplotlib"],
+        check=True,
+    )
+    for name, argv, language in (
+        ("bare", [str(bare / "bin/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "python"),
+        ("shell", [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"], "bash"),
+    ):
+        spec = folder / "kernels" / name
+        spec.mkdir(parents=True)
+        (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": language}))
+    return folder
+
+
+class Session:
+    """One kernel with a user's client beside our link."""
+
+    def __init__(self, manager, kernel_id, client) -> None:
+        self.manager, self.id, self.client = manager, kernel_id, client
+
+    async def run(self, code: str, **expressions: str) -> dict:
+        message = self.client.execute(code, user_expressions=expressions)
+        return await self.reply(message)
+
+    async def reply(self, message: str) -> dict:
+        while True:
+            reply = await self.client.get_shell_msg(timeout=60)
+            if reply["parent_header"]["msg_id"] == message:
+                return reply["content"]
+
+
+def with_kernel(name, body, specs, monkeypatch, **link_options):
+    """Run ``await body(session, link)`` with a kernel of the spec `name`."""
+    monkeypatch.setenv("JUPYTER_PATH", str(specs))
+
+    async def go():
+        manager = AsyncMappingKernelManager()
+        link = KernelLink(manager, **link_options)
+        link.start()
+        kernel_id = await manager.start_kernel(kernel_name=name)
+        client = manager.get_kernel(kernel_id).client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=60)
+            return await body(Session(manager, kernel_id, client), link)
+        finally:
+            client.stop_channels()
+            await link.close()
+            await manager.shutdown_kernel(kernel_id, now=True)
+
+    return asyncio.run(go())
+
+
+async def readable(link, kernel_id, seconds=40):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await link.read(kernel_id)
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("name", ["bare", "python3"])
+def test_reads_while_a_cell_runs_and_leaves_no_trace(name, specs, monkeypatch):
+    async def body(session, link):
+        before = (await session.run("x = 1", names="sorted(set(dir()))", count="get_ipython().execution_count"))[
+            "user_expressions"
+        ]
+        idle, _ = await readable(link, session.id)
+        message = session.client.execute("import time; time.sleep(3); 7")
+        await asyncio.sleep(0.8)
+        begun = time.monotonic()
+        busy, taken = await link.read(session.id)
+        seconds = time.monotonic() - begun
+        content = await session.reply(message)
+        after = await session.run("x = 1", names="sorted(set(dir()) - {'time'})", out="Out", hist="In[1:]")
+        return before, idle, busy, seconds, content, after
+
+    before, idle, busy, seconds, content, after = with_kernel(name, body, specs, monkeypatch)
+    assert content["status"] == "ok"
+    assert seconds < 1.5
+    assert {p.name for p in idle.packages} == {p.name for p in busy.packages} >= {"ipykernel", "ipython"}
+    assert ("coiled-jupyter" in {p.name for p in idle.packages}) == (name == "python3")
+    expressions = after["user_expressions"]
+    new = set(eval(expressions["names"]["data"]["text/plain"])) - set(eval(before["names"]["data"]["text/plain"]))
+    assert {n for n in new if not n.startswith("_")} == set()
+    assert expressions["out"]["data"]["text/plain"] == "{2: 7}"
+    assert eval(expressions["hist"]["data"]["text/plain"]) == ["x = 1", "import time; time.sleep(3); 7", "x = 1"]
+
+
+def test_prints_and_figures_stay_with_the_cell(specs, monkeypatch):
+    code = (
+        "%matplotlib inline\nimport matplotlib.pyplot as plt, time\n"
+        "plt.plot([1, 2])\nfor i in range(8):\n    print('tick', i)\n    time.sleep(0.2)\nplt.title('late');"
+    )
+
+    async def body(session, link):
+        await readable(link, session.id)
+        await session.run("%matplotlib inline\nimport matplotlib.pyplot")
+        message = session.client.execute(code)
+        for _ in range(6):
+            await asyncio.sleep(0.25)
+            await link.read(session.id)
+        await session.reply(message)
+        seen = []
+        while True:
+            try:
+                seen.append(await session.client.get_iopub_msg(timeout=1))
+            except Exception:
+                return [m for m in seen if m["parent_header"].get("msg_id") == message]
+
+    seen = with_kernel("bare", body, specs, monkeypatch)
+    printed = "".join(m["content"]["text"] for m in seen if m["msg_type"] == "stream")
+    assert printed.count("tick") == 8
+    assert sum(m["msg_type"] == "display_data" for m in seen) == 1
+
+
+def test_again_after_a_restart(specs, monkeypatch):
+    async def body(session, link):
+        first, _ = await readable(link, session.id)
+        await session.manager.restart_kernel(session.id)
+        link.notice(session.id, "restart")
+        second, _ = await readable(link, session.id)
+        return first, second
+
+    first, second = with_kernel("python3", body, specs, monkeypatch)
+    assert first.pid != second.pid
+    assert [p.name for p in first.packages] == [p.name for p in second.packages]
+
+
+def test_activity_and_state_are_left_alone(specs, monkeypatch):
+    async def body(session, link):
+        await readable(link, session.id)
+        message = session.client.execute("import time; time.sleep(2)")
+        await asyncio.sleep(0.8)
+        kernel = session.manager.get_kernel(session.id)
+        before = kernel.last_activity, kernel.execution_state
+        for _ in range(5):
+            await link.read(session.id)
+        await asyncio.sleep(0.3)
+        after = kernel.last_activity, kernel.execution_state
+        await session.reply(message)
+        return before, after, list(session.manager.untracked_message_types)
+
+    before, after, untracked = with_kernel("python3", body, specs, monkeypatch)
+    assert before == after
+    assert before[1] == "busy"
+    assert set(UNTRACKED) <= set(untracked)
+
+
+def test_a_kernel_met_while_busy_is_not_touched_until_idle(specs, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PATH", str(specs))
+
+    async def go():
+        manager = AsyncMappingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        client = manager.get_kernel(kernel_id).client()
+        client.start_channels()
+        link = KernelLink(manager)
+        try:
+            await client.wait_for_ready(timeout=60)
+            message = client.execute("import time; time.sleep(4)")
+            await asyncio.sleep(0.8)
+            link.start()
+            await asyncio.sleep(1.5)
+            with pytest.raises(Unavailable, match="cell was running"):
+                await link.read(kernel_id)
+            await Session(manager, kernel_id, client).reply(message)
+            return await readable(link, kernel_id)
+        finally:
+            client.stop_channels()
+            await link.close()
+            await manager.shutdown_kernel(kernel_id, now=True)
+
+    reading, _ = asyncio.run(go())
+    assert reading.packages
+
+
+def test_a_kernel_that_is_not_python_says_so(specs, monkeypatch):
+    async def body(session, link):
+        with pytest.raises(Unavailable, match="runs bash, not Python"):
+            deadline = time.monotonic() + 10
+            while True:
+                try:
+                    await link.read(session.id)
+                except Unavailable as error:
+                    if "starting" not in error.message or time.monotonic() > deadline:
+                        raise
+                await asyncio.sleep(0.1)
+
+    with_kernel("shell", body, specs, monkeypatch)
+
+
+def test_a_held_interpreter_lock_meets_the_deadline(specs, monkeypatch):
+    async def body(session, link):
+        await readable(link, session.id)
+        first = await link.read(session.id)
+        message = session.client.execute("import ctypes; ctypes.PyDLL(None).sleep(4)")
+        await asyncio.sleep(1)
+        begun = time.monotonic()
+        held = await link.read(session.id)
+        seconds = time.monotonic() - begun
+        await session.reply(message)
+        return first, held, seconds
+
+    first, held, seconds = with_kernel("python3", body, specs, monkeypatch, deadline=1.0)
+    assert seconds < 2
+    assert held == first  # the last reading, with its own time
+
+
+def test_unknown_kernel(specs, monkeypatch):
+    async def body(session, link):
+        with pytest.raises(NotFound):
+            await link.read("nobody")
+
+    with_kernel("python3", body, specs, monkeypatch)
