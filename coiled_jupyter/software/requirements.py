@@ -16,6 +16,7 @@ def check(lines: Iterable[str], *, field: str = "requirements") -> tuple[str, ..
     ------
     Invalid
         A line isn't a plain requirement; `field` names its position, such as ``requirements[2]``.
+
     """
     checked = []
     for position, line in enumerate(lines):

@@ -1,0 +1,122 @@
+"""How the processes of a local cluster are started: argv, environment and TLS files."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from pathlib import Path
+
+import psutil
+
+from ..core.cluster import LaunchSpec
+from ..texts import source
+
+_CLEARED = ("PYTHON", "VIRTUAL_ENV", "CONDA", "DASK_", "JUPYTER", "JPY_")
+
+
+def write_tls(folder: Path, hours: int = 24 * 365) -> dict[str, Path]:
+    """Make a CA and one certificate for both ends; return the paths of ``ca``, ``cert`` and ``key`` (0600)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+    start, end = now - datetime.timedelta(hours=1), now + datetime.timedelta(hours=hours)
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("coiled-jupyter", "node")]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in names]
+
+    def certificate(index: int, *, authority: bool) -> x509.Certificate:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(names[index])
+            .issuer_name(names[0])
+            .public_key(keys[index].public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True)
+            .sign(keys[0], hashes.SHA256())
+        )
+
+    pem = serialization.Encoding.PEM
+    private = keys[1].private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    contents = {
+        "ca": certificate(0, authority=True).public_bytes(pem),
+        "cert": certificate(1, authority=False).public_bytes(pem),
+        "key": private,
+    }
+    paths = {}
+    for name, content in contents.items():
+        paths[name] = folder / f"{name}.pem"
+        with os.fdopen(os.open(paths[name], os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.write(content)
+    return paths
+
+
+def environ(spec: LaunchSpec, interpreter: str, tls: dict[str, Path], *, worker: bool) -> dict[str, str]:
+    """Return the environment of a scheduler or nanny; the user's own variables go to workers only."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
+    prefix = "DASK_DISTRIBUTED__COMM__"
+    kept[f"{prefix}REQUIRE_ENCRYPTION"] = "True"
+    kept[f"{prefix}TLS__CA_FILE"] = str(tls["ca"])
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        kept[f"{prefix}TLS__{role}__CERT"] = str(tls["cert"])
+        kept[f"{prefix}TLS__{role}__KEY"] = str(tls["key"])
+    kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
+    if worker:
+        kept.update(spec.environ)
+    return kept
+
+
+def scheduler_argv(spec: LaunchSpec, interpreter: str, folder: Path) -> list[str]:
+    """Return the command of the scheduler; it writes its address to ``scheduler.json``."""
+    options = {
+        "protocol": "tls://",
+        "host": "127.0.0.1",
+        "port": 0,
+        "scheduler_file": str(folder / "scheduler.json"),
+        "dashboard": bool(spec.options.get("dashboard")),
+        "dashboard_address": "127.0.0.1:0",
+    }
+    return _argv(interpreter, [], "distributed.Scheduler", options)
+
+
+def nanny_argv(
+    spec: LaunchSpec, interpreter: str, address: str, name: str, memory_limit: int, folder: Path
+) -> list[str]:
+    """Return the command of one nanny with its one worker."""
+    options = {
+        "name": name,
+        "nthreads": spec.threads_per_worker,
+        "host": "127.0.0.1",
+        "memory_limit": memory_limit,
+        "death_timeout": 60,
+        "dashboard": False,
+        "dashboard_address": "127.0.0.1:0",
+        "local_directory": str(folder / "scratch"),
+        "protocol": "tls://",
+    }
+    return _argv(interpreter, [address], "distributed.Nanny", options)
+
+
+def _argv(interpreter: str, positional: list[str], cls: str, options: dict[str, object]) -> list[str]:
+    specification = json.dumps({"cls": cls, "opts": options})
+    return [interpreter, "-c", source("launch"), *positional, "--spec", specification]
+
+
+def machine_memory() -> int:
+    """Return the bytes that processes here may use: the machine's, or the control group's where that is less."""
+    limit = int(psutil.virtual_memory().total)
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limit = min(limit, int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue
+    return limit
+
+
+def worker_memory(spec: LaunchSpec) -> int:
+    """Return the bytes of one worker; never more than the machine's share."""
+    share = machine_memory() // max(spec.workers, 1)
+    return min(spec.memory_limit or share, machine_memory())

@@ -1,0 +1,136 @@
+"""The only module that speaks Dask's protocol: raw requests to a scheduler, and through it to its workers.
+
+Rules: what crosses is msgpack, and builtins pickled by reference with text; answers are never deserialized by Dask but
+decoded by an unpickler that finds no class, after a limit of size; every request has a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from distributed.comm import connect
+from distributed.protocol.serialize import Serialized
+from distributed.security import Security
+
+from ..core.errors import Unavailable
+
+SIZE_LIMIT = 4 * 1024 * 1024
+AT_ONCE = 16
+_EVAL = pickle.dumps(eval, protocol=4)
+_NOTHING = pickle.dumps({}, protocol=4)
+
+
+@dataclass(frozen=True)
+class TLSFiles:
+    """Paths of PEM files."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Knows numbers, texts and containers; everything that names a class or function is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError("an answer may not name a class")
+
+
+def decode(value: Any) -> Any:
+    """Return the plain value of an answer that Dask left serialized; Unavailable where it isn't plain or too large."""
+    if not isinstance(value, Serialized):
+        return value
+    data = b"".join(bytes(frame) for frame in value.frames)
+    if len(data) > SIZE_LIMIT:
+        raise Unavailable("The answer is larger than 4 MiB, so it wasn't read")
+    if value.header.get("serializer") != "pickle" or value.header.get("compression", (None,)) not in ((None,), [None]):
+        raise Unavailable("The answer has a form that isn't read")
+    try:
+        return _PlainUnpickler(io.BytesIO(data)).load()
+    except Exception:  # noqa: BLE001 - a hostile pickle can raise anything
+        raise Unavailable("The answer isn't plain data, so it wasn't read") from None
+
+
+class SchedulerLink:
+    """Requests to one scheduler.
+
+    Parameters
+    ----------
+    address
+        Such as ``tls://127.0.0.1:8786``.
+    tls
+        The files of its certificates, for a ``tls`` address.
+
+    """
+
+    def __init__(self, address: str, tls: TLSFiles | None = None) -> None:
+        self.address = address
+        self._arguments: dict[str, Any] = {}
+        if tls is not None:
+            security = Security(
+                tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
+            )
+            self._arguments = security.get_connection_args("client")
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    async def _request(self, message: dict[str, Any], deadline: float) -> Any:
+        async def exchange() -> Any:
+            comm = await connect(self.address, timeout=deadline, deserialize=False, **self._arguments)
+            try:
+                await comm.write({**message, "reply": True, "close": True}, serializers=["pickle"])
+                return await comm.read()
+            finally:
+                comm.abort()
+
+        try:
+            async with self._gate:
+                return await asyncio.wait_for(exchange(), deadline)
+        except asyncio.TimeoutError:
+            raise Unavailable(f"No answer within {deadline:g} s") from None
+        except (OSError, TypeError, ValueError, EOFError):
+            raise Unavailable("The connection failed") from None
+
+    async def identity(self, deadline: float = 5.0) -> dict[str, Any]:
+        """Return what the scheduler tells of itself and its workers (msgpack only)."""
+        answer = await self._request({"op": "identity", "n_workers": -1}, deadline)
+        if not isinstance(answer, dict) or "workers" not in answer:
+            raise Unavailable("The scheduler gave no identity")
+        return answer
+
+    async def evaluate_on_scheduler(self, expression: str, names: dict[str, Any], deadline: float = 5.0) -> str:
+        """Evaluate a text in the scheduler's process and return the text that it gives."""
+        message = {"op": "run_function", **_call(expression, names)}
+        return _text(await self._request(message, deadline))
+
+    async def evaluate_on_worker(
+        self, worker: str, expression: str, names: dict[str, Any], deadline: float = 5.0
+    ) -> str:
+        """Evaluate a text in one worker's process, by way of the scheduler, and return the text that it gives."""
+        run = {"op": "run", **_call(expression, names)}
+        answer = await self._request({"op": "broadcast", "msg": run, "workers": [worker]}, deadline)
+        answer = decode(answer)
+        if not isinstance(answer, dict) or worker not in answer:
+            raise Unavailable("The scheduler doesn't know this worker any more")
+        return _text(answer[worker])
+
+
+def _call(expression: str, names: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "function": _EVAL,
+        "args": pickle.dumps((expression, names), protocol=4),
+        "kwargs": _NOTHING,
+        "wait": True,
+    }
+
+
+def _text(answer: Any) -> str:
+    answer = decode(answer)
+    if isinstance(answer, dict) and answer.get("status") == "OK":
+        result = decode(answer.get("result"))
+        if isinstance(result, str) and len(result) <= SIZE_LIMIT:
+            return result
+    raise Unavailable("The process refused to be read, or its answer isn't text")

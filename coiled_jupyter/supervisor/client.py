@@ -1,0 +1,124 @@
+"""Starts supervisors and talks to them over their sockets; the Jupyter server imports this, so no Dask here.
+
+The protocol: one JSON object a line. ``{"id", "method"}`` is answered by ``{"id", "result"}`` or ``{"id", "error"}``;
+after ``watch`` the supervisor sends ``{"cluster": …}`` at each new revision until the connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from ..core.cluster import LaunchSpec, Readings
+from ..core.errors import Timeout, Unavailable, from_wire
+from ..core.wire import Cluster, ErrorBody, Problematic
+from ..paths import cluster_dir, socket_path
+
+LINE_LIMIT = 16 * 1024 * 1024
+Process = subprocess.Popen
+
+
+class Answer(msgspec.Struct):
+    """One line of a supervisor."""
+
+    id: int | None = None
+    result: msgspec.Raw | None = None
+    error: Problematic | None = None
+    cluster: Cluster | None = None
+
+
+def start(spec: LaunchSpec) -> Process[bytes]:
+    """Start the supervisor of a cluster; the spec, which may hold secrets, goes by its stdin."""
+    log = os.open(cluster_dir(spec.id) / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "coiled_jupyter.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=cluster_dir(spec.id),
+        )
+    finally:
+        os.close(log)
+    if process.stdin is None:
+        raise OSError("no pipe to the supervisor")
+    with process.stdin as pipe:
+        pipe.write(msgspec.json.encode(spec) + b"\n")
+    return process
+
+
+class SupervisorClient:
+    """One connection to one supervisor; every method has a deadline and raises CoiledError."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._next = 0
+
+    @classmethod
+    async def connect(cls, cluster_id: str, timeout: float = 2.0) -> SupervisorClient:
+        """Connect to the supervisor of a cluster, or raise Unavailable."""
+        try:
+            opened = asyncio.open_unix_connection(str(socket_path(cluster_id)), limit=LINE_LIMIT)
+            return cls(*await asyncio.wait_for(opened, timeout))
+        except (OSError, asyncio.TimeoutError):
+            raise Unavailable("The cluster's supervisor doesn't answer", "It may be starting or have ended") from None
+
+    async def _call(self, method: str, deadline: float = 5.0) -> msgspec.Raw:
+        self._next += 1
+        self._writer.write(msgspec.json.encode({"id": self._next, "method": method}) + b"\n")
+        try:
+            while True:
+                answer = await asyncio.wait_for(self._line(), deadline)
+                if answer.id == self._next:
+                    break
+        except asyncio.TimeoutError:
+            raise Timeout("The cluster's supervisor didn't answer in time", "Try again") from None
+        if answer.error is not None:
+            raise from_wire(ErrorBody(error=answer.error))
+        return answer.result or msgspec.Raw(b"null")
+
+    async def _line(self) -> Answer:
+        try:
+            line = await self._reader.readline()
+            if line:
+                return msgspec.json.decode(line, type=Answer)
+        except (OSError, ValueError, msgspec.DecodeError):
+            pass
+        raise Unavailable("The connection to the cluster's supervisor ended")
+
+    async def environments(self) -> Readings:
+        """Return the readings of all nodes, at most some seconds old where the nodes answer."""
+        return msgspec.json.decode(await self._call("environments", 8.0), type=Readings)
+
+    async def watch(self) -> AsyncIterator[Cluster]:
+        """Yield the cluster now and at each change; holds the cluster's lease meanwhile."""
+        await self._call("watch")
+        while True:
+            try:
+                answer = await asyncio.wait_for(self._line(), 30.0)
+            except asyncio.TimeoutError:
+                raise Unavailable("The cluster's supervisor is silent") from None
+            if answer.cluster is not None:
+                yield answer.cluster
+
+    async def stop(self) -> None:
+        """Begin to stop the cluster."""
+        await self._call("stop")
+
+    async def release(self) -> None:
+        """Say that this holder ends cleanly: a cluster that nobody else holds stops at once."""
+        await self._call("release")
+
+    async def close(self) -> None:
+        """End the connection."""
+        self._writer.close()
+        try:
+            await asyncio.wait_for(self._writer.wait_closed(), 1)
+        except (OSError, asyncio.TimeoutError):
+            return

@@ -1,0 +1,533 @@
+"""The process per cluster: builds its environment, starts, watches and replaces its processes, reads its nodes, ends it.
+
+Rules: desired state here, observed state in the snapshot; state first, then signal; cores are given back to the ledger
+only after every process was seen to end; whatever happens, no process of the cluster is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+
+from ..core.cluster import LaunchSpec, Readings, now
+from ..core.environment import Reading, decode_reading, group
+from ..core.errors import CoiledError, Invalid, Unavailable
+from ..core.wire import (
+    Cluster,
+    ClusterSoftware,
+    ClusterStatus,
+    Cores,
+    Environment,
+    Memory,
+    SchedulerInfo,
+    Step,
+    StepState,
+    Tasks,
+    Unread,
+    Worker,
+)
+from ..factories import local
+from ..ledger import Ledger
+from ..paths import cluster_dir, socket_path
+from ..software import build as software
+from ..texts import source
+
+POLL_SECONDS = 1.0
+READ_SECONDS = 4.0
+START_SECONDS = 60.0
+STOP_SECONDS = 6.0
+BEAT_SECONDS = 5.0
+_PROBE = "(exec(S, G), G['probe']())[1]"
+_log = logging.getLogger("coiled_jupyter.supervisor")
+
+
+class _Child:
+    """One process of the cluster, the leader of a group of its own."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        self.name, self.process = name, process
+        self.started = time.monotonic()
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+
+class Supervisor:
+    """Looks after one cluster until it has ended."""
+
+    def __init__(self, spec: LaunchSpec) -> None:
+        self.spec = spec
+        self.folder = cluster_dir(spec.id)
+        self.ledger = Ledger()
+        row = self.ledger.get(spec.id)
+        if row is None:
+            raise SystemExit("the ledger has no such cluster")
+        self.ledger.claim(spec.id)
+        self.cluster: Cluster = row.snapshot
+        self.readings = Readings()
+        self._read_at = 0.0
+        self._reading_lock = asyncio.Lock()
+        self._link: Any = None
+        self._scheduler: _Child | None = None
+        self._nannies: dict[str, _Child] = {}
+        self._restarts: dict[str, int] = {}
+        self._respawn_at: dict[str, float] = {}
+        self._watchers: set[asyncio.StreamWriter] = set()
+        self._held_at = time.monotonic()
+        self._stopping = asyncio.Event()
+        self._step_started: dict[str, float] = {}
+        self._interpreter = ""
+        self._tls: dict[str, Any] = {}
+        self._known: frozenset[str] = frozenset()
+
+    # ---- life -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run the cluster from its first to its last state."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        server = await self._listen()
+        status: ClusterStatus = "stopped"
+        reason: str | None = None
+        try:
+            work = asyncio.create_task(self._live())
+            stop = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            stop.cancel()
+            if work.done():
+                work.result()
+            else:
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+        except CoiledError as error:
+            status, reason = "failed", error.message
+        except Exception:  # noqa: BLE001 - outermost edge: whatever happened, the processes are ended below
+            _log.exception("the supervisor failed")
+            status, reason = "failed", "The supervisor met a fault of ours; see the cluster's log"
+        finally:
+            self._finish_steps("failed" if status == "failed" else "cancelled")
+            self._set(status="stopping" if status == "stopped" else self.cluster.status, reason=reason)
+            await self._end_children()
+            self._set(
+                status=status,
+                since=now(),
+                reason=reason,
+                workers=(),
+                cores=Cores(busy=0, allocated=0, requested=0),
+                memory=Memory(used=0, limit=None),
+                tasks=None,
+                clients=0,
+                lease_until=None,
+            )
+            self.ledger.snapshot(self.spec.id, self.cluster, ended=True)
+            self.ledger.release(self.spec.id)
+            await asyncio.sleep(0.05)
+            server.close()
+            for writer in list(self._watchers):
+                writer.close()
+            self._clean()
+
+    def _clean(self) -> None:
+        for name in ("ca.pem", "cert.pem", "key.pem", "scheduler.json", "s"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "scratch", ignore_errors=True)
+
+    async def _live(self) -> None:
+        self._interpreter = await self._environment()
+        await self._start_scheduler()
+        await self._start_workers()
+        self._set(status="running", since=now(), reason=None)
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._look()
+
+    async def _end_children(self) -> None:
+        children = [*self._nannies.values(), *([self._scheduler] if self._scheduler else [])]
+        for child in children:
+            child.signal(signal.SIGCONT)
+            child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while not all(child.ended() for child in children) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for child in children:
+            # The group, since a nanny that is gone may have left its worker.
+            child.signal(signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(child.process.wait, 5)
+
+    # ---- start ------------------------------------------------------------------------------------------------
+
+    async def _environment(self) -> str:
+        if self.spec.build is None:
+            interpreter = self.spec.interpreter or ""
+        else:
+            self._step("Resolve packages", "running")
+            locked = await software.lock(self.spec.build)
+            self._step("Resolve packages", "done")
+            self._step("Build environment", "running")
+            built = await software.build(self.spec.build, locked)
+            self._step("Build environment", "done")
+            interpreter = built.interpreter
+        if not os.access(interpreter, os.X_OK):
+            raise Unavailable(f"There is no Python at {interpreter}")
+        prefix = os.path.dirname(os.path.dirname(interpreter))
+        environment = ClusterSoftware(
+            software=self.spec.software, layer=self.spec.layer, python=interpreter, prefix=prefix
+        )
+        self._set(environment=environment)
+        return interpreter
+
+    def _spawn(self, name: str, argv: list[str], *, worker: bool) -> _Child:
+        (self.folder / "scratch").mkdir(mode=0o700, exist_ok=True)
+        log = os.open(self.folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder / "scratch",
+                env=local.environ(self.spec, self._interpreter, self._tls, worker=worker),
+                start_new_session=True,
+            )
+        finally:
+            os.close(log)
+        return _Child(name, process)
+
+    async def _start_scheduler(self) -> None:
+        self._step("Start scheduler", "running")
+        self._tls = await asyncio.to_thread(local.write_tls, self.folder)
+        argv = local.scheduler_argv(self.spec, self._interpreter, self.folder)
+        self._scheduler = self._spawn("scheduler", argv, worker=False)
+        # Dask is imported here only now, beside the scheduler's own import.
+        link = await asyncio.to_thread(_import_link)
+        address = await self._address(self._scheduler)
+        self._link = link.SchedulerLink(address, link.TLSFiles(**{name: str(path) for name, path in self._tls.items()}))
+        self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
+        self._step("Start scheduler", "done")
+
+    async def _address(self, scheduler: _Child) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                return str(json.loads((self.folder / "scheduler.json").read_text(encoding="utf-8"))["address"])
+            if scheduler.ended():
+                raise Unavailable(f"The scheduler ended while starting: {self._last_words()}")
+            await asyncio.sleep(0.02)
+        raise Unavailable(f"The scheduler didn't start within {START_SECONDS:.0f} s")
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self.folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return "it left no log"
+        said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
+        return said[-1][:300] if said else "it said nothing"
+
+    def _start_nanny(self, name: str) -> None:
+        address = self.cluster.scheduler.address if self.cluster.scheduler else ""
+        memory = local.worker_memory(self.spec)
+        argv = local.nanny_argv(self.spec, self._interpreter, address, name, memory, self.folder)
+        self._nannies[name] = self._spawn(name, argv, worker=True)
+
+    async def _start_workers(self) -> None:
+        self._step("Start workers", "running")
+        for index in range(self.spec.workers):
+            self._start_nanny(str(index))
+        deadline = time.monotonic() + START_SECONDS + 5 * self.spec.workers
+        while True:
+            with contextlib.suppress(CoiledError):
+                await self._observe()
+            if len(self.cluster.workers) >= self.spec.workers:
+                break
+            if any(child.ended() for child in self._nannies.values()):
+                raise Unavailable(f"A worker ended while starting: {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{len(self.cluster.workers)} of {self.spec.workers} workers started in time")
+            await asyncio.sleep(0.05)
+        self._step("Start workers", "done")
+
+    # ---- watching ---------------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        if self._scheduler is not None and self._scheduler.ended():
+            raise Unavailable("The scheduler ended unexpectedly, and the cluster's results with it")
+        self._replace()
+        try:
+            await self._observe()
+        except CoiledError as error:
+            self._set(status="unreachable", reason=f"The scheduler doesn't answer: {error.message}")
+        else:
+            missing = self.spec.workers - len(self.cluster.workers)
+            busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
+            if missing > 0:
+                self._set(status="degraded", reason=f"{missing} of {self.spec.workers} workers are missing")
+            else:
+                self._set(status="running" if busy else "idle", reason=None)
+        self._lease()
+        nodes = frozenset(worker.id for worker in self.cluster.workers)
+        if nodes != self._known and self.cluster.status != "unreachable":
+            self._known = nodes
+            await self._read()
+
+    def _replace(self) -> None:
+        """Start a new nanny in the place of one that ended, ever later while it keeps ending."""
+        for name, child in list(self._nannies.items()):
+            if not child.ended():
+                continue
+            if name not in self._respawn_at:
+                child.signal(signal.SIGKILL)
+                count = self._restarts[name] = self._restarts.get(name, 0) + 1
+                wait = 0.0 if time.monotonic() - child.started > 60 else min(2.0 ** min(count, 6), 60.0) - 2
+                self._respawn_at[name] = time.monotonic() + wait
+            if time.monotonic() >= self._respawn_at[name]:
+                del self._respawn_at[name]
+                self._start_nanny(name)
+
+    def _lease(self) -> None:
+        if self._watchers or self.cluster.clients:
+            self._held_at = time.monotonic()
+            self._set(lease_until=None)
+            return
+        left = self._held_at + self.spec.lease_seconds - time.monotonic()
+        if left <= 0:
+            _log.info("nobody holds this cluster any more")
+            self._stopping.set()
+        elif self.cluster.lease_until is None:
+            end = datetime.now(timezone.utc) + timedelta(seconds=left)
+            self._set(lease_until=end.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+
+    async def _observe(self) -> None:
+        identity = await self._link.identity()
+        seen = now()
+        nodes = {node: e.id for e in self.readings.environments for node in e.nodes}
+        workers = tuple(
+            _worker(address, info, seen, nodes.get(address), self._restarts)
+            for address, info in sorted(identity["workers"].items(), key=lambda item: str(item[1].get("name")))
+        )
+        counts = [info.get("metrics", {}).get("task_counts", {}) for info in identity["workers"].values()]
+        requested = self.spec.cores
+        busy = sum(worker.busy for worker in workers)
+        scheduler = SchedulerInfo(
+            address=identity["address"], id=str(identity.get("id")), dashboard=_dashboard(self.spec, identity)
+        )
+        clients = await self._clients()
+        self._set(
+            workers=workers,
+            scheduler=scheduler,
+            cores=Cores(busy=busy, allocated=sum(w.threads for w in workers), requested=requested),
+            memory=Memory(
+                used=sum(w.memory for w in workers),
+                limit=min(sum(w.memory_limit or 0 for w in workers), local.machine_memory()) or None,
+            ),
+            tasks=Tasks(
+                running=sum(_count(c, "executing") for c in counts),
+                queued=sum(_count(c, "ready") + _count(c, "waiting") for c in counts),
+                done_per_second=None,
+            ),
+            clients=clients,
+            seen_at=seen,
+        )
+
+    async def _clients(self) -> int:
+        # Dask keeps a client of its own for bookkeeping, "fire-and-forget".
+        text = "str(len(set(__import__('distributed').Scheduler._instances.__iter__().__next__().clients) - {'fire-and-forget'}))"
+        try:
+            return int(await self._link.evaluate_on_scheduler(text, {}, 2.0))
+        except (CoiledError, ValueError):
+            return self.cluster.clients
+
+    # ---- reading ----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> Readings:
+        """Read every node anew; what doesn't answer in time is named."""
+        async with self._reading_lock:
+            if time.monotonic() - self._read_at < 1.0 and self.readings.taken_at:
+                return self.readings
+            if self._link is None:
+                return self.readings
+            names = {"S": source("probe"), "G": {"__name__": "coiled_jupyter_probe"}}
+            addresses = [worker.id for worker in self.cluster.workers]
+            begun = now()
+            results = await asyncio.gather(
+                self._node(self._link.evaluate_on_scheduler(_PROBE, names, READ_SECONDS)),
+                *(self._node(self._link.evaluate_on_worker(a, _PROBE, names, READ_SECONDS)) for a in addresses),
+            )
+            pairs = list(zip(["scheduler", *addresses], results, strict=True))
+            unread = [Unread(node=node, reason=r) for node, r in pairs if isinstance(r, str)]
+            good = {node: r for node, r in pairs if isinstance(r, Reading)}
+            environments: tuple[Environment, ...] = (
+                *group({n: r for n, r in good.items() if n != "scheduler"}, "worker", taken_at=begun),
+                *group({n: r for n, r in good.items() if n == "scheduler"}, "scheduler", taken_at=begun),
+            )
+            missing = self.spec.workers - len(addresses)
+            if missing > 0:
+                unread.append(Unread(node="workers", reason=f"{missing} of {self.spec.workers} workers are missing"))
+            before = [(e.id, e.nodes) for e in self.readings.environments]
+            self.readings = Readings(environments=environments, unread=tuple(unread), taken_at=begun)
+            self._read_at = time.monotonic()
+            if before != [(e.id, e.nodes) for e in environments]:
+                self._set(revision=self.cluster.revision)
+            return self.readings
+
+    async def _node(self, answer: Any) -> Reading | str:
+        try:
+            return decode_reading(await answer)
+        except CoiledError as error:
+            return error.message
+
+    # ---- state ------------------------------------------------------------------------------------------------
+
+    def _set(self, **fields: Any) -> None:
+        """Change the snapshot; a new revision, the ledger and the watchers follow where anything but a time changed."""
+        changed = msgspec.structs.replace(self.cluster, **fields)
+        quiet = {"seen_at": None, "since": "", "workers": tuple(_timeless(w) for w in changed.workers)}
+        before = {**quiet, "workers": tuple(_timeless(w) for w in self.cluster.workers)}
+        same = msgspec.structs.replace(changed, **quiet) == msgspec.structs.replace(self.cluster, **before)
+        status_changed = changed.status != self.cluster.status
+        if status_changed and "since" not in fields:
+            changed = msgspec.structs.replace(changed, since=now())
+        elif "since" not in fields:
+            changed = msgspec.structs.replace(changed, since=self.cluster.since)
+        if "revision" in fields:
+            same = False
+        self.cluster = changed if same else msgspec.structs.replace(changed, revision=self.cluster.revision + 1)
+        if not same:
+            if status_changed or "steps" in fields:
+                self.ledger.snapshot(self.spec.id, self.cluster)
+            self._push()
+
+    def _push(self) -> None:
+        line = msgspec.json.encode({"cluster": self.cluster}) + b"\n"
+        for writer in list(self._watchers):
+            if writer.transport.get_write_buffer_size() < 1 << 20:
+                writer.write(line)
+
+    def _step(self, name: str, state: StepState, text: str = "") -> None:
+        started = self._step_started.setdefault(name, time.monotonic())
+        seconds = round(time.monotonic() - started, 3)
+        step = Step(name=name, state=state, seconds=seconds, text=text)
+        self._set(steps=tuple(step if old.name == name else old for old in self.cluster.steps))
+
+    def _finish_steps(self, state: StepState) -> None:
+        for step in self.cluster.steps:
+            if step.state == "running":
+                self._step(step.name, state)
+
+    # ---- socket -----------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> asyncio.AbstractServer:
+        path = socket_path(self.spec.id)
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._serve, str(path), limit=1 << 16)
+        path.chmod(0o600)
+        return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        beat: asyncio.Task[None] | None = None
+        try:
+            while line := await reader.readline():
+                request = msgspec.json.decode(line, type=_Request)
+                if request.method == "watch":
+                    beat = beat or asyncio.create_task(self._beat(writer))
+                await self._answer(request, writer)
+        except (OSError, ValueError, msgspec.DecodeError):
+            _log.debug("a connection ended", exc_info=True)
+        finally:
+            if beat:
+                beat.cancel()
+            self._watchers.discard(writer)
+            writer.close()
+
+    async def _beat(self, writer: asyncio.StreamWriter) -> None:
+        """Show a watcher that the supervisor lives and how old its figures are, also when nothing changes."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            writer.write(msgspec.json.encode({"cluster": self.cluster}) + b"\n")
+
+    async def _answer(self, request: _Request, writer: asyncio.StreamWriter) -> None:
+        try:
+            result = await self._do(request.method, writer)
+            line = msgspec.json.encode({"id": request.id, "result": result})
+        except CoiledError as error:
+            line = msgspec.json.encode({"id": request.id, "error": error.to_wire().error})
+        writer.write(line + b"\n")
+        if request.method == "watch":
+            self._watchers.add(writer)
+            writer.write(msgspec.json.encode({"cluster": self.cluster}) + b"\n")
+        await writer.drain()
+
+    async def _do(self, method: str, writer: asyncio.StreamWriter) -> Any:
+        if method == "cluster":
+            return self.cluster
+        if method == "environments":
+            return await self._read() if time.monotonic() - self._read_at > 2.0 else self.readings
+        if method == "watch":
+            return None
+        if method == "stop" or (method == "release" and not (self._watchers - {writer}) and not self.cluster.clients):
+            self._set(status="stopping")
+            self._stopping.set()
+            return True
+        if method == "release":
+            return False
+        raise Invalid("method", "There is no such method")
+
+
+class _Request(msgspec.Struct):
+    id: int
+    method: str
+
+
+def _import_link() -> Any:
+    from ..links import scheduler
+
+    return scheduler
+
+
+def _count(counts: dict[str, Any], state: str) -> int:
+    value = counts.get(state, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _worker(address: str, info: dict[str, Any], seen: str, environment: str | None, restarts: dict[str, int]) -> Worker:
+    metrics = info.get("metrics", {})
+    name = str(info.get("name", ""))
+    return Worker(
+        id=address,
+        name=name,
+        status=str(info.get("status", "")),
+        host=str(info.get("host", "")),
+        threads=int(info.get("nthreads", 0)),
+        busy=_count(metrics.get("task_counts", {}), "executing"),
+        memory=int(metrics.get("memory", 0)),
+        memory_limit=int(info.get("memory_limit") or 0) or None,
+        group=environment,
+        restarts=restarts.get(name, 0),
+        seen_at=seen,
+    )
+
+
+def _timeless(worker: Worker) -> Worker:
+    # Memory moves all the time; a page that shows it asks for it.
+    return msgspec.structs.replace(worker, seen_at="", memory=0)
+
+
+def _dashboard(spec: LaunchSpec, identity: dict[str, Any]) -> str | None:
+    port = identity.get("services", {}).get("dashboard")
+    return f"http://127.0.0.1:{port}/status" if spec.options.get("dashboard") and port else None
