@@ -19,3 +19,8 @@ def _jupyter_server_extension_points() -> list[dict[str, object]]:
     from .server.app import CoiledJupyter
 
     return [{"module": "coiled_jupyter", "app": CoiledJupyter}]
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Tell the lab's builder where the built page is."""
+    return [{"src": "labextension", "dest": "coiled-jupyter"}]

@@ -27,7 +27,7 @@ class Answer(msgspec.Struct):
     """One line of a supervisor."""
 
     id: int | None = None
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = msgspec.Raw(b"null")
     error: Problematic | None = None
     cluster: Cluster | None = None
 
@@ -81,7 +81,7 @@ class SupervisorClient:
             raise Timeout("The cluster's supervisor didn't answer in time", "Try again") from None
         if answer.error is not None:
             raise from_wire(ErrorBody(error=answer.error))
-        return answer.result or msgspec.Raw(b"null")
+        return answer.result
 
     async def _line(self) -> Answer:
         try:

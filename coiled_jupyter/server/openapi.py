@@ -1,0 +1,69 @@
+"""The OpenAPI document of the REST API, generated from the wire types and one table of routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..core import wire
+
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _query(name: str, *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": required, "schema": {"type": "string"}}
+
+
+# (path, method, summary, parameters, body, status of success, answer)
+_ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] = (
+    ("/about", "get", "Versions, limits, factories", [], None, 200, wire.About),
+    ("/clusters", "get", "All clusters", [], None, 200, list[wire.Cluster]),
+    ("/clusters", "post", "Create a cluster", [], wire.ClusterCreate, 202, wire.Cluster),
+    ("/clusters/{id}", "get", "One cluster", [_ID], None, 200, wire.Cluster),
+    ("/clusters/{id}", "delete", "Stop a cluster, or take an ended one off the list", [_ID], None, 204, None),
+    (
+        "/environments",
+        "get",
+        "The environment of a kernel, or one per group of a cluster",
+        [_query("kernel"), _query("cluster")],
+        None,
+        200,
+        list[wire.Environment],
+    ),
+    (
+        "/diff",
+        "get",
+        "A kernel compared with a cluster",
+        [_query("kernel", required=True), _query("cluster", required=True), _query("software")],
+        None,
+        200,
+        wire.Diff,
+    ),
+    ("/usage", "get", "Core usage of this user on this host", [], None, 200, wire.Usage),
+)
+
+
+def document() -> dict[str, Any]:
+    """Return the document, OpenAPI 3.1; every answer that is no success is an ErrorBody."""
+    types = [t for route in _ROUTES for t in (route[4], route[6]) if t is not None] + [wire.ErrorBody, wire.Change]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    of = iter(schemas)
+    paths: dict[str, Any] = {}
+    for path, method, summary, parameters, body, status, answer in _ROUTES:
+        operation: dict[str, Any] = {"summary": summary, "parameters": parameters}
+        if body is not None:
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": next(of)}}}
+        success: dict[str, Any] = {"description": "Success"}
+        if answer is not None:
+            success["content"] = {"application/json": {"schema": next(of)}}
+        problem = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+        operation["responses"] = {str(status): success, "default": {"description": "A problem", "content": problem}}
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Coiled Jupyter", "version": str(wire.SCHEMA), "license": {"name": "BSD-3-Clause"}},
+        "servers": [{"url": "/coiled-jupyter/api"}],
+        "paths": paths,
+        "components": {"schemas": components},
+    }
