@@ -35,7 +35,11 @@ class CoiledJupyter(ExtensionApp):
     kernel_link: KernelLink
 
     def initialize_handlers(self) -> None:
-        """Build the service and add the routes."""
+        """Add the routes."""
+        self.handlers.extend(routes())
+
+    def initialize_settings(self) -> None:
+        """Build the service that the routes find in the settings."""
         kernels = self.serverapp.kernel_manager
         self.kernel_link = KernelLink(kernels, changed=self._kernel_changed)
         self.service = Service(
@@ -53,7 +57,6 @@ class CoiledJupyter(ExtensionApp):
         self.settings["coiled_jupyter_service"] = self.service
         events.register(self.serverapp.event_logger)
         events.listen(self.serverapp.event_logger, self.kernel_link.notice)
-        self.handlers.extend(routes())
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Adopt clusters and meet the kernels once the server's loop runs."""

@@ -90,7 +90,7 @@ def test_the_numpy_row_is_red_before_a_cell_has_run(lab, page):
     expect(meter).to_have_attribute("aria-valuemax", "100")
     show(page, "numpy-differs")
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    page.wait_for_selector("body[data-jp-theme-light=false]")
+    page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
     page.wait_for_timeout(500)
     show(page, "numpy-differs-dark")
     page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
