@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -13,10 +14,8 @@ from .core.errors import Unavailable
 def _private(path: Path) -> Path:
     """Make a folder that only this user can enter, whatever the umask, and return it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    except FileExistsError:
-        pass
     state = path.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
         raise Unavailable(f"{path} isn't a folder of this user", "Remove it, or set COILED_JUPYTER_RUNTIME_DIR")

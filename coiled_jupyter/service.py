@@ -108,7 +108,7 @@ class Service:
         self._changed = changed or (lambda change: None)
         self._ledger = ledger or Ledger()
         self._watches: dict[str, _Watch] = {}
-        self._children: dict[str, supervisors.Process] = {}
+        self._children: dict[str, supervisors.Process[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
         self._log = logging.getLogger(__name__)
 
@@ -521,7 +521,7 @@ def _pins(reading: Reading) -> tuple[str, ...]:
     """Return ``name==version`` of everything that an index can give; local code doesn't travel yet."""
     _needs_dask(reading)
     lines = [f"{package.name}=={package.version}" for package in reading.packages if package.source is None]
-    good = []
+    good: list[str] = []
     for line in lines:
         with contextlib.suppress(Invalid):
             good.extend(requirement_lines.check([line]))

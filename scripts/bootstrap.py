@@ -73,7 +73,7 @@ def stamp(name: str, value: str) -> None:
 def make_venv() -> None:
     if PYTHON.exists():
         return
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 - this script runs before the right Python is chosen
         fail(
             f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}. Run: python3.12 scripts/{Path(sys.argv[0]).name}"
         )

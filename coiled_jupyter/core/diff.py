@@ -167,7 +167,7 @@ def _row(
     status, rating = _judge(name, mine, theirs, any(name in side for side in broken), kernel, in_use=in_use)
     return Row(
         name=name,
-        kernel=mine and RowSide(version=mine.version, loaded=_single(mine.loaded), source=mine.source),
+        kernel=RowSide(version=mine.version, loaded=_single(mine.loaded), source=mine.source) if mine else None,
         groups=tuple(
             RowGroup(
                 group=group.id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from ..core.environment import Reading, decode_reading
 from ..texts import source
 
@@ -17,5 +19,7 @@ def _namespace() -> dict[str, Any]:
 
 
 def read() -> Reading:
-    """Return the reading of this process."""
-    return decode_reading(_namespace()["probe"]())
+    """Return the reading of this process; nothing counts as used, since what is imported is this command's own."""
+    reading = decode_reading(_namespace()["probe"]())
+    packages = tuple(msgspec.structs.replace(package, in_use=False) for package in reading.packages)
+    return msgspec.structs.replace(reading, packages=packages)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -67,10 +69,12 @@ class KernelLink:
 
     """
 
-    def __init__(self, kernels: Kernels, *, deadline: float = 2.0, changed: Any = None) -> None:
+    def __init__(
+        self, kernels: Kernels, *, deadline: float = 2.0, changed: Callable[[str], object] | None = None
+    ) -> None:
         self._kernels = kernels
         self._deadline = deadline
-        self._changed = changed or (lambda kernel_id: None)
+        self._changed: Callable[[str], object] = changed or str
         self._known: dict[str, _Kernel] = {}
         self._restarts: dict[str, int] = {}
         self._wake = asyncio.Event()
@@ -162,7 +166,10 @@ class KernelLink:
             if not busy and time.monotonic() >= known.retry_at and self._may_install(kernel_id, known):
                 task = asyncio.create_task(self._install(kernel_id, known), name=f"install in {kernel_id}")
                 self._installing[kernel_id] = task
-                task.add_done_callback(lambda _, key=kernel_id: self._installing.pop(key, None))
+                task.add_done_callback(functools.partial(self._installed, kernel_id))
+
+    def _installed(self, kernel_id: str, task: asyncio.Task[None]) -> None:
+        self._installing.pop(kernel_id, None)
 
     def _process(self, kernel_id: str) -> object:
         manager = self._kernels.get_kernel(kernel_id)

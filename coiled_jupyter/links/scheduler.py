@@ -12,7 +12,7 @@ import pickle
 from dataclasses import dataclass
 from typing import Any
 
-from distributed.comm import connect
+from distributed.comm.core import connect
 from distributed.protocol.serialize import Serialized
 from distributed.security import Security
 

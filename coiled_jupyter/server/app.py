@@ -40,7 +40,7 @@ class CoiledJupyter(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Build the service that the routes find in the settings."""
-        kernels = self.serverapp.kernel_manager
+        kernels = self._server.kernel_manager
         self.kernel_link = KernelLink(kernels, changed=self._kernel_changed)
         self.service = Service(
             Configuration(
@@ -55,8 +55,8 @@ class CoiledJupyter(ExtensionApp):
             changed=self._emit,
         )
         self.settings["coiled_jupyter_service"] = self.service
-        events.register(self.serverapp.event_logger)
-        events.listen(self.serverapp.event_logger, self.kernel_link.notice)
+        events.register(self._server.event_logger)
+        events.listen(self._server.event_logger, self.kernel_link.notice)
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Adopt clusters and meet the kernels once the server's loop runs."""
@@ -67,8 +67,12 @@ class CoiledJupyter(ExtensionApp):
         """Let go of kernels and clusters; clusters that nobody else holds stop."""
         await asyncio.gather(self.kernel_link.close(), self.service.close())
 
+    @property
+    def _server(self) -> Any:
+        return self.serverapp
+
     def _emit(self, change: Change) -> None:
-        events.emit(self.serverapp.event_logger, change)
+        events.emit(self._server.event_logger, change)
 
     def _kernel_changed(self, kernel_id: str) -> None:
         self._emit(Change(kind="kernel", id=kernel_id, revision=0))

@@ -48,6 +48,10 @@ def document() -> dict[str, Any]:
     """Return the document, OpenAPI 3.1; every answer that is no success is an ErrorBody."""
     types = [t for route in _ROUTES for t in (route[4], route[6]) if t is not None] + [wire.ErrorBody, wire.Change]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    for name, schema in components.items():
+        # Answers are encoded with omit_defaults off: a default says what a reader may assume, not that a key can be absent.
+        if schema.get("type") == "object" and issubclass(getattr(wire, name), wire.Wire):
+            schema["required"] = list(schema["properties"])
     of = iter(schemas)
     paths: dict[str, Any] = {}
     for path, method, summary, parameters, body, status, answer in _ROUTES:
@@ -58,7 +62,11 @@ def document() -> dict[str, Any]:
         if answer is not None:
             success["content"] = {"application/json": {"schema": next(of)}}
         problem = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-        operation["responses"] = {str(status): success, "default": {"description": "A problem", "content": problem}}
+        operation["responses"] = {
+            str(status): success,
+            "4XX": {"description": "A request that can't be met, and why", "content": problem},
+            "5XX": {"description": "Something doesn't answer", "content": problem},
+        }
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",

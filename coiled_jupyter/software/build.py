@@ -30,6 +30,7 @@ from ..paths import data_dir
 
 MARKER = "coiled-jupyter.json"
 _SECRET = re.compile(r"//[^/@\s]*@")
+_FRAME = " \u00d7\u2570\u2500\u25b6\u2502"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -84,7 +85,7 @@ async def _run(*argv: str, cwd: Path, deadline: float) -> None:
 
 def _words(text: str) -> str:
     """Return what uv said, without colours, credentials and paths of ours."""
-    lines = [_SECRET.sub("//", _COLOUR.sub("", line)).strip(" ×╰─▶│") for line in text.splitlines()]
+    lines = [_SECRET.sub("//", _COLOUR.sub("", line)).strip(_FRAME) for line in text.splitlines()]
     return " ".join(" ".join(line for line in lines if line).split())[:2000] or "uv gave no reason"
 
 

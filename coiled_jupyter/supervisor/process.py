@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -89,6 +90,7 @@ class Supervisor:
         self._respawn_at: dict[str, float] = {}
         self._watchers: set[asyncio.StreamWriter] = set()
         self._held_at = time.monotonic()
+        self._released = False
         self._stopping = asyncio.Event()
         self._step_started: dict[str, float] = {}
         self._interpreter = ""
@@ -186,7 +188,7 @@ class Supervisor:
             interpreter = built.interpreter
         if not os.access(interpreter, os.X_OK):
             raise Unavailable(f"There is no Python at {interpreter}")
-        prefix = os.path.dirname(os.path.dirname(interpreter))
+        prefix = str(Path(interpreter).parent.parent)
         environment = ClusterSoftware(
             software=self.spec.software, layer=self.spec.layer, python=interpreter, prefix=prefix
         )
@@ -303,10 +305,11 @@ class Supervisor:
     def _lease(self) -> None:
         if self._watchers or self.cluster.clients:
             self._held_at = time.monotonic()
+            self._released = False
             self._set(lease_until=None)
             return
         left = self._held_at + self.spec.lease_seconds - time.monotonic()
-        if left <= 0:
+        if left <= 0 or self._released:
             _log.info("nobody holds this cluster any more")
             self._stopping.set()
         elif self.cluster.lease_until is None:
@@ -480,12 +483,13 @@ class Supervisor:
             return await self._read() if time.monotonic() - self._read_at > 2.0 else self.readings
         if method == "watch":
             return None
-        if method == "stop" or (method == "release" and not (self._watchers - {writer}) and not self.cluster.clients):
+        if method == "stop":
             self._set(status="stopping")
             self._stopping.set()
             return True
         if method == "release":
-            return False
+            self._released = True
+            return True
         raise Invalid("method", "There is no such method")
 
 

@@ -21,6 +21,24 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 200: {
           headers: {
@@ -28,15 +46,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': components['schemas']['About'];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -66,6 +75,24 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 200: {
           headers: {
@@ -73,15 +100,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': readonly components['schemas']['Cluster'][];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -101,6 +119,24 @@ export interface paths {
         };
       };
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 202: {
           headers: {
@@ -108,15 +144,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': components['schemas']['Cluster'];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -146,6 +173,24 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 200: {
           headers: {
@@ -153,15 +198,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': components['schemas']['Cluster'];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -180,21 +216,30 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
-        /** @description Success */
-        readonly 204: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content?: never;
-        };
-        /** @description A problem */
-        readonly default: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
           headers: {
             readonly [name: string]: unknown;
           };
           content: {
             readonly 'application/json': components['schemas']['ErrorBody'];
           };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 204: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content?: never;
         };
       };
     };
@@ -224,6 +269,24 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 200: {
           headers: {
@@ -231,15 +294,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': components['schemas']['Diff'];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -272,6 +326,24 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 200: {
           headers: {
@@ -279,15 +351,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': readonly components['schemas']['Environment'][];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -317,6 +380,24 @@ export interface paths {
       };
       readonly requestBody?: never;
       readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
         /** @description Success */
         readonly 200: {
           headers: {
@@ -324,15 +405,6 @@ export interface paths {
           };
           content: {
             readonly 'application/json': components['schemas']['Usage'];
-          };
-        };
-        /** @description A problem */
-        readonly default: {
-          headers: {
-            readonly [name: string]: unknown;
-          };
-          content: {
-            readonly 'application/json': components['schemas']['ErrorBody'];
           };
         };
       };
@@ -445,35 +517,35 @@ export interface components {
      */
     readonly ClusterCreate: {
       /** @default null */
-      readonly adaptive: components['schemas']['AdaptiveRequest'] | null;
+      readonly adaptive?: components['schemas']['AdaptiveRequest'] | null;
       /** @default null */
-      readonly environ: {
+      readonly environ?: {
         readonly [key: string]: string;
       } | null;
       /** @default null */
-      readonly factory: string | null;
+      readonly factory?: string | null;
       /** @default null */
-      readonly interpreter: components['schemas']['KernelInterpreter'] | null;
+      readonly interpreter?: components['schemas']['KernelInterpreter'] | null;
       /** @default null */
-      readonly kernel: string | null;
+      readonly kernel?: string | null;
       /** @default null */
-      readonly memory_limit: number | string | null;
+      readonly memory_limit?: number | string | null;
       /** @default null */
-      readonly name: string | null;
+      readonly name?: string | null;
       /** @default null */
-      readonly options: {
+      readonly options?: {
         readonly [key: string]: string | number | boolean | null;
       } | null;
       /** @default null */
-      readonly python: string | null;
+      readonly python?: string | null;
       /** @default null */
-      readonly requirements: readonly string[] | null;
+      readonly requirements?: readonly string[] | null;
       /** @default null */
-      readonly software: string | null;
+      readonly software?: string | null;
       /** @default null */
-      readonly threads_per_worker: number | null;
+      readonly threads_per_worker?: number | null;
       /** @default null */
-      readonly workers: number | null;
+      readonly workers?: number | null;
     };
     /**
      * ClusterSoftware

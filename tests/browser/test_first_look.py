@@ -134,5 +134,7 @@ def test_stopping_asks_first_and_green_goes(lab, page):
     dialog.get_by_role("button", name="Stop").click()
     expect(page.locator("[data-verdict=equal]")).to_have_count(0, timeout=20_000)
     wait_for(
-        lambda: all(c["status"] == "stopped" for c in lab.api("GET", "clusters")[1]), what="stopped clusters", seconds=30
+        lambda: all(c["status"] == "stopped" for c in lab.api("GET", "clusters")[1]),
+        what="stopped clusters",
+        seconds=30,
     )

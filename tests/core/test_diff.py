@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coiled_jupyter.core.diff import compare, verdict
-from coiled_jupyter.core.environment import ReadPackage, Reading, digest, group, kernel_environment
+from coiled_jupyter.core.environment import Reading, ReadPackage, digest, group, kernel_environment
 from coiled_jupyter.core.wire import Diff, Source, Unread
 
 AT = "2026-01-01T00:00:10.000Z"

@@ -1,0 +1,173 @@
+"""The routes of a real server: answers, refusals, clusters and what they leave behind."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+
+from tests.processes import JupyterServer, wait_for
+
+SPY = """
+import json, sys
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+class Modules(APIHandler):
+    @web.authenticated
+    def get(self):
+        self.finish(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+
+def _load_jupyter_server_extension(app):
+    app.web_app.add_handlers(".*$", [("/spy", Modules)])
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("server")
+    (root / "spy.py").write_text(SPY)
+    enabled = "--ServerApp.jpserver_extensions={'spy': True, 'coiled_jupyter': True}"
+    server = JupyterServer(root, "server", enabled, env={"PYTHONPATH": str(root)})
+    yield server
+    server.close()
+
+
+def test_about(server):
+    status, about = server.api("GET", "about")
+    assert status == 200
+    assert about["limits"]["cores"] == 100
+    assert [f["name"] for f in about["factories"]] == ["local"]
+
+
+BAD = [
+    (b"", "body"), (b"{", "body"), (b"\xff", "body"), (b"[]", "body"), (b"null", "body"), (b"[" * 100_000, "body"),
+    (b'{"workers": -1}', "workers"), (b'{"workers": 1.5}', "workers"), (b'{"workers": "2"}', "workers"),
+    (b'{"workers": true}', "workers"), (b'{"workers": 1000000}', "workers"), (b'{"workers": 1e999}', "workers"),
+    (b'{"threads_per_worker": 0}', "threads_per_worker"), (b'{"threads_per_worker": 99999}', "threads_per_worker"),
+    (b'{"memory_limit": "lots"}', "memory_limit"), (b'{"memory_limit": 0}', "memory_limit"),
+    (b'{"factory": "os:system"}', "factory"), (b'{"options": {"host": "0.0.0.0"}}', "options.host"),
+    (b'{"options": {"dashboard": "yes"}}', "options.dashboard"), (b'{"nonsense": 1}', "nonsense"),
+    (b'{"software": "x"}', "software"), (b'{"python": "3.12"}', "python"), (b'{"python": "/bin/sh"}', "python"),
+    (b'{"environ": {"LD_PRELOAD": "x"}}', "environ"), (b'{"environ": {"PATH": "x"}}', "environ"),
+    (b'{"environ": {"A=B": "x"}}', "environ"), (b'{"requirements": ["-r x"]}', "requirements[0]"),
+    (b'{"requirements": ["a", "--index-url=http://e"]}', "requirements[1]"),
+    (b'{"requirements": ["x @ https://e/x.whl"]}', "requirements[0]"), (b'{"requirements": ["git+https://e"]}', "requirements[0]"),
+    (b'{"requirements": ["name; import os"]}', "requirements[0]"), (b'{"requirements": "numpy"}', "requirements"),
+    (b'{"requirements": ["a"], "kernel": "b"}', "requirements"), (b'{"name": ""}', "name"),
+    (b'{"adaptive": {"minimum": 1}}', "adaptive"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field"), BAD, ids=range(len(BAD)))
+def test_bad_bodies_name_the_field_and_start_nothing(server, body, field):
+    status, answer = server.api("POST", "clusters", raw=body)
+    assert status == 400, answer
+    assert answer["error"]["kind"] == "invalid"
+    assert answer["error"]["data"]["field"] == field
+    assert "Traceback" not in str(answer)
+    assert server.api("GET", "clusters") == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "clusters/nobody", 404),
+        ("DELETE", "clusters/nobody", 404),
+        ("GET", "environments?kernel=nobody", 404),
+        ("GET", "environments?cluster=nobody", 404),
+        ("GET", "environments", 400),
+        ("GET", "diff?kernel=nobody&cluster=nobody", 404),
+        ("GET", "diff?kernel=x", 400),
+        ("GET", "diff", 400),
+        ("GET", "nothing", 404),
+        ("PATCH", "clusters", 405),
+    ],
+)
+def test_unknown_things(server, method, path, expected):
+    status, answer = server.api(method, path)
+    assert status == expected, answer
+    assert set(answer["error"]) == {"kind", "message", "hint", "data"}
+
+
+@pytest.mark.parametrize("path", ["about", "clusters", "clusters/x", "environments", "diff", "usage", "nothing"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_without_credentials_nothing_is_answered(server, method, path):
+    status, _ = server.api(method, path, headers={})
+    assert status in (403, 405)
+    status, _ = server.api(method, path, headers={"Authorization": "token wrong"})
+    assert status in (403, 405)
+
+
+def test_a_cluster_from_click_to_gone(server):
+    status, cluster = server.api("POST", "clusters", {"name": "own", "workers": 2})
+    assert (status, cluster["status"]) == (202, "starting")
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a running cluster", seconds=60)
+    cluster = server.api("GET", path)[1]
+    assert [step["state"] for step in cluster["steps"]] == ["done", "done"]
+    assert len(cluster["workers"]) == 2
+    environments = server.api("GET", f"environments?cluster={cluster['id']}")[1]
+    assert {e["role"] for e in environments} == {"scheduler", "worker"}
+    assert "distributed" in {p["name"] for p in environments[0]["packages"]}
+    usage = server.api("GET", "usage")[1]
+    assert usage["cores"] == {"busy": 0, "allocated": 2, "requested": 2, "limit": 100}
+    status, refusal = server.api("POST", "clusters", {"workers": 99})
+    assert status == 409
+    assert refusal["error"]["data"] == {"limit": 100, "used": 2, "asked": 99}
+
+    family = server.descendants()
+    assert len(family) >= 6  # supervisor, scheduler, two nannies, two workers
+    listening = [c for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert listening
+    assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
+    assert all(server.token not in " ".join(p.cmdline()) for p in family)
+    modules = set(server.ask("GET", "/spy")[1])
+    assert {"coiled_jupyter", "msgspec"} <= modules
+    assert not {"dask", "distributed"} & modules
+
+    assert server.api("DELETE", path)[0] == 204
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="a stopped cluster", seconds=30)
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert not alive
+    assert server.api("GET", "usage")[1]["cores"]["requested"] == 0
+    assert server.api("DELETE", path)[0] == 204
+    assert server.api("GET", path)[0] == 404
+
+
+def test_what_cannot_be_resolved_fails_with_the_reason(server):
+    status, cluster = server.api("POST", "clusters", {"requirements": ["numpy==99999"]})
+    assert status == 202
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "failed", what="the failure", seconds=60)
+    cluster = server.api("GET", path)[1]
+    assert "numpy==99999" in cluster["reason"]
+    assert "Traceback" not in cluster["reason"]
+    server.api("DELETE", path)
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "server"])
+def test_no_orphans_and_no_lost_cluster(tmp_path, victim):
+    server = JupyterServer(tmp_path)
+    try:
+        cluster = server.api("POST", "clusters", {"workers": 1})[1]
+        path = f"clusters/{cluster['id']}"
+        wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+        family = server.descendants()
+        if victim == "supervisor":
+            supervisor = next(p for p in family if "coiled_jupyter.supervisor" in p.cmdline())
+            supervisor.send_signal(signal.SIGKILL)
+            wait_for(lambda: server.api("GET", path)[1]["status"] == "lost", what="the loss to be seen", seconds=15)
+            _, alive = psutil.wait_procs(family, timeout=15)
+            assert not alive
+        else:
+            server.process.kill()
+            server.process.wait()
+            server = JupyterServer(tmp_path)
+            wait_for(lambda: server.api("GET", path)[0] == 200, what="the adoption", seconds=10)
+            assert server.api("GET", path)[1]["status"] in ("running", "idle")
+    finally:
+        server.close()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive

@@ -1,0 +1,146 @@
+"""The probe on every Python that can be found, and against damaged installations."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+PROBE = Path("coiled_jupyter/texts/probe.py").resolve()
+MINORS = [f"3.{minor}" for minor in range(8, 14)]
+_RUN = "import sys; n = {}; exec(compile(open(sys.argv[1], 'rb').read(), 'probe', 'exec'), n); print(n['probe']())"
+_TRUTH = """
+import importlib.metadata as m, json, re, sys
+seen = {}
+for d in m.distributions():
+    name = d.metadata["Name"]
+    if name:
+        seen.setdefault(re.sub(r"[-_.]+", "-", name).lower(), d.version)
+print(json.dumps(seen))
+"""
+
+
+@cache
+def interpreters() -> dict[str, str]:
+    """{minor: path} of the CPythons on this machine."""
+    candidates = [shutil.which(f"python{minor}") for minor in MINORS]
+    found = subprocess.run(
+        [find_uv_bin(), "python", "list", "--only-installed", "--output-format", "json"],
+        capture_output=True,
+        check=True,
+    )
+    candidates += [entry["path"] for entry in json.loads(found.stdout) if entry["implementation"] == "cpython"]
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    candidates += [str(path) for path in sorted(root.glob("*/bin/python"))]
+    made: dict[str, str] = {}
+    for path in filter(None, candidates):
+        asked = subprocess.run(
+            [
+                path,
+                "-c",
+                "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        implementation, _, minor = asked.stdout.strip().partition(" ")
+        if implementation == "CPython" and minor in MINORS:
+            made.setdefault(minor, path)
+    return made
+
+
+def run(python: str, *arguments: str, path: Path | None = None) -> dict:
+    env = {**os.environ, "PYTHONPATH": str(path)} if path else dict(os.environ)
+    done = subprocess.run([python, *arguments], capture_output=True, text=True, env=env, check=True)
+    return json.loads(done.stdout)
+
+
+def test_at_least_three_minors():
+    assert len(interpreters()) >= 3, interpreters()
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_agrees_with_importlib_metadata(minor):
+    python = interpreters()[minor]
+    reading = run(python, "-c", _RUN, str(PROBE))
+    assert {p["name"]: p["version"] for p in reading["packages"]} == run(python, "-c", _TRUTH)
+    assert reading["python"].startswith(minor + ".")
+    assert reading["implementation"] == "cpython"
+
+
+def distribution(folder: Path, name: str, version: str, *, metadata: str | None = None, **files: str) -> Path:
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(metadata if metadata is not None else f"Name: {name}\nVersion: {version}\n")
+    for key, text in {"RECORD": "", "INSTALLER": "pip", **files}.items():
+        (info / key.replace("__", ".")).write_text(text)
+    return info
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_damage_is_data_and_credentials_go(minor, tmp_path):
+    distribution(tmp_path, "twice", "1.0")
+    distribution(tmp_path, "twice", "2.0")
+    shutil.rmtree(tmp_path / "~ick", ignore_errors=True)
+    (tmp_path / "~ick").mkdir()
+    (tmp_path / "no_version.dist-info").mkdir()
+    (distribution(tmp_path, "halved", "1.0") / "RECORD").unlink()
+    (tmp_path / "bytes-1_0.dist-info").mkdir()
+    (tmp_path / "bytes-1_0.dist-info" / "METADATA").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "loop.dist-info").symlink_to(tmp_path / "loop.dist-info")
+    url = {"url": "https://me:secret@host/repo?token=secret", "vcs_info": {"vcs": "git", "commit_id": "abc"}}
+    distribution(tmp_path, "vcs_lib", "1.0", direct_url__json=json.dumps(url))
+    reading = run(interpreters()[minor], "-c", _RUN, str(PROBE), path=tmp_path)
+    kinds = {(p["kind"], p["package"]) for p in reading["problems"]}
+    assert {("duplicate", "twice"), ("leftover", None), ("unreadable", None), ("no_record", "halved")} <= kinds
+    source = next(p["source"] for p in reading["packages"] if p["name"] == "vcs-lib")
+    assert source == {"url": "https://host/repo", "kind": "vcs", "commit": "abc"}
+    assert "secret" not in json.dumps(reading)
+
+
+_UPGRADE = """
+import json, os, sys
+n = {}
+exec(compile(open(sys.argv[1], 'rb').read(), 'probe', 'exec'), n)
+import plain, versioned
+n['baseline']()
+folder = sys.argv[2]
+for name in ('plain', 'versioned'):
+    os.rename(f'{folder}/{name}-1.0.dist-info', f'{folder}/{name}-2.0.dist-info')
+print(n['probe']())
+"""
+
+
+def test_what_runs_is_told_from_what_is_installed(tmp_path):
+    for name, text in (("plain", ""), ("versioned", "__version__ = '1.0'")):
+        distribution(tmp_path, name, "1.0")
+        (tmp_path / f"{name}.py").write_text(text)
+    reading = run(interpreters()["3.11"], "-c", _UPGRADE, str(PROBE), str(tmp_path), path=tmp_path)
+    found = {p["name"]: (p["version"], p["loaded"], p["in_use"]) for p in reading["packages"]}
+    assert found["plain"] == ("2.0", "1.0", True)
+    assert found["versioned"] == ("2.0", "1.0", True)
+
+
+_EVIL = """
+import sys, types
+class Evil(types.ModuleType):
+    def __getattr__(self, name): raise SystemExit('ran code of a module')
+    @property
+    def __dict__(self): raise RuntimeError
+sys.modules['evil'] = Evil('evil')
+sys.modules['number'] = 7
+sys.path.append(None)
+"""
+
+
+def test_hostile_modules_are_not_run():
+    reading = run(interpreters()["3.11"], "-c", _EVIL + _RUN, str(PROBE))
+    assert "error" not in reading
+    assert "python" in reading
