@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 
 import psutil
 import pytest
@@ -149,7 +150,9 @@ def test_what_cannot_be_resolved_fails_with_the_reason(server):
 
 @pytest.mark.parametrize("victim", ["supervisor", "server"])
 def test_no_orphans_and_no_lost_cluster(tmp_path, victim):
-    server = JupyterServer(tmp_path)
+    # A ledger of its own: another server would rightly hold the cluster.
+    env = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    server = JupyterServer(tmp_path, env=env)
     try:
         cluster = server.api("POST", "clusters", {"workers": 1})[1]
         path = f"clusters/{cluster['id']}"
@@ -164,7 +167,7 @@ def test_no_orphans_and_no_lost_cluster(tmp_path, victim):
         else:
             server.process.kill()
             server.process.wait()
-            server = JupyterServer(tmp_path)
+            server = JupyterServer(tmp_path, env=env)
             wait_for(lambda: server.api("GET", path)[0] == 200, what="the adoption", seconds=10)
             assert server.api("GET", path)[1]["status"] in ("running", "idle")
     finally:
