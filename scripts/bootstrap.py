@@ -130,6 +130,7 @@ def setup(*, tests: bool) -> None:
             "--editable",
             f".[{extras}]",
             quiet=True,
+            env={"HATCH_JUPYTER_BUILDER_SKIP_NPM": "1"},
         )
         stamp("python", wanted)
         (STAMPS / "page").unlink(missing_ok=True)

@@ -96,15 +96,18 @@ export class Model implements IDisposable {
     return this._ready;
   }
 
-  /** The cluster that is compared: the one chosen for this notebook, else the newest that hasn't ended. */
+  /**
+   * The cluster that is compared: the one chosen for this notebook, else the one compared so far (a new cluster
+   * doesn't change what the panel speaks of), else the newest.
+   */
   get cluster(): Cluster | null {
+    const path = this._kernel?.path ?? '';
     const candidates = this.candidates;
-    const chosen = this._choices.get(this._kernel?.path ?? '');
+    const lasting = candidates.filter(({ status }) => status !== 'stopping');
     return (
-      candidates.find(cluster => cluster.id === chosen) ??
-      candidates
-        .filter(cluster => cluster.status !== 'stopping')
-        .reduce<Cluster | null>(newer, null) ??
+      candidates.find(({ id }) => id === this._choices.get(path)) ??
+      lasting.find(({ id }) => id === this._compared.get(path)) ??
+      lasting.reduce<Cluster | null>(newer, null) ??
       candidates.reduce<Cluster | null>(newer, null)
     );
   }
@@ -275,6 +278,7 @@ export class Model implements IDisposable {
     try {
       const diff = await this._api.diff(kernel.id, cluster.id);
       if (this._current(generation, kernel.id, cluster.id)) {
+        this._compared.set(kernel.path, cluster.id);
         this._diff = diff;
         this._diffAt = asked;
         this._diffError = null;
@@ -403,6 +407,7 @@ export class Model implements IDisposable {
   private readonly _poll: Poll;
   private readonly _soon: Debouncer;
   private readonly _choices = new Map<string, string>();
+  private readonly _compared = new Map<string, string>();
   private _kernel: IActiveKernel | null;
   private _clusters: readonly Cluster[] = [];
   private _usage: Usage | null = null;
