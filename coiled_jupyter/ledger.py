@@ -7,6 +7,7 @@ check of the limit; a row is judged by processes of its own machine, boot and pi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import time
@@ -25,9 +26,11 @@ from .paths import runtime_dir
 _TABLES = """
 CREATE TABLE IF NOT EXISTS clusters (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, snapshot BLOB NOT NULL, cores INTEGER NOT NULL,
-    ended INTEGER NOT NULL DEFAULT 0, place TEXT NOT NULL, pid INTEGER, ticks TEXT, created REAL NOT NULL
+    ended INTEGER NOT NULL DEFAULT 0, place TEXT NOT NULL, pid INTEGER, ticks TEXT, created REAL NOT NULL,
+    spec BLOB NOT NULL DEFAULT '{}'
 )
 """
+_COLUMNS = ["id", "name", "snapshot", "cores", "ended", "place", "pid", "ticks", "created", "spec"]
 CLAIM_SECONDS = 30.0
 """How long a row may be without an owner before its supervisor counts as never started."""
 
@@ -45,6 +48,8 @@ class Row:
     pid: int | None
     ticks: str | None
     created: float
+    spec: LaunchSpec | None
+    """What it was started from, without variables and index options; None in a row of an older version."""
 
 
 def _place() -> str:
@@ -61,10 +66,14 @@ def _place() -> str:
 def _ticks(pid: int) -> str | None:
     """Return the start time of a live process, or None; a zombie is dead."""
     try:
+        # On Linux from the kernel's own count: a time of day would move with the clock.
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return None if state[0] in "ZXx" else state[19]
+    except (OSError, IndexError):
+        pass
+    try:
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return f"{process.create_time():.2f}"
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
     except psutil.Error:
         return None
 
@@ -79,16 +88,32 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or runtime_dir() / "ledger.sqlite"
         self._place = _place()
-        try:
-            self._make()
-        except sqlite3.DatabaseError:
-            self.path.rename(self.path.with_name(f"{self.path.name}.corrupt-{time.time():.0f}"))
-            self._make()
+        # One process at a time, so that nobody sets aside the file that another has just made.
+        with self.path.with_name(f"{self.path.name}.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                self._make()
+            except sqlite3.OperationalError:
+                raise Unavailable("The ledger of clusters can't be opened", f"Look at {self.path}") from None
+            except sqlite3.DatabaseError:
+                self._set_aside()
+                self._make()
 
     def _make(self) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         with contextlib.closing(sqlite3.connect(self.path, timeout=5)) as connection:
             connection.execute(_TABLES)
+            columns = [row[1] for row in connection.execute("PRAGMA table_info(clusters)")]
+            if columns == _COLUMNS[:-1]:
+                connection.execute("ALTER TABLE clusters ADD COLUMN spec BLOB NOT NULL DEFAULT '{}'")
+            elif columns != _COLUMNS or connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError
+
+    def _set_aside(self) -> None:
+        stamp = f"corrupt-{time.time():.0f}"
+        for name in (self.path.name, f"{self.path.name}-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                self.path.with_name(name).rename(self.path.with_name(f"{name}.{stamp}"))
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -124,8 +149,12 @@ class Ledger:
             if sum(not row["ended"] for row in live) >= cluster_limit:
                 raise Conflict(f"There are already {cluster_limit} clusters", "Stop one first", limit=cluster_limit)
             connection.execute(
-                "INSERT INTO clusters (id, name, snapshot, cores, place, created) VALUES (?, ?, ?, ?, ?, ?)",
-                (spec.id, spec.name, msgspec.json.encode(cluster), spec.cores, self._place, time.time()),
+                "INSERT INTO clusters (id, name, snapshot, cores, place, created, spec) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(spec.id, spec.name, msgspec.json.encode(cluster), spec.cores, self._place, time.time()),
+                    # Variables of workers and addresses of indexes may hold secrets.
+                    msgspec.json.encode(_without_secrets(spec)),
+                ),
             )
         return cluster
 
@@ -166,7 +195,8 @@ class Ledger:
             with contextlib.suppress(msgspec.DecodeError):
                 fields = {key: entry[key] for key in entry.keys()}  # noqa: SIM118 - a sqlite3.Row iterates its values
                 fields["snapshot"] = msgspec.json.decode(entry["snapshot"], type=Cluster)
-                rows.append(Row(**{**fields, "ended": bool(entry["ended"])}))
+                spec = None if entry["spec"] in ("{}", b"{}") else msgspec.json.decode(entry["spec"], type=LaunchSpec)
+                rows.append(Row(**{**fields, "ended": bool(entry["ended"]), "spec": spec}))
         return rows
 
     def get(self, cluster_id: str) -> Row | None:
@@ -185,7 +215,12 @@ class Ledger:
             return not (same_machine and row.place.split("/")[1:2] != self._place.split("/")[1:2])
         if row.pid is None:
             return time.time() - row.created < CLAIM_SECONDS
-        return _ticks(row.pid) == row.ticks
+        return row.ticks is not None and _ticks(row.pid) == row.ticks
+
+
+def _without_secrets(spec: LaunchSpec) -> LaunchSpec:
+    build = spec.build and msgspec.structs.replace(spec.build, index_options=())
+    return msgspec.structs.replace(spec, environ={}, build=build)
 
 
 def _first_state(spec: LaunchSpec) -> Cluster:

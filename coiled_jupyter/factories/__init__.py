@@ -43,4 +43,8 @@ def check_options(factory: str, options: Mapping[str, Value]) -> dict[str, Value
         allowed = isinstance(value, _TYPES[option.type]) and (option.type == "boolean" or not isinstance(value, bool))
         if not allowed:
             raise Invalid(f"options.{name}", f"{name} must be a {option.type}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low, high = option.minimum, option.maximum
+            if (low is not None and value < low) or (high is not None and not value <= high):
+                raise Invalid(f"options.{name}", f"{name} must be from {low} to {high}")
     return {name: options.get(name, option.default) for name, option in declared.items()}

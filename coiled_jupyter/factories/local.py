@@ -1,4 +1,4 @@
-"""How the processes of a local cluster are started: argv, environment and TLS files."""
+"""How the processes of a local cluster are started: argv, arguments, environment and TLS files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from ..texts import source
 _CLEARED = ("PYTHON", "VIRTUAL_ENV", "CONDA", "DASK_", "JUPYTER", "JPY_")
 
 
-def write_tls(folder: Path, hours: int = 24 * 365) -> dict[str, Path]:
-    """Make a CA and one certificate for both ends; return the paths of ``ca``, ``cert`` and ``key`` (0600)."""
+def tls_paths(folder: Path) -> dict[str, Path]:
+    """Return where a cluster's ``ca``, ``cert`` and ``key`` are, written or not."""
+    return {name: folder / f"{name}.pem" for name in ("ca", "cert", "key")}
+
+
+def write_tls(folder: Path, hours: int = 24 * 365) -> None:
+    """Make a CA and one certificate for both ends, whose keys nobody else has; the files are 0600."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -46,31 +51,36 @@ def write_tls(folder: Path, hours: int = 24 * 365) -> dict[str, Path]:
         "cert": certificate(1, authority=False).public_bytes(pem),
         "key": private,
     }
-    paths = {}
-    for name, content in contents.items():
-        paths[name] = folder / f"{name}.pem"
-        with os.fdopen(os.open(paths[name], os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
-            stream.write(content)
-    return paths
+    for name, path in tls_paths(folder).items():
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.write(contents[name])
 
 
-def environ(spec: LaunchSpec, interpreter: str, tls: dict[str, Path], *, worker: bool) -> dict[str, str]:
+def environ(spec: LaunchSpec, interpreter: str, folder: Path, *, worker: bool) -> dict[str, str]:
     """Return the environment of a scheduler or nanny; the user's own variables go to workers only."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
+    tls = tls_paths(folder)
     prefix = "DASK_DISTRIBUTED__COMM__"
     kept[f"{prefix}REQUIRE_ENCRYPTION"] = "True"
     kept[f"{prefix}TLS__CA_FILE"] = str(tls["ca"])
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         kept[f"{prefix}TLS__{role}__CERT"] = str(tls["cert"])
         kept[f"{prefix}TLS__{role}__KEY"] = str(tls["key"])
+    # Dask tidies its folder of temporary files, which is shared by all Dask processes of the machine otherwise.
+    kept["DASK_TEMPORARY_DIRECTORY"] = str(folder / "scratch")
     kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
     if worker:
         kept.update(spec.environ)
     return kept
 
 
-def scheduler_argv(spec: LaunchSpec, interpreter: str, folder: Path) -> list[str]:
-    """Return the command of the scheduler; it writes its address to ``scheduler.json``."""
+def argv(interpreter: str) -> list[str]:
+    """Return the command of any node; it imports Dask, then reads its arguments from stdin (`texts.launch`)."""
+    return [interpreter, "-c", source("launch")]
+
+
+def scheduler_arguments(spec: LaunchSpec, folder: Path) -> bytes:
+    """Return the line for a scheduler's stdin; it writes its address to ``scheduler.json``."""
     options = {
         "protocol": "tls://",
         "host": "127.0.0.1",
@@ -79,30 +89,28 @@ def scheduler_argv(spec: LaunchSpec, interpreter: str, folder: Path) -> list[str
         "dashboard": bool(spec.options.get("dashboard")),
         "dashboard_address": "127.0.0.1:0",
     }
-    return _argv(interpreter, [], "distributed.Scheduler", options)
+    return _line([], "distributed.Scheduler", options)
 
 
-def nanny_argv(
-    spec: LaunchSpec, interpreter: str, address: str, name: str, memory_limit: int, folder: Path
-) -> list[str]:
-    """Return the command of one nanny with its one worker."""
+def nanny_arguments(spec: LaunchSpec, address: str, name: str, folder: Path) -> bytes:
+    """Return the line for the stdin of one nanny with its one worker; `address` is the scheduler's."""
     options = {
         "name": name,
         "nthreads": spec.threads_per_worker,
         "host": "127.0.0.1",
-        "memory_limit": memory_limit,
+        "memory_limit": worker_memory(spec),
         "death_timeout": 60,
         "dashboard": False,
         "dashboard_address": "127.0.0.1:0",
         "local_directory": str(folder / "scratch"),
         "protocol": "tls://",
     }
-    return _argv(interpreter, [address], "distributed.Nanny", options)
+    return _line([address], "distributed.Nanny", options)
 
 
-def _argv(interpreter: str, positional: list[str], cls: str, options: dict[str, object]) -> list[str]:
+def _line(positional: list[str], cls: str, options: dict[str, object]) -> bytes:
     specification = json.dumps({"cls": cls, "opts": options})
-    return [interpreter, "-c", source("launch"), *positional, "--spec", specification]
+    return json.dumps([*positional, "--spec", specification]).encode() + b"\n"
 
 
 def machine_memory() -> int:
@@ -117,6 +125,6 @@ def machine_memory() -> int:
 
 
 def worker_memory(spec: LaunchSpec) -> int:
-    """Return the bytes of one worker; never more than the machine's share."""
+    """Return the bytes of one worker: as asked for, at most the machine's; without a wish its share of the machine."""
     share = machine_memory() // max(spec.workers, 1)
     return min(spec.memory_limit or share, machine_memory())

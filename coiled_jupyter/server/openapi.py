@@ -49,7 +49,7 @@ def document() -> dict[str, Any]:
     types = [t for route in _ROUTES for t in (route[4], route[6]) if t is not None] + [wire.ErrorBody, wire.Change]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for name, schema in components.items():
-        # Answers are encoded with omit_defaults off: a default says what a reader may assume, not that a key can be absent.
+        # Answers carry every key (omit_defaults is off), so one with a default isn't optional for a reader.
         if schema.get("type") == "object" and issubclass(getattr(wire, name), wire.Wire):
             schema["required"] = list(schema["properties"])
     of = iter(schemas)

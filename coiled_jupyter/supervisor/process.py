@@ -63,6 +63,14 @@ class _Child:
     def ended(self) -> bool:
         return self.process.poll() is not None
 
+    def begin(self, arguments: bytes) -> None:
+        """Let the process, which has imported Dask meanwhile, go on with its arguments."""
+        # A process that has ended is found by `ended`; the pipe stays open, since its end is the process's.
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.write(arguments)
+                self.process.stdin.flush()
+
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
@@ -94,7 +102,6 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._step_started: dict[str, float] = {}
         self._interpreter = ""
-        self._tls: dict[str, Any] = {}
         self._known: frozenset[str] = frozenset()
 
     # ---- life -------------------------------------------------------------------------------------------------
@@ -160,14 +167,16 @@ class Supervisor:
             await self._look()
 
     async def _end_children(self) -> None:
-        children = [*self._nannies.values(), *([self._scheduler] if self._scheduler else [])]
-        for child in children:
-            child.signal(signal.SIGCONT)
-            child.process.send_signal(signal.SIGTERM)
+        # Nannies first: a worker that has lost its scheduler takes seconds to give up.
+        nannies, scheduler = list(self._nannies.values()), [self._scheduler] if self._scheduler else []
         deadline = time.monotonic() + STOP_SECONDS
-        while not all(child.ended() for child in children) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        for child in children:
+        for children in (nannies, scheduler):
+            for child in children:
+                child.signal(signal.SIGCONT)
+                child.process.send_signal(signal.SIGTERM)
+            while not all(child.ended() for child in children) and time.monotonic() < deadline:
+                await asyncio.sleep(0.02)
+        for child in (*nannies, *scheduler):
             # The group, since a nanny that is gone may have left its worker.
             child.signal(signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -195,17 +204,17 @@ class Supervisor:
         self._set(environment=environment)
         return interpreter
 
-    def _spawn(self, name: str, argv: list[str], *, worker: bool) -> _Child:
+    def _spawn(self, name: str, *, worker: bool) -> _Child:
         (self.folder / "scratch").mkdir(mode=0o700, exist_ok=True)
         log = os.open(self.folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
             process = subprocess.Popen(
-                argv,
+                local.argv(self._interpreter),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder / "scratch",
-                env=local.environ(self.spec, self._interpreter, self._tls, worker=worker),
+                env=local.environ(self.spec, self._interpreter, self.folder, worker=worker),
                 start_new_session=True,
             )
         finally:
@@ -214,13 +223,17 @@ class Supervisor:
 
     async def _start_scheduler(self) -> None:
         self._step("Start scheduler", "running")
-        self._tls = await asyncio.to_thread(local.write_tls, self.folder)
-        argv = local.scheduler_argv(self.spec, self._interpreter, self.folder)
-        self._scheduler = self._spawn("scheduler", argv, worker=False)
-        # Dask is imported here only now, beside the scheduler's own import.
-        link = await asyncio.to_thread(_import_link)
+        self._scheduler = self._spawn("scheduler", worker=False)
+        # All import Dask at the same time, and so does this process; each waits for its arguments then.
+        for index in range(self.spec.workers):
+            self._nannies[str(index)] = self._spawn(str(index), worker=True)
+        importing = asyncio.create_task(asyncio.to_thread(_import_link))
+        await asyncio.to_thread(local.write_tls, self.folder)
+        self._scheduler.begin(local.scheduler_arguments(self.spec, self.folder))
+        link = await importing
         address = await self._address(self._scheduler)
-        self._link = link.SchedulerLink(address, link.TLSFiles(**{name: str(path) for name, path in self._tls.items()}))
+        tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
+        self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
 
@@ -242,16 +255,14 @@ class Supervisor:
         said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
         return said[-1][:300] if said else "it said nothing"
 
-    def _start_nanny(self, name: str) -> None:
+    def _begin_nanny(self, name: str) -> None:
         address = self.cluster.scheduler.address if self.cluster.scheduler else ""
-        memory = local.worker_memory(self.spec)
-        argv = local.nanny_argv(self.spec, self._interpreter, address, name, memory, self.folder)
-        self._nannies[name] = self._spawn(name, argv, worker=True)
+        self._nannies[name].begin(local.nanny_arguments(self.spec, address, name, self.folder))
 
     async def _start_workers(self) -> None:
         self._step("Start workers", "running")
-        for index in range(self.spec.workers):
-            self._start_nanny(str(index))
+        for name in self._nannies:
+            self._begin_nanny(name)
         deadline = time.monotonic() + START_SECONDS + 5 * self.spec.workers
         while True:
             with contextlib.suppress(CoiledError):
@@ -300,7 +311,8 @@ class Supervisor:
                 self._respawn_at[name] = time.monotonic() + wait
             if time.monotonic() >= self._respawn_at[name]:
                 del self._respawn_at[name]
-                self._start_nanny(name)
+                self._nannies[name] = self._spawn(name, worker=True)
+                self._begin_nanny(name)
 
     def _lease(self) -> None:
         if self._watchers or self.cluster.clients:

@@ -13,7 +13,7 @@ import pytest
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
 from coiled_jupyter.core.errors import NotFound, Unavailable
-from coiled_jupyter.links.kernel import KernelLink
+from coiled_jupyter.links.kernel import UNTRACKED, KernelLink
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,39 @@ def test_prints_and_figures_stay_with_the_cell(specs, monkeypatch):
     printed = "".join(m["content"]["text"] for m in seen if m["msg_type"] == "stream")
     assert printed.count("tick") == 8
     assert sum(m["msg_type"] == "display_data" for m in seen) == 1
+
+
+def test_again_after_a_restart(specs, monkeypatch):
+    async def body(session, link):
+        first, _ = await readable(link, session.id)
+        await session.manager.restart_kernel(session.id)
+        link.notice(session.id, "restart")
+        second, _ = await readable(link, session.id)
+        return first, second
+
+    first, second = with_kernel("python3", body, specs, monkeypatch)
+    assert first.pid != second.pid
+    assert [p.name for p in first.packages] == [p.name for p in second.packages]
+
+
+def test_activity_and_state_are_left_alone(specs, monkeypatch):
+    async def body(session, link):
+        await readable(link, session.id)
+        message = session.client.execute("import time; time.sleep(2)")
+        await asyncio.sleep(0.8)
+        kernel = session.manager.get_kernel(session.id)
+        before = kernel.last_activity, kernel.execution_state
+        for _ in range(5):
+            await link.read(session.id)
+        await asyncio.sleep(0.3)
+        after = kernel.last_activity, kernel.execution_state
+        await session.reply(message)
+        return before, after, list(session.manager.untracked_message_types)
+
+    before, after, untracked = with_kernel("python3", body, specs, monkeypatch)
+    assert before == after
+    assert before[1] == "busy"
+    assert set(UNTRACKED) <= set(untracked)
 
 
 def test_a_kernel_met_while_busy_is_not_touched_until_idle(specs, monkeypatch):
