@@ -10,10 +10,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
-import functools
 import json
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -51,6 +51,8 @@ class _Kernel:
     attempts: int = 0
     retry_at: float = 0.0
     client: Any = None
+    task: asyncio.Task[None] | None = None
+    """The installing, while it goes on."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     last: tuple[Reading, str] | None = None
 
@@ -79,7 +81,6 @@ class KernelLink:
         self._restarts: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._installing: dict[str, asyncio.Task[None]] = {}
         self._log = logging.getLogger(__name__)
         # Without this, a computing kernel would look idle to the culler and a polled one busy for ever.
         missing = [name for name in UNTRACKED if name not in kernels.untracked_message_types]
@@ -91,7 +92,7 @@ class KernelLink:
 
     async def close(self) -> None:
         """End the maintenance and close all connections; kernels are left as they are."""
-        tasks = [task for task in (self._task, *self._installing.values()) if task]
+        tasks = [task for task in (self._task, *(known.task for known in self._known.values())) if task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -162,20 +163,24 @@ class KernelLink:
                 if known is not None:
                     self._drop(known)
                 known = self._known[kernel_id] = _Kernel(process)
-            busy = kernel_id in self._installing or known.installed or known.final
-            if not busy and time.monotonic() >= known.retry_at and self._may_install(kernel_id, known):
-                task = asyncio.create_task(self._install(kernel_id, known), name=f"install in {kernel_id}")
-                self._installing[kernel_id] = task
-                task.add_done_callback(functools.partial(self._installed, kernel_id))
-
-    def _installed(self, kernel_id: str, task: asyncio.Task[None]) -> None:
-        self._installing.pop(kernel_id, None)
+            if known.task is not None and known.task.done():
+                known.task = None
+            done = known.task is not None or known.installed or known.final
+            if not done and time.monotonic() >= known.retry_at and self._may_install(kernel_id, known):
+                known.task = asyncio.create_task(self._install(kernel_id, known), name=f"install in {kernel_id}")
 
     def _process(self, kernel_id: str) -> object:
-        manager = self._kernels.get_kernel(kernel_id)
-        return (getattr(manager.provisioner, "pid", None), self._restarts.get(kernel_id, 0))
+        """Return what tells one process of a kernel from the next; None while there is none, as during a restart."""
+        provisioner = getattr(self._kernels.get_kernel(kernel_id), "provisioner", None)
+        if provisioner is None or not provisioner.has_process:
+            return None
+        pid = getattr(provisioner, "pid", None)
+        # A remote kernel has no pid; its restarts are told by events.
+        return ("restarts", self._restarts.get(kernel_id, 0)) if pid is None else ("pid", pid)
 
     def _may_install(self, kernel_id: str, known: _Kernel) -> bool:
+        if known.process is None:
+            return False
         manager = self._kernels.get_kernel(kernel_id)
         language = getattr(getattr(manager, "kernel_spec", None), "language", "") or "python"
         if language.lower() != "python":
@@ -185,26 +190,40 @@ class KernelLink:
         if getattr(manager, "execution_state", "idle") == "busy":
             known.reason = "A cell was running when we first met this kernel; it is read as soon as the cell ends"
             return False
-        return manager.provisioner is not None
+        return True
 
     async def _install(self, kernel_id: str, known: _Kernel) -> None:
         known.attempts += 1
+        manager = self._kernels.get_kernel(kernel_id)
         try:
-            manager = self._kernels.get_kernel(kernel_id)
             await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(manager.ready)), 60)
-            if known is not self._known.get(kernel_id):
+            await self._greet(known, kernel_id, 30.0 if known.attempts == 1 else 5.0)
+            # A cell may have begun meanwhile.
+            if known is not self._known.get(kernel_id) or not self._may_install(kernel_id, known):
                 return
-            answer = await self._execute(known, kernel_id, 30.0 if known.attempts == 1 else 5.0)
+            answer = await self._execute(known, kernel_id, 10.0)
         except (asyncio.TimeoutError, RuntimeError, OSError):
             known.retry_at = time.monotonic() + 2.0 * known.attempts
-            known.reason = "The kernel doesn't run code on its control channel, as ipykernel would"
-            known.final = known.attempts >= 2
+            if getattr(manager, "execution_state", "idle") == "idle":
+                known.reason = "The kernel doesn't run code on its control channel, as ipykernel would"
+                known.final = known.attempts >= 2
         else:
             if known is not self._known.get(kernel_id):
                 return
             known.installed, known.reason = bool(answer.get("ok")), str(answer.get("reason") or "")[:300]
             known.final = not known.installed
         self._changed(kernel_id)
+
+    async def _greet(self, known: _Kernel, kernel_id: str, deadline: float) -> None:
+        """Wait until the control channel answers."""
+        end = time.monotonic() + deadline
+        while True:
+            # ipykernel can leave a message that came before it began to listen until the next one comes.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await self._request(known, kernel_id, "kernel_info_request", {}, 0.5)
+                return
+            if time.monotonic() > end:
+                raise asyncio.TimeoutError
 
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
@@ -244,7 +263,7 @@ class KernelLink:
         async def exchange() -> dict[str, Any]:
             async with known.lock:
                 if known.client is None:
-                    known.client = self._kernels.get_kernel(kernel_id).client()
+                    known.client = _client(self._kernels.get_kernel(kernel_id))
                     known.client.start_channels(shell=False, iopub=False, stdin=False, hb=False, control=True)
                 message = known.client.session.msg(kind, content)
                 known.client.control_channel.send(message)
@@ -257,9 +276,23 @@ class KernelLink:
         return await asyncio.wait_for(exchange(), deadline)
 
     def _drop(self, known: _Kernel) -> None:
+        if known.task is not None:
+            # What was sent to the last process won't be answered.
+            known.task.cancel()
         if known.client is not None:
             known.client.stop_channels()
             known.client = None
+
+
+def _client(manager: Any) -> Any:
+    """Return a client of a kernel with an identity of its own.
+
+    The manager keeps a control socket that reconnects after a restart; of two sockets with one identity only the one
+    that came last gets the answers.
+    """
+    session = manager.session.clone()
+    session.session = uuid.uuid4().hex
+    return manager.client(session=session)
 
 
 _HINTS = {

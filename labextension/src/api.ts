@@ -1,23 +1,44 @@
-/** Functions that fetch from the server extension; every failure is an `ApiError` in plain words. */
+/** Functions that fetch from the server extension; every failure is an `ApiError`. */
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type { Cluster, ClusterCreate, Diff, ErrorBody, Usage } from './wire';
+import type {
+  About,
+  Cluster,
+  ClusterCreate,
+  Diff,
+  ErrorBody,
+  Problematic,
+  Usage
+} from './wire';
 
-/** A refusal or failure; `kind` is the contract's, or `missing` and `connection` where no server extension answered. */
+/** Version of the shapes that this page reads; the server tells its own. */
+export const SCHEMA = 1;
+
+/**
+ * The contract's kinds, and those of this side: `missing` (no server extension answers), `connection` (no server
+ * answers), `unreadable` (an answer, but not ours) and `outdated` (page and server speak different versions).
+ */
+export type ApiErrorKind =
+  Problematic['kind'] | 'missing' | 'connection' | 'unreadable' | 'outdated';
+
+/** A refusal or failure, in the server's words where it gave any. */
 export class ApiError extends Error {
   constructor(
-    readonly kind: string,
+    readonly kind: ApiErrorKind,
     message: string,
     readonly hint = ''
   ) {
     super(message);
+    this.name = 'ApiError';
   }
 }
 
+/** What the model asks; tests pass a fake. */
 export interface IApi {
-  clusters(): Promise<Cluster[]>;
-  create(body: Partial<ClusterCreate>): Promise<Cluster>;
+  about(): Promise<About>;
+  clusters(): Promise<readonly Cluster[]>;
+  create(body: ClusterCreate): Promise<Cluster>;
   remove(id: string): Promise<void>;
   diff(kernel: string, cluster: string): Promise<Diff>;
   usage(): Promise<Usage>;
@@ -27,59 +48,85 @@ export interface IApi {
 export class Api implements IApi {
   constructor(private readonly _settings: ServerConnection.ISettings) {}
 
-  clusters(): Promise<Cluster[]> {
-    return this._ask<Cluster[]>('clusters');
+  async about(): Promise<About> {
+    return current(await this._ask<About>('about'));
   }
 
-  create(body: Partial<ClusterCreate>): Promise<Cluster> {
-    return this._ask<Cluster>('clusters', {
+  clusters(): Promise<readonly Cluster[]> {
+    return this._ask('clusters');
+  }
+
+  create(body: ClusterCreate): Promise<Cluster> {
+    return this._ask('clusters', {
       method: 'POST',
       body: JSON.stringify(body)
     });
   }
 
-  async remove(id: string): Promise<void> {
-    await this._ask<unknown>(`clusters/${encodeURIComponent(id)}`, {
+  remove(id: string): Promise<void> {
+    return this._ask(`clusters/${encodeURIComponent(id)}`, {
       method: 'DELETE'
     });
   }
 
-  diff(kernel: string, cluster: string): Promise<Diff> {
+  async diff(kernel: string, cluster: string): Promise<Diff> {
     const query = URLExt.objectToQueryString({ kernel, cluster });
-    return this._ask<Diff>(`diff${query}`);
+    return current(await this._ask<Diff>(`diff${query}`));
   }
 
   usage(): Promise<Usage> {
-    return this._ask<Usage>('usage');
+    return this._ask('usage');
   }
 
   private async _ask<T>(path: string, init: RequestInit = {}): Promise<T> {
-    const url = `${URLExt.join(this._settings.baseUrl, 'coiled-jupyter/api')}/${path}`;
+    const base = URLExt.join(this._settings.baseUrl, 'coiled-jupyter/api');
     let response: Response;
     try {
-      response = await ServerConnection.makeRequest(url, init, this._settings);
-    } catch {
-      throw new ApiError('connection', 'The Jupyter server does not answer');
+      response = await ServerConnection.makeRequest(
+        `${base}/${path}`,
+        init,
+        this._settings
+      );
+    } catch (reason) {
+      throw new ApiError('connection', String(reason));
     }
     if (response.status === 204) {
       return undefined as T;
     }
-    let body: unknown;
+    let body: unknown = null;
     try {
       body = await response.json();
     } catch {
-      body = null;
+      // Something in between answered: judged by its status below.
     }
-    if (response.ok && body !== null) {
+    if (response.ok && typeof body === 'object' && body !== null) {
       return body as T;
     }
     const problem = (body as Partial<ErrorBody> | null)?.error;
-    if (problem && typeof problem === 'object') {
+    if (typeof problem === 'object' && typeof problem?.message === 'string') {
       throw new ApiError(problem.kind, problem.message, problem.hint);
     }
     throw new ApiError(
-      response.status === 404 ? 'missing' : 'unavailable',
-      `The server answered ${response.status}`
+      kindOf(response.status),
+      `${init.method ?? 'GET'} ${path.split('?')[0]}: ${response.status}`
     );
   }
+}
+
+function current<T extends { readonly schema: number }>(answer: T): T {
+  if (answer.schema !== SCHEMA) {
+    throw new ApiError('outdated', `${answer.schema} is not ${SCHEMA}`);
+  }
+  return answer;
+}
+
+/** What a status means where the answer isn't the server extension's own. */
+function kindOf(status: number): ApiErrorKind {
+  if (status === 404) {
+    return 'missing';
+  }
+  if (status === 401 || status === 403) {
+    return 'forbidden';
+  }
+  return status >= 500 ? 'unavailable' : 'unreadable';
 }

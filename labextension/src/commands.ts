@@ -2,179 +2,205 @@
 import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
+import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 
 import { ApiError } from './api';
+import { CreateForm } from './form';
+import type { IActiveKernels } from './kernels';
+import { hasEnded } from './model';
 import type { Model } from './model';
-import type { ClusterCreate } from './wire';
+import type { Cluster } from './wire';
+import { problemWords } from './words';
 
 export namespace CommandIDs {
   export const showPanel = 'coiled-jupyter:show-panel';
   export const createCluster = 'coiled-jupyter:create-cluster';
   export const stopCluster = 'coiled-jupyter:stop-cluster';
   export const refresh = 'coiled-jupyter:refresh';
+  export const insertClient = 'coiled-jupyter:insert-client';
 }
 
-const NO_ARGUMENTS = { args: { type: 'object', properties: {} } };
+export interface ICommandOptions {
+  model: Model;
+  kernels: IActiveKernels;
+  /** Bring the panel to the front. */
+  show: () => void;
+  trans: TranslationBundle;
+}
+
+const NO_ARGUMENTS: ReadonlyJSONObject = { type: 'object', properties: {} };
 
 export function addCommands(
   commands: CommandRegistry,
-  model: Model,
-  show: () => void,
-  trans: TranslationBundle
+  options: ICommandOptions
 ): void {
+  const { model, trans } = options;
+  const ofCluster: ReadonlyJSONObject = {
+    type: 'object',
+    properties: {
+      cluster: {
+        type: 'string',
+        description: trans.__('Id of the cluster; the one compared if left out')
+      }
+    }
+  };
+  /** The cluster meant; a wrong id means none, never another cluster. */
+  const find = (id: unknown): Cluster | null =>
+    id === undefined
+      ? model.cluster
+      : (model.clusters.find(cluster => cluster.id === id) ?? null);
+
   commands.addCommand(CommandIDs.showPanel, {
     label: trans.__('Show Coiled Jupyter'),
-    describedBy: NO_ARGUMENTS,
-    execute: show
+    caption: trans.__(
+      'Compare the packages of the notebook with those of its cluster'
+    ),
+    describedBy: { args: NO_ARGUMENTS },
+    execute: options.show
   });
   commands.addCommand(CommandIDs.refresh, {
     label: trans.__('Compare Packages Again'),
-    describedBy: NO_ARGUMENTS,
+    caption: trans.__('Read the clusters and compare the packages again'),
+    describedBy: { args: NO_ARGUMENTS },
     execute: () => model.invalidate()
   });
   commands.addCommand(CommandIDs.createCluster, {
     label: trans.__('New Cluster…'),
-    describedBy: NO_ARGUMENTS,
-    execute: () => createCluster(model, trans)
+    caption: trans.__('Start a cluster, after you have seen what it takes'),
+    describedBy: { args: NO_ARGUMENTS },
+    execute: () => createCluster(options)
   });
   commands.addCommand(CommandIDs.stopCluster, {
     label: trans.__('Stop Cluster…'),
-    describedBy: {
-      args: {
-        type: 'object',
-        properties: {
-          cluster: {
-            type: 'string',
-            description: trans.__(
-              'Id of the cluster; the one compared if left out'
-            )
-          }
-        }
+    caption: trans.__('Stop a cluster, after you have seen what is lost'),
+    describedBy: { args: ofCluster },
+    isEnabled: args => find(args.cluster) !== null,
+    execute: async args => {
+      const cluster = find(args.cluster);
+      if (cluster) {
+        await stopCluster(cluster, options);
       }
-    },
-    execute: args => stopCluster(model, args.cluster, trans)
+    }
   });
-}
-
-async function stopCluster(
-  model: Model,
-  id: unknown,
-  trans: TranslationBundle
-): Promise<void> {
-  const cluster =
-    model.clusters.find(other => other.id === id) ?? model.cluster;
-  if (!cluster) {
-    return;
-  }
-  const result = await showDialog({
-    title: trans.__('Stop %1?', cluster.name),
-    body: trans.__(
-      'Its %1 workers end, and results that only they hold are lost.',
-      cluster.workers.length
+  commands.addCommand(CommandIDs.insertClient, {
+    label: trans.__('Insert Client of the Cluster…'),
+    caption: trans.__(
+      'Put code that connects to the cluster into the notebook; it is not run'
     ),
-    buttons: [
-      Dialog.cancelButton({ label: trans.__('Cancel') }),
-      Dialog.warnButton({ label: trans.__('Stop') })
-    ]
+    describedBy: { args: ofCluster },
+    isEnabled: args => find(args.cluster) !== null && model.kernel !== null,
+    execute: async args => {
+      const cluster = find(args.cluster);
+      if (cluster && model.kernel) {
+        await insertClient(cluster, options);
+      }
+    }
   });
-  if (result.button.accept) {
-    await attempt(() => model.remove(cluster.id));
-  }
 }
 
-async function createCluster(
-  model: Model,
-  trans: TranslationBundle
-): Promise<void> {
-  const kernel = model.kernel?.id ?? null;
+async function createCluster(options: ICommandOptions): Promise<void> {
+  const { model, trans } = options;
   const result = await showDialog({
     title: trans.__('New cluster'),
-    body: new CreateForm(kernel, trans),
+    body: new CreateForm(model.kernel, model.usage, trans),
     buttons: [
       Dialog.cancelButton({ label: trans.__('Cancel') }),
       Dialog.okButton({ label: trans.__('Create') })
     ],
     focusNodeSelector: 'input'
   });
-  if (result.button.accept && result.value) {
-    const body = result.value;
-    await attempt(() => model.create(body));
+  const body = result.value;
+  if (result.button.accept && body) {
+    await attempt(() => model.create(body), trans);
   }
 }
 
-async function attempt(act: () => Promise<unknown>): Promise<void> {
+async function stopCluster(
+  cluster: Cluster,
+  { model, trans }: ICommandOptions
+): Promise<void> {
+  let title = trans.__('Stop %1?', cluster.name);
+  let label = trans.__('Stop');
+  let body = trans._n(
+    'Its %1 worker ends, and results that only they hold are lost.',
+    'Its %1 workers end, and results that only they hold are lost.',
+    cluster.workers.length
+  );
+  if (hasEnded(cluster)) {
+    title = trans.__('Remove %1 from the list?', cluster.name);
+    label = trans.__('Remove');
+    body = trans.__('It has ended; only its record goes.');
+  } else if (cluster.source !== 'managed') {
+    title = trans.__('Detach %1?', cluster.name);
+    label = trans.__('Detach');
+    body = trans.__('It was started elsewhere and goes on.');
+  }
+  const result = await showDialog({
+    title,
+    body,
+    buttons: [
+      Dialog.cancelButton({ label: trans.__('Cancel') }),
+      Dialog.warnButton({ label })
+    ]
+  });
+  if (result.button.accept) {
+    await attempt(() => model.remove(cluster.id), trans);
+  }
+}
+
+async function insertClient(
+  cluster: Cluster,
+  { kernels, model, trans }: ICommandOptions
+): Promise<void> {
+  const code = clientCode(cluster);
+  const target = model.kernel;
+  const body = new Widget();
+  const lead = document.createElement('p');
+  lead.textContent = trans.__(
+    'A cell with this code is added to %1. It is not run.',
+    target?.label ?? ''
+  );
+  const shown = document.createElement('pre');
+  shown.textContent = code;
+  body.node.append(lead, shown);
+  const result = await showDialog({
+    title: trans.__('Insert a client of %1?', cluster.name),
+    body,
+    buttons: [
+      Dialog.cancelButton({ label: trans.__('Cancel') }),
+      Dialog.okButton({ label: trans.__('Insert') })
+    ]
+  });
+  // Not into another notebook than the one named.
+  if (result.button.accept && kernels.current?.path === target?.path) {
+    kernels.insert(code);
+  }
+}
+
+/** A JSON string is a Python string: a name can't end the literal. */
+export function clientCode(cluster: Pick<Cluster, 'name'>): string {
+  return [
+    'import coiled_jupyter',
+    '',
+    `client = coiled_jupyter.connect(${JSON.stringify(cluster.name)})`,
+    'client'
+  ].join('\n');
+}
+
+async function attempt(
+  act: () => Promise<unknown>,
+  trans: TranslationBundle
+): Promise<void> {
   try {
     await act();
   } catch (reason) {
     if (!(reason instanceof ApiError)) {
       throw reason;
     }
-    Notification.error([reason.message, reason.hint].filter(Boolean).join(' '));
+    const { text, hint } = problemWords(reason, trans);
+    Notification.error([text, hint].filter(Boolean).join('. '), {
+      autoClose: false
+    });
   }
-}
-
-/** The form of a new cluster. */
-class CreateForm
-  extends Widget
-  implements Dialog.IBodyWidget<Partial<ClusterCreate> | null>
-{
-  constructor(
-    private readonly _kernel: string | null,
-    trans: TranslationBundle
-  ) {
-    super();
-    this._workers.type = 'number';
-    this._workers.min = '1';
-    this._workers.value = '2';
-    const sources: [string, string][] = [
-      ['server', trans.__('Packages of the Jupyter server')]
-    ];
-    if (_kernel) {
-      sources.unshift(
-        ['kernel', trans.__("This notebook's packages, in an environment")],
-        ['interpreter', trans.__("This notebook's own Python, as it stands")]
-      );
-    }
-    for (const [value, label] of sources) {
-      const option = document.createElement('option');
-      option.value = value;
-      option.textContent = label;
-      this._packages.append(option);
-    }
-    this._add(trans.__('Name (optional)'), this._name);
-    this._add(trans.__('Workers'), this._workers);
-    this._add(trans.__('Packages'), this._packages);
-  }
-
-  getValue(): Partial<ClusterCreate> | null {
-    const workers = Number(this._workers.value);
-    const body: {
-      -readonly [key in keyof ClusterCreate]?: ClusterCreate[key];
-    } = { workers };
-    if (this._name.value.trim()) {
-      body.name = this._name.value.trim();
-    }
-    if (this._kernel && this._packages.value === 'kernel') {
-      body.kernel = this._kernel;
-    }
-    if (this._kernel && this._packages.value === 'interpreter') {
-      body.interpreter = { kernel: this._kernel };
-    }
-    return body;
-  }
-
-  private _add(
-    text: string,
-    control: HTMLInputElement | HTMLSelectElement
-  ): void {
-    const label = document.createElement('label');
-    label.textContent = text;
-    label.append(control);
-    this.node.append(label);
-  }
-
-  private readonly _name = document.createElement('input');
-  private readonly _workers = document.createElement('input');
-  private readonly _packages = document.createElement('select');
 }

@@ -8,6 +8,7 @@ import { ICommandPalette } from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
@@ -36,6 +37,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ILayoutRestorer,
     ICommandPalette,
     ISettingRegistry,
+    IStateDB,
     ITranslator
   ],
   activate: (
@@ -45,27 +47,37 @@ const plugin: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     palette: ICommandPalette | null,
     settings: ISettingRegistry | null,
+    state: IStateDB | null,
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('coiled_jupyter');
+    const kernels = new ActiveKernels({
+      notebooks,
+      consoles,
+      shell: app.shell
+    });
     const model = new Model({
       api: new Api(app.serviceManager.serverSettings),
-      kernels: new ActiveKernels(notebooks, consoles)
+      kernels,
+      memory: state
     });
     const panel = new Panel(model, app.commands, trans);
     panel.title.icon = icon;
-    panel.disposed.connect(() => model.dispose());
+    panel.disposed.connect(() => {
+      model.dispose();
+      kernels.dispose();
+    });
     app.serviceManager.events.stream.connect((_, event) => {
       if (event.schema_id === EVENTS) {
-        model.invalidate();
+        model.invalidateSoon();
       }
     });
-    addCommands(
-      app.commands,
+    addCommands(app.commands, {
       model,
-      () => app.shell.activateById(panel.id),
+      kernels,
+      show: () => app.shell.activateById(panel.id),
       trans
-    );
+    });
     app.shell.add(panel, 'right', { rank: 300 });
     restorer?.add(panel, panel.id);
     for (const command of Object.values(CommandIDs)) {

@@ -1,68 +1,208 @@
 /** Which notebook or console is active, and its kernel. */
+import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { ISessionContext } from '@jupyterlab/apputils';
-import type { IConsoleTracker } from '@jupyterlab/console';
-import type { INotebookTracker } from '@jupyterlab/notebook';
+import type { ConsolePanel, IConsoleTracker } from '@jupyterlab/console';
+import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
-import type { Widget } from '@lumino/widgets';
 
-/** The kernel that the panel follows. */
+/** The notebook or console that the panel follows. */
 export interface IActiveKernel {
+  /** The kernel's id, null where none runs. */
   readonly id: string | null;
+  /** The name of the notebook or console, as its tab shows it. */
   readonly label: string;
+  /** Its path; choices are remembered by it. */
+  readonly path: string;
+  /** Whether the kernel can answer, is on its way, or has died. */
+  readonly state: 'none' | 'starting' | 'alive' | 'dead';
 }
 
-export interface IActiveKernels {
+export interface IActiveKernels extends IDisposable {
+  /** Null where neither a notebook nor a console is open. */
   readonly current: IActiveKernel | null;
+  /** Emitted when `current` says something else than before. */
   readonly changed: ISignal<IActiveKernels, void>;
+  /** Emitted when the kernel has restarted: what it runs may be something else now. */
+  readonly restarted: ISignal<IActiveKernels, void>;
+  /** Put code into the notebook or console, to be run by the user. */
+  insert(code: string): void;
 }
 
-type Tracked = Widget & { readonly sessionContext: ISessionContext };
+type Tracked = NotebookPanel | ConsolePanel;
 
-/** Follows the trackers of notebooks and consoles; `current` is null where neither is open. */
+/** Follows the notebook or console that was in front last; all parts are optional. */
 export class ActiveKernels implements IActiveKernels {
-  constructor(
-    notebooks: INotebookTracker | null,
-    consoles: IConsoleTracker | null
-  ) {
-    notebooks?.currentChanged.connect((_, panel) => this._follow(panel));
-    consoles?.currentChanged.connect((_, panel) => this._follow(panel));
-    this._follow(notebooks?.currentWidget ?? consoles?.currentWidget ?? null);
+  constructor(options: ActiveKernels.IOptions) {
+    this._notebooks = options.notebooks;
+    this._consoles = options.consoles;
+    this._notebooks?.currentChanged.connect(this._onCurrent, this);
+    this._consoles?.currentChanged.connect(this._onCurrent, this);
+    // A tracker keeps its current widget while the other kind is in front, and says nothing on the way back.
+    options.shell?.currentChanged?.connect((_, args) => {
+      const widget = args.newValue;
+      if (widget && this._notebooks?.has(widget)) {
+        this._follow(widget as NotebookPanel);
+      } else if (widget && this._consoles?.has(widget)) {
+        this._follow(widget as ConsolePanel);
+      }
+    }, this);
+    this._onCurrent(null, null);
   }
 
   get current(): IActiveKernel | null {
-    const widget = this._widget;
-    if (!widget || widget.isDisposed) {
-      return null;
-    }
-    return {
-      id: widget.sessionContext.session?.kernel?.id ?? null,
-      label: widget.title.label
-    };
+    return this._current;
   }
 
   get changed(): ISignal<this, void> {
     return this._changed;
   }
 
+  get restarted(): ISignal<this, void> {
+    return this._restarted;
+  }
+
+  get isDisposed(): boolean {
+    return this._disposed;
+  }
+
+  insert(code: string): void {
+    const widget = this._widget;
+    if (!widget || widget.isDisposed) {
+      return;
+    }
+    if ('console' in widget) {
+      const cell = widget.console.promptCell?.model.sharedModel;
+      const before = cell?.getSource() ?? '';
+      cell?.setSource(before ? `${before}\n${code}` : code);
+      return;
+    }
+    const notebook = widget.content;
+    const index = notebook.activeCellIndex + 1;
+    notebook.model?.sharedModel.insertCell(index, {
+      cell_type: 'code',
+      source: code,
+      metadata: {}
+    });
+    notebook.activeCellIndex = index;
+  }
+
+  dispose(): void {
+    if (!this._disposed) {
+      this._disposed = true;
+      this._unfollow();
+      Signal.clearData(this);
+    }
+  }
+
+  private _onCurrent(_: unknown, widget: Tracked | null): void {
+    this._follow(
+      widget ??
+        this._notebooks?.currentWidget ??
+        this._consoles?.currentWidget ??
+        null
+    );
+  }
+
   private _follow(widget: Tracked | null): void {
-    if (this._widget && !this._widget.isDisposed) {
-      const old = this._widget.sessionContext;
-      old.kernelChanged.disconnect(this._emit, this);
-      old.sessionChanged.disconnect(this._emit, this);
+    if (this._disposed) {
+      return;
     }
-    this._widget = widget;
+    if (widget !== this._widget) {
+      this._unfollow();
+      this._widget = widget;
+      widget?.disposed.connect(this._onDisposed, this);
+      const context = widget?.sessionContext;
+      context?.kernelChanged.connect(this._update, this);
+      context?.sessionChanged.connect(this._update, this);
+      context?.propertyChanged.connect(this._update, this);
+      context?.statusChanged.connect(this._onStatus, this);
+      widget?.title.changed.connect(this._update, this);
+    }
+    this._update();
+  }
+
+  private _unfollow(): void {
+    const widget = this._widget;
+    this._widget = null;
     if (widget) {
-      widget.sessionContext.kernelChanged.connect(this._emit, this);
-      widget.sessionContext.sessionChanged.connect(this._emit, this);
+      widget.disposed.disconnect(this._onDisposed, this);
+      widget.title.changed.disconnect(this._update, this);
+      const context = widget.sessionContext as ISessionContext | undefined;
+      context?.kernelChanged.disconnect(this._update, this);
+      context?.sessionChanged.disconnect(this._update, this);
+      context?.propertyChanged.disconnect(this._update, this);
+      context?.statusChanged.disconnect(this._onStatus, this);
     }
-    this._emit();
   }
 
-  private _emit(): void {
-    this._changed.emit();
+  private _onDisposed(widget: unknown): void {
+    if (widget === this._widget) {
+      this._unfollow();
+      this._onCurrent(null, null);
+    }
   }
 
+  private _onStatus(_: unknown, status: string): void {
+    if (status === 'restarting' || status === 'autorestarting') {
+      this._restarted.emit();
+    }
+    this._update();
+  }
+
+  /** Read anew, and tell only what is new: a kernel's busy and idle come with each cell. */
+  private _update(): void {
+    const next = read(this._widget);
+    const last = this._current;
+    this._current = next;
+    if (
+      next?.id !== last?.id ||
+      next?.label !== last?.label ||
+      next?.path !== last?.path ||
+      next?.state !== last?.state
+    ) {
+      this._changed.emit();
+    }
+  }
+
+  private readonly _notebooks: INotebookTracker | null;
+  private readonly _consoles: IConsoleTracker | null;
   private _widget: Tracked | null = null;
+  private _current: IActiveKernel | null = null;
+  private _disposed = false;
   private _changed = new Signal<this, void>(this);
+  private _restarted = new Signal<this, void>(this);
+}
+
+export namespace ActiveKernels {
+  export interface IOptions {
+    notebooks: INotebookTracker | null;
+    consoles: IConsoleTracker | null;
+    shell?: Pick<JupyterFrontEnd.IShell, 'currentChanged'>;
+  }
+}
+
+const STARTING = ['starting', 'restarting', 'autorestarting'];
+
+function read(widget: Tracked | null): IActiveKernel | null {
+  if (!widget || widget.isDisposed) {
+    return null;
+  }
+  const context = widget.sessionContext;
+  const kernel = context.session?.kernel ?? null;
+  let state: IActiveKernel['state'] = 'alive';
+  if (!kernel) {
+    state = 'none';
+  } else if (kernel.status === 'dead' || kernel.status === 'terminating') {
+    state = 'dead';
+  } else if (STARTING.includes(kernel.status)) {
+    state = 'starting';
+  }
+  return {
+    id: kernel?.id ?? null,
+    label: widget.title.label,
+    path: context.path,
+    state
+  };
 }

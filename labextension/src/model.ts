@@ -1,6 +1,6 @@
 /** What the panel shows: state and signals. It never compares versions; the server decides what a difference means. */
 import type { IDisposable } from '@lumino/disposable';
-import { Poll } from '@lumino/polling';
+import { Debouncer, Poll } from '@lumino/polling';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
@@ -12,23 +12,57 @@ import type { Cluster, ClusterCreate, Diff, Usage } from './wire';
 /** After this many seconds without a new answer nothing is claimed any more. */
 export const STALE_SECONDS = 30;
 
-const ENDED = ['stopped', 'failed', 'lost'];
+const ENDED: readonly Cluster['status'][] = ['stopped', 'failed', 'lost'];
+
+/** Whether a cluster is no more, and only its record is left. */
+export function hasEnded(cluster: Cluster): boolean {
+  return ENDED.includes(cluster.status);
+}
+
+/** Why there is nothing to claim; `kind` says it to programs, the panel says it in words. */
+export type Reason =
+  | { readonly kind: 'reading' }
+  | { readonly kind: 'problem'; readonly error: ApiError }
+  | { readonly kind: 'no_notebook' }
+  | { readonly kind: 'no_kernel'; readonly label: string }
+  | { readonly kind: 'kernel_starting'; readonly label: string }
+  | { readonly kind: 'kernel_dead'; readonly label: string }
+  | { readonly kind: 'no_cluster' }
+  | { readonly kind: 'cluster_not_ready'; readonly cluster: Cluster }
+  | { readonly kind: 'stale'; readonly seconds: number }
+  | { readonly kind: 'unread'; readonly diff: Diff };
+
+/** The verdict that may be shown now; `reason` is there where it is `unknown`. */
+export interface IJudgement {
+  readonly verdict: Diff['verdict'];
+  readonly reason: Reason | null;
+}
+
+/** Where choices are remembered. */
+export interface IMemory {
+  fetch(key: string): Promise<unknown>;
+  save(key: string, value: string): Promise<unknown>;
+}
 
 /** The state of the panel. State first, then signal. */
 export class Model implements IDisposable {
   constructor(options: Model.IOptions) {
     this._api = options.api;
     this._kernels = options.kernels;
+    this._memory = options.memory ?? null;
     this._now = options.now ?? Date.now;
-    this._kernels.changed.connect(this._onKernel, this);
     this._kernel = this._kernels.current;
+    this._kernels.changed.connect(this._onKernel, this);
+    this._kernels.restarted.connect(this._onRestart, this);
+    this._soon = new Debouncer(() => this.invalidate(), 250);
     this._poll = new Poll({
       auto: options.auto ?? true,
       factory: () => this.refresh(),
-      frequency: { interval: 5000, backoff: true, max: 20000 },
+      frequency: frequency(5),
       standby: () => (this._visible ? 'when-hidden' : true),
       name: 'coiled-jupyter'
     });
+    void this._recall();
   }
 
   get changed(): ISignal<this, void> {
@@ -39,6 +73,11 @@ export class Model implements IDisposable {
     return this._clusters;
   }
 
+  /** The clusters that can be compared with. */
+  get candidates(): readonly Cluster[] {
+    return this._clusters.filter(cluster => !hasEnded(cluster));
+  }
+
   get usage(): Usage | null {
     return this._usage;
   }
@@ -47,52 +86,57 @@ export class Model implements IDisposable {
     return this._kernel;
   }
 
+  /** What keeps the clusters from being read, or null. */
   get error(): ApiError | null {
     return this._error;
   }
 
-  /** Whether anything has been answered yet. */
+  /** Whether the clusters have been read. */
   get ready(): boolean {
     return this._ready;
   }
 
-  /** The cluster that is compared: the one chosen, else the only live one, else the newest. */
+  /**
+   * The cluster that is compared: the one chosen for this notebook, else the one compared so far (a new cluster
+   * doesn't change what the panel speaks of), else the newest.
+   */
   get cluster(): Cluster | null {
-    const live = this._clusters.filter(c => !ENDED.includes(c.status));
+    const path = this._kernel?.path ?? '';
+    const candidates = this.candidates;
+    const lasting = candidates.filter(({ status }) => status !== 'stopping');
     return (
-      live.find(c => c.id === this._chosen) ?? live[live.length - 1] ?? null
+      candidates.find(({ id }) => id === this._choices.get(path)) ??
+      lasting.find(({ id }) => id === this._compared.get(path)) ??
+      lasting.reduce<Cluster | null>(newer, null) ??
+      candidates.reduce<Cluster | null>(newer, null)
     );
   }
 
-  /** The last comparison of the present kernel and cluster. */
+  /** The last comparison of the present kernel and cluster; whether it still holds says `judge`. */
   get diff(): Diff | null {
     return this._diff;
   }
 
-  /** Seconds since the last comparison was answered, or null. */
+  /** Seconds since the last comparison was asked for, or null. */
   get age(): number | null {
-    return this._diffAt === null ? null : (this._now() - this._diffAt) / 1000;
-  }
-
-  /** Whether the last comparison is too old, or the connection gone, to claim anything. */
-  get stale(): boolean {
-    return (
-      this._error !== null || this.age === null || this.age > STALE_SECONDS
-    );
+    return this._diffAt === null
+      ? null
+      : Math.max(0, (this._now() - this._diffAt) / 1000);
   }
 
   get isDisposed(): boolean {
     return this._disposed;
   }
 
-  set refreshSeconds(seconds: number) {
-    this._poll.frequency = {
-      interval: seconds * 1000,
-      backoff: true,
-      max: 20000
-    };
+  get refreshSeconds(): number {
+    return this._poll.frequency.interval / 1000;
   }
 
+  set refreshSeconds(seconds: number) {
+    this._poll.frequency = frequency(seconds);
+  }
+
+  /** Whether the panel can be seen; nothing is asked for while it can't. */
   set visible(visible: boolean) {
     this._visible = visible;
     if (visible) {
@@ -100,25 +144,58 @@ export class Model implements IDisposable {
     }
   }
 
-  /** Ask anew, soon. */
+  /** Return what may be said now. An old answer, or one from before the connection went, claims nothing. */
+  judge(): IJudgement {
+    const reason = this._reason();
+    if (reason) {
+      return { verdict: 'unknown', reason };
+    }
+    const diff = this._diff;
+    if (!diff) {
+      return { verdict: 'unknown', reason: { kind: 'reading' } };
+    }
+    return diff.verdict === 'unknown'
+      ? { verdict: 'unknown', reason: { kind: 'unread', diff } }
+      : { verdict: diff.verdict, reason: null };
+  }
+
+  /** Ask anew, at once; also when an answer is on its way that may not know of the change. */
   invalidate(): void {
     if (!this._disposed) {
+      this._again = this._running;
       void this._poll.refresh();
     }
   }
 
-  choose(cluster: string): void {
-    this._chosen = cluster;
+  /** Ask anew, soon: events come in bursts. */
+  invalidateSoon(): void {
+    if (!this._disposed) {
+      this._soon.invoke().catch(() => undefined);
+    }
+  }
+
+  /** Compare with this cluster, and remember it for this notebook. */
+  choose(id: string): void {
+    const path = this._kernel?.path ?? '';
+    this._choices.set(path, id);
     this._forget();
     this._changed.emit();
     this.invalidate();
+    if (path) {
+      // Memory is a convenience: without it the newest cluster is compared.
+      this._memory?.save(key(path), id).catch(() => undefined);
+    }
   }
 
-  async create(body: Partial<ClusterCreate>): Promise<Cluster> {
+  async create(body: ClusterCreate): Promise<Cluster> {
     const cluster = await this._api.create(body);
-    this._chosen = cluster.id;
-    this._forget();
-    this.invalidate();
+    if (!this._disposed) {
+      this._clusters = [
+        ...this._clusters.filter(other => other.id !== cluster.id),
+        cluster
+      ];
+      this.choose(cluster.id);
+    }
     return cluster;
   }
 
@@ -127,9 +204,42 @@ export class Model implements IDisposable {
     this.invalidate();
   }
 
-  /** Ask for everything that is shown. */
+  /** Ask for everything that is shown, once more if something changed meanwhile. */
   async refresh(): Promise<void> {
+    if (this._running) {
+      this._again = true;
+      return;
+    }
+    this._running = true;
     try {
+      do {
+        this._again = false;
+        await this._refresh();
+      } while (this._again && !this._disposed);
+    } finally {
+      this._running = false;
+      if (!this._disposed) {
+        this._changed.emit();
+      }
+    }
+  }
+
+  dispose(): void {
+    if (this._disposed) {
+      return;
+    }
+    this._disposed = true;
+    this._soon.dispose();
+    this._poll.dispose();
+    Signal.clearData(this);
+  }
+
+  private async _refresh(): Promise<void> {
+    try {
+      if (!this._known) {
+        await this._api.about();
+        this._known = true;
+      }
       const [clusters, usage] = await Promise.all([
         this._api.clusters(),
         this._api.usage()
@@ -139,78 +249,176 @@ export class Model implements IDisposable {
       }
       this._clusters = clusters;
       this._usage = usage;
-      const kernel = this._kernel?.id ?? null;
-      const cluster = this.cluster;
-      if (this._diff && this._diff.cluster.id !== cluster?.id) {
-        this._forget();
-      }
-      if (kernel && cluster) {
-        const diff = await this._api.diff(kernel, cluster.id);
-        // A late answer for another kernel or cluster is dropped.
-        const same =
-          kernel === this._kernel?.id && cluster.id === this.cluster?.id;
-        if (this._disposed || !same) {
-          return;
-        }
-        this._diff = diff;
-        this._diffAt = this._now();
-      }
       this._error = null;
+      this._ready = true;
     } catch (reason) {
-      if (this._disposed) {
-        return;
+      if (!this._disposed) {
+        this._error = problem(reason);
+        // What answers next may be another version.
+        this._known = false;
       }
-      // A kernel or cluster that has just gone is no fault of the connection.
-      if (!(reason instanceof ApiError) || reason.kind !== 'not_found') {
-        this._error =
-          reason instanceof ApiError
-            ? reason
-            : new ApiError('unavailable', 'The answer could not be read');
-        this._ready = true;
-        this._changed.emit();
-        throw reason;
-      }
-      this._forget();
+      throw reason;
     }
-    this._ready = true;
-    this._changed.emit();
+    await this._compare();
   }
 
-  dispose(): void {
-    if (this._disposed) {
+  private async _compare(): Promise<void> {
+    const kernel = this._kernel;
+    const cluster = this.cluster;
+    if (this._diff && this._diff.cluster.id !== cluster?.id) {
+      this._forget();
+    }
+    if (!kernel?.id || !cluster || this._reason(true)) {
       return;
     }
-    this._disposed = true;
-    this._poll.dispose();
-    Signal.clearData(this);
+    // The clusters are known, the comparison can take longer.
+    this._changed.emit();
+    const asked = this._now();
+    const generation = this._generation;
+    try {
+      const diff = await this._api.diff(kernel.id, cluster.id);
+      if (this._current(generation, kernel.id, cluster.id)) {
+        this._compared.set(kernel.path, cluster.id);
+        this._diff = diff;
+        this._diffAt = asked;
+        this._diffError = null;
+      }
+    } catch (reason) {
+      if (this._current(generation, kernel.id, cluster.id)) {
+        this._forget();
+        this._diffError = problem(reason);
+        // A kernel or cluster that has just gone is no reason to ask less often.
+        if (this._diffError.kind !== 'not_found') {
+          throw reason;
+        }
+      }
+    }
+  }
+
+  /** Whether an answer is for what is shown now; a late one for another kernel or cluster is dropped. */
+  private _current(
+    generation: number,
+    kernel: string,
+    cluster: string
+  ): boolean {
+    const same =
+      generation === this._generation &&
+      kernel === this._kernel?.id &&
+      cluster === this.cluster?.id;
+    this._again = this._again || !same;
+    return same && !this._disposed;
+  }
+
+  /** Why there can be no verdict; `before` leaves out what asking anew can mend. */
+  private _reason(before = false): Reason | null {
+    if (this._error) {
+      return { kind: 'problem', error: this._error };
+    }
+    if (!this._ready) {
+      return { kind: 'reading' };
+    }
+    const kernel = this._kernel;
+    if (!kernel) {
+      return { kind: 'no_notebook' };
+    }
+    const cluster = this.cluster;
+    if (!cluster) {
+      return { kind: 'no_cluster' };
+    }
+    if (!kernel.id) {
+      return { kind: 'no_kernel', label: kernel.label };
+    }
+    if (kernel.state === 'dead') {
+      return { kind: 'kernel_dead', label: kernel.label };
+    }
+    if (kernel.state === 'starting') {
+      return { kind: 'kernel_starting', label: kernel.label };
+    }
+    if (cluster.status === 'starting' || cluster.status === 'stopping') {
+      return { kind: 'cluster_not_ready', cluster };
+    }
+    if (before) {
+      return null;
+    }
+    if (this._diffError) {
+      return { kind: 'problem', error: this._diffError };
+    }
+    const age = this.age;
+    if (age !== null && age > STALE_SECONDS) {
+      return { kind: 'stale', seconds: age };
+    }
+    return null;
   }
 
   private _onKernel(): void {
+    const last = this._kernel;
     const next = this._kernels.current;
-    if (next?.id !== this._kernel?.id) {
+    this._kernel = next;
+    if (next?.path !== last?.path) {
+      void this._recall();
+    }
+    if (
+      next?.id !== last?.id ||
+      next?.path !== last?.path ||
+      next?.state !== last?.state
+    ) {
       this._forget();
       this.invalidate();
     }
-    this._kernel = next;
     this._changed.emit();
   }
 
+  private _onRestart(): void {
+    this._forget();
+    this.invalidate();
+    this._changed.emit();
+  }
+
+  private async _recall(): Promise<void> {
+    const path = this._kernel?.path;
+    if (!path || !this._memory || this._choices.has(path)) {
+      return;
+    }
+    const id = await this._memory.fetch(key(path)).catch(() => undefined);
+    if (this._disposed || typeof id !== 'string' || this._choices.has(path)) {
+      return;
+    }
+    const before = this.cluster?.id;
+    this._choices.set(path, id);
+    if (this.cluster?.id !== before) {
+      this._forget();
+      this.invalidate();
+      this._changed.emit();
+    }
+  }
+
+  /** Drop the comparison, and the answer to one that is on its way. */
   private _forget(): void {
+    this._generation++;
     this._diff = null;
     this._diffAt = null;
+    this._diffError = null;
   }
 
   private readonly _api: IApi;
   private readonly _kernels: IActiveKernels;
+  private readonly _memory: IMemory | null;
   private readonly _now: () => number;
   private readonly _poll: Poll;
+  private readonly _soon: Debouncer;
+  private readonly _choices = new Map<string, string>();
+  private readonly _compared = new Map<string, string>();
   private _kernel: IActiveKernel | null;
   private _clusters: readonly Cluster[] = [];
   private _usage: Usage | null = null;
   private _diff: Diff | null = null;
   private _diffAt: number | null = null;
+  private _diffError: ApiError | null = null;
   private _error: ApiError | null = null;
-  private _chosen: string | null = null;
+  private _generation = 0;
+  private _known = false;
+  private _running = false;
+  private _again = false;
   private _ready = false;
   private _visible = false;
   private _disposed = false;
@@ -221,9 +429,30 @@ export namespace Model {
   export interface IOptions {
     api: IApi;
     kernels: IActiveKernels;
+    /** Where the choice of a cluster is remembered; without it only while the page is open. */
+    memory?: IMemory | null;
     /** Milliseconds of the present; for tests. */
     now?: () => number;
     /** Whether to begin polling at once. */
     auto?: boolean;
   }
+}
+
+function frequency(seconds: number): Poll['frequency'] {
+  const interval = seconds * 1000;
+  return { interval, backoff: true, max: Math.max(20000, interval) };
+}
+
+function key(path: string): string {
+  return `coiled-jupyter:cluster:${path}`;
+}
+
+function newer(one: Cluster | null, other: Cluster): Cluster {
+  return one && one.created_at > other.created_at ? one : other;
+}
+
+function problem(reason: unknown): ApiError {
+  return reason instanceof ApiError
+    ? reason
+    : new ApiError('unreadable', String(reason));
 }

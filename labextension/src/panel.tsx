@@ -5,11 +5,15 @@ import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
 import { CommandIDs } from './commands';
+import { Age, useSeconds } from './components/age';
 import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
+import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
 import { Verdict } from './components/verdict';
 import type { Model } from './model';
+import type { Diff } from './wire';
+import { problemWords, reasonWords } from './words';
 
 /** The panel at the right of the lab. */
 export class Panel extends ReactWidget {
@@ -26,14 +30,20 @@ export class Panel extends ReactWidget {
   }
 
   protected render(): JSX.Element {
+    const sections = {
+      model: this._model,
+      commands: this._commands,
+      trans: this._trans
+    };
     return (
       <UseSignal signal={this._model.changed}>
         {() => (
-          <Sections
-            model={this._model}
-            commands={this._commands}
-            trans={this._trans}
-          />
+          <>
+            <VerdictLine {...sections} />
+            <ClusterSection {...sections} />
+            <CoresSection {...sections} />
+            <SoftwareSection {...sections} />
+          </>
         )}
       </UseSignal>
     );
@@ -48,127 +58,201 @@ export class Panel extends ReactWidget {
   }
 }
 
-interface ISectionsProps {
+interface ISectionProps {
   model: Model;
   commands: CommandRegistry;
   trans: TranslationBundle;
 }
 
-function Sections({ model, commands, trans }: ISectionsProps): JSX.Element {
-  // The age is shown, and an old answer loses its claim, also while nothing arrives.
-  const [, tick] = React.useReducer((count: number) => count + 1, 0);
-  React.useEffect(() => {
-    const timer = window.setInterval(tick, 1000);
-    return () => window.clearInterval(timer);
-  }, []);
-  const reason = why(model, trans);
-  const { diff, age } = model;
+/** Judges each second: an old answer loses its claim also while nothing arrives. */
+function VerdictLine({ model, trans }: ISectionProps): JSX.Element {
+  useSeconds();
+  return <Verdict judgement={model.judge()} diff={model.diff} trans={trans} />;
+}
+
+interface IHeadProps {
+  title: string;
+  children?: React.ReactNode;
+}
+
+function Head({ title, children }: IHeadProps): JSX.Element {
   return (
-    <>
-      <Verdict diff={diff} reason={reason} trans={trans} />
-      <section className="jp-Coiled-section" aria-label={trans.__('Cluster')}>
-        <h2>
-          {trans.__('Cluster')}
-          <button
-            className="jp-Coiled-button"
-            onClick={() => void commands.execute(CommandIDs.createCluster)}
-          >
-            {trans.__('New cluster…')}
-          </button>
-        </h2>
-        {model.clusters.length === 0 && (
-          <div className="jp-Coiled-sub">
-            {trans.__('No cluster is running. Make one for this notebook.')}
-          </div>
-        )}
-        {model.clusters.map(cluster => (
-          <ClusterCard
-            key={cluster.id}
-            cluster={cluster}
-            chosen={cluster.id === model.cluster?.id}
-            choice={model.clusters.length > 1}
-            trans={trans}
-            onChoose={() => model.choose(cluster.id)}
-            onStop={() =>
-              void commands.execute(CommandIDs.stopCluster, {
-                cluster: cluster.id
-              })
-            }
-          />
-        ))}
-      </section>
-      {model.usage && (
-        <section className="jp-Coiled-section" aria-label={trans.__('Cores')}>
-          <h2>
-            {trans.__('Cores')}
-            <span>
-              {trans.__(
-                '%1 of %2',
-                model.usage.cores.allocated,
-                model.usage.cores.limit
-              )}
-            </span>
-          </h2>
-          <CoreMeter usage={model.usage} trans={trans} />
-        </section>
-      )}
-      <section className="jp-Coiled-section" aria-label={trans.__('Software')}>
-        <h2>
-          {trans.__('Software')}
-          {age !== null && (
-            <span>{trans.__('read %1 s ago', Math.round(age))}</span>
-          )}
-        </h2>
-        {diff ? (
-          <>
-            <div className="jp-Coiled-sub">
-              {trans.__(
-                '%1 · Python %2 ⇄ %3',
-                model.kernel?.label ?? diff.kernel.label,
-                diff.kernel.python ?? '?',
-                diff.cluster.name
-              )}
-            </div>
-            {diff.unread.map(entry => (
-              <div className="jp-Coiled-sub" key={entry.node}>
-                {trans.__('Not read: %1: %2', entry.node, entry.reason)}
-              </div>
-            ))}
-            <SoftwareTable diff={diff} trans={trans} />
-          </>
-        ) : (
-          <div className="jp-Coiled-sub">{reason}</div>
-        )}
-      </section>
-    </>
+    <div className="jp-Coiled-head">
+      <h2>{title}</h2>
+      {children}
+    </div>
   );
 }
 
-/** Return why nothing can be claimed, or null where the comparison stands. */
-function why(model: Model, trans: TranslationBundle): string | null {
-  const error = model.error;
-  if (error?.kind === 'missing') {
-    return trans.__(
-      'the server extension is missing; install coiled-jupyter where Jupyter runs and restart it'
-    );
+function ClusterSection(props: ISectionProps): JSX.Element {
+  const { model, commands, trans } = props;
+  useSeconds();
+  const { error, kernel } = model;
+  const create = () => void commands.execute(CommandIDs.createCluster);
+  return (
+    <section className="jp-Coiled-section" aria-label={trans.__('Cluster')}>
+      <Head title={trans.__('Cluster')}>
+        <button
+          className="jp-Coiled-button"
+          onClick={create}
+          disabled={error !== null}
+        >
+          {trans.__('New cluster…')}
+        </button>
+      </Head>
+      {error && (
+        <Empty reason={error.kind} words={problemWords(error, trans)} />
+      )}
+      {!error && !model.ready && (
+        <Empty
+          reason="reading"
+          words={reasonWords({ kind: 'reading' }, trans)}
+        />
+      )}
+      {!error && model.ready && model.candidates.length === 0 && (
+        <Empty
+          reason="no_cluster"
+          words={{
+            text: trans.__('No cluster is running'),
+            hint: kernel
+              ? trans.__('Create one with the packages of %1.', kernel.label)
+              : ''
+          }}
+          action={{ label: trans.__('Create a cluster…'), run: create }}
+        />
+      )}
+      {model.clusters.map(cluster => (
+        <ClusterCard
+          key={cluster.id}
+          cluster={cluster}
+          now={Date.now()}
+          trans={trans}
+          onStop={() =>
+            void commands.execute(CommandIDs.stopCluster, {
+              cluster: cluster.id
+            })
+          }
+          onInsert={
+            kernel
+              ? () =>
+                  void commands.execute(CommandIDs.insertClient, {
+                    cluster: cluster.id
+                  })
+              : null
+          }
+        />
+      ))}
+    </section>
+  );
+}
+
+function CoresSection({ model, trans }: ISectionProps): JSX.Element | null {
+  const { usage } = model;
+  if (!usage) {
+    return null;
   }
-  if (error) {
-    return error.message;
+  const { allocated, limit } = usage.cores;
+  return (
+    <section className="jp-Coiled-section" aria-label={trans.__('Cores')}>
+      <Head title={trans.__('Cores')}>
+        <span>{trans.__('%1 of %2', allocated, limit)}</span>
+      </Head>
+      <CoreMeter usage={usage} trans={trans} />
+    </section>
+  );
+}
+
+function SoftwareSection(props: ISectionProps): JSX.Element {
+  const { model, commands, trans } = props;
+  const { candidates, cluster, diff, kernel } = model;
+  const { reason } = model.judge();
+  return (
+    <section className="jp-Coiled-section" aria-label={trans.__('Software')}>
+      <Head title={trans.__('Software')}>
+        <span className="jp-Coiled-row">
+          <Age age={() => model.age} trans={trans} />
+          <button
+            className="jp-Coiled-button"
+            aria-label={trans.__('Compare again')}
+            title={trans.__('Compare again')}
+            onClick={() => void commands.execute(CommandIDs.refresh)}
+          >
+            <span aria-hidden="true">↻</span>
+          </button>
+        </span>
+      </Head>
+      {cluster && candidates.length > 1 && (
+        <label className="jp-Coiled-select">
+          {trans.__('Compare with')}
+          <select
+            value={cluster.id}
+            onChange={event => model.choose(event.target.value)}
+          >
+            {candidates.map(({ id, name }) => (
+              <option key={id} value={id}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      {diff && (
+        <>
+          <div className="jp-Coiled-sides">
+            <span>
+              {trans.__(
+                '%1 · Python %2',
+                kernel?.label ?? diff.kernel.label,
+                diff.kernel.python ?? '?'
+              )}
+            </span>
+            <span role="img" aria-label={trans.__('compared with')}>
+              ⇄
+            </span>
+            <span>{clusterLabel(diff, trans)}</span>
+          </div>
+          <Unread diff={diff} trans={trans} />
+          {diff.rows.length > 0 && <SoftwareTable diff={diff} trans={trans} />}
+        </>
+      )}
+      {!diff && reason && (
+        <Empty reason={reason.kind} words={reasonWords(reason, trans)} />
+      )}
+    </section>
+  );
+}
+
+function clusterLabel(diff: Diff, trans: TranslationBundle): string {
+  const { groups, name } = diff.cluster;
+  const workers = groups
+    .filter(group => group.role === 'worker')
+    .reduce((sum, group) => sum + group.nodes.length, 0);
+  return groups.some(group => group.role === 'scheduler')
+    ? trans._n(
+        '%2: %1 worker + scheduler',
+        '%2: %1 workers + scheduler',
+        workers,
+        name
+      )
+    : trans._n('%2: %1 worker', '%2: %1 workers', workers, name);
+}
+
+interface IUnreadProps {
+  diff: Diff;
+  trans: TranslationBundle;
+}
+
+function Unread({ diff, trans }: IUnreadProps): JSX.Element | null {
+  if (!diff.unread.length) {
+    return null;
   }
-  if (!model.ready) {
-    return trans.__('reading…');
-  }
-  if (!model.kernel) {
-    return trans.__('open a notebook or console to compare its packages');
-  }
-  if (!model.kernel.id) {
-    return trans.__('%1 has no kernel yet', model.kernel.label);
-  }
-  if (!model.cluster) {
-    return trans.__('there is no cluster to compare with');
-  }
-  if (!model.diff) {
-    return trans.__('reading…');
-  }
-  return model.stale ? trans.__('the last reading is too old') : null;
+  return (
+    <ul className="jp-Coiled-unread" aria-label={trans.__('Not read')}>
+      {diff.unread.map(({ node, reason }) => (
+        <li key={node} data-unread={node}>
+          {trans.__('Not read: %1: %2', node, reason)}
+        </li>
+      ))}
+    </ul>
+  );
 }

@@ -1,110 +1,263 @@
-import { Signal } from '@lumino/signaling';
-
 import { ApiError } from '../api';
-import type { IApi } from '../api';
-import type { IActiveKernel, IActiveKernels } from '../kernels';
 import { Model, STALE_SECONDS } from '../model';
-import type { Cluster, Diff, Usage } from '../wire';
-
-class FakeKernels implements IActiveKernels {
-  readonly changed = new Signal<this, void>(this);
-  current: IActiveKernel | null = { id: 'k1', label: 'a.ipynb' };
-
-  change(kernel: IActiveKernel | null): void {
-    this.current = kernel;
-    this.changed.emit();
-  }
-}
-
-function cluster(id: string): Cluster {
-  return { id, name: id, status: 'idle' } as Cluster;
-}
-
-class FakeApi implements IApi {
-  list: Cluster[] = [cluster('c1')];
-  failure: ApiError | null = null;
-  pending: { kernel: string; answer: (diff: Diff) => void }[] = [];
-  hold = false;
-
-  async clusters(): Promise<Cluster[]> {
-    if (this.failure) {
-      throw this.failure;
-    }
-    return this.list;
-  }
-  async create(): Promise<Cluster> {
-    return this.list[0];
-  }
-  async remove(): Promise<void> {
-    return undefined;
-  }
-  async usage(): Promise<Usage> {
-    return {} as Usage;
-  }
-  diff(kernel: string, id: string): Promise<Diff> {
-    const made = { verdict: 'equal', kernel: { id: kernel }, cluster: { id } };
-    if (!this.hold) {
-      return Promise.resolve(made as Diff);
-    }
-    return new Promise(resolve => {
-      this.pending.push({ kernel, answer: () => resolve(made as Diff) });
-    });
-  }
-}
+import { cluster, FakeApi, FakeKernels, kernel, NOW, settle } from './fakes';
 
 describe('Model', () => {
   let api: FakeApi;
   let kernels: FakeKernels;
   let model: Model;
   let now: number;
+  let saved: Map<string, string>;
+
+  const make = () =>
+    new Model({
+      api,
+      kernels,
+      now: () => now,
+      auto: false,
+      memory: {
+        fetch: async key => saved.get(key),
+        save: async (key, value) => saved.set(key, value)
+      }
+    });
 
   beforeEach(() => {
     api = new FakeApi();
     kernels = new FakeKernels();
-    now = 0;
-    model = new Model({ api, kernels, now: () => now, auto: false });
+    now = NOW;
+    saved = new Map();
+    model = make();
   });
 
   afterEach(() => model.dispose());
 
-  it('compares the active kernel with the live cluster', async () => {
-    api.list = [{ ...cluster('old'), status: 'stopped' }, cluster('c1')];
-    await model.refresh();
-    expect(model.diff?.cluster.id).toBe('c1');
-    expect(model.stale).toBe(false);
+  it('says that it is reading before the first answer', () => {
+    expect(model.judge()).toEqual({
+      verdict: 'unknown',
+      reason: { kind: 'reading' }
+    });
   });
 
-  it('drops a late answer for another kernel', async () => {
-    api.hold = true;
-    const asked = model.refresh();
-    await new Promise(resolve => setTimeout(resolve, 0));
-    kernels.change({ id: 'k2', label: 'b.ipynb' });
-    api.pending[0].answer({} as Diff);
-    await asked;
-    expect(model.diff).toBeNull();
-    expect(model.stale).toBe(true);
+  it('compares the active kernel with the live cluster', async () => {
+    api.list = [cluster('old', { status: 'stopped' }), cluster('c1')];
+    await model.refresh();
+    expect(api.asked).toEqual([['k1', 'c1']]);
+    expect(model.judge()).toEqual({ verdict: 'equal', reason: null });
+  });
+
+  describe('drops a late answer', () => {
+    it('for another kernel, and asks for the present one', async () => {
+      api.hold = true;
+      const asked = model.refresh();
+      await settle();
+      kernels.change(kernel('k2', 'b.ipynb'));
+      api.pending[0].answer();
+      await settle();
+      expect(model.diff).toBeNull();
+      expect(model.judge().verdict).toBe('unknown');
+      expect(api.pending[1].kernel).toBe('k2');
+      api.pending[1].answer();
+      await asked;
+      expect(model.diff?.kernel.id).toBe('k2');
+    });
+
+    it('for another cluster', async () => {
+      api.list = [cluster('c1'), cluster('c2')];
+      api.hold = true;
+      const asked = model.refresh();
+      await settle();
+      const first = api.pending[0].cluster;
+      const other = first === 'c1' ? 'c2' : 'c1';
+      model.choose(other);
+      api.pending[0].answer();
+      await settle();
+      expect(model.diff).toBeNull();
+      api.pending[1].answer();
+      await asked;
+      expect(model.diff?.cluster.id).toBe(other);
+    });
+
+    it('from before a restart of the same kernel', async () => {
+      api.hold = true;
+      const asked = model.refresh();
+      await settle();
+      kernels.restarted.emit();
+      api.pending[0].answer();
+      await settle();
+      expect(model.diff).toBeNull();
+      api.pending[1].answer();
+      await asked;
+      expect(model.diff).not.toBeNull();
+    });
+
+    it('that failed for another kernel', async () => {
+      api.hold = true;
+      const asked = model.refresh();
+      await settle();
+      kernels.change(kernel(null, 'b.ipynb'));
+      api.pending[0].fail(new ApiError('timeout', 'The kernel is silent'));
+      await asked;
+      expect(model.judge().reason).toEqual({
+        kind: 'no_kernel',
+        label: 'b.ipynb'
+      });
+    });
+
+    it('after it was disposed', async () => {
+      api.hold = true;
+      const asked = model.refresh();
+      await settle();
+      model.dispose();
+      api.pending[0].answer();
+      await asked;
+      expect(model.diff).toBeNull();
+    });
   });
 
   it('forgets the comparison when the kernel changes', async () => {
     await model.refresh();
-    kernels.change({ id: null, label: 'b.ipynb' });
+    kernels.change(kernel('k2'));
     expect(model.diff).toBeNull();
+    expect(model.judge().reason?.kind).toBe('reading');
   });
 
   it('claims nothing from an old answer', async () => {
     await model.refresh();
-    now = (STALE_SECONDS + 1) * 1000;
-    expect(model.stale).toBe(true);
+    now += STALE_SECONDS * 1000;
+    expect(model.judge().verdict).toBe('equal');
+    now += 1000;
+    expect(model.judge()).toEqual({
+      verdict: 'unknown',
+      reason: { kind: 'stale', seconds: STALE_SECONDS + 1 }
+    });
   });
 
-  it('claims nothing after a failure', async () => {
+  it('counts the age from the question, not from the answer', async () => {
+    api.hold = true;
+    const asked = model.refresh();
+    await settle();
+    now += 20_000;
+    api.pending[0].answer();
+    await asked;
+    expect(model.age).toBe(20);
+  });
+
+  it('claims nothing after the connection went, and recovers', async () => {
     await model.refresh();
     api.failure = new ApiError('connection', 'gone');
     await expect(model.refresh()).rejects.toBe(api.failure);
-    expect(model.stale).toBe(true);
-    expect(model.error?.message).toBe('gone');
+    expect(model.judge()).toEqual({
+      verdict: 'unknown',
+      reason: { kind: 'problem', error: api.failure }
+    });
     api.failure = null;
     await model.refresh();
-    expect(model.stale).toBe(false);
+    expect(model.judge().verdict).toBe('equal');
+  });
+
+  it('claims nothing when the comparison fails', async () => {
+    await model.refresh();
+    api.diffFailure = new ApiError('timeout', 'The kernel is silent');
+    await expect(model.refresh()).rejects.toBe(api.diffFailure);
+    expect(model.error).toBeNull();
+    expect(model.diff).toBeNull();
+    expect(model.judge().reason).toEqual({
+      kind: 'problem',
+      error: api.diffFailure
+    });
+  });
+
+  it('does not ask less often because a kernel has gone', async () => {
+    api.diffFailure = new ApiError('not_found', 'There is no kernel k1');
+    await model.refresh();
+    expect(model.judge().verdict).toBe('unknown');
+  });
+
+  it('tells an unknown verdict of the server with its comparison', async () => {
+    api.verdict = 'unknown';
+    await model.refresh();
+    expect(model.judge().reason?.kind).toBe('unread');
+  });
+
+  it.each([
+    ['no_notebook', null, ['c1']],
+    ['no_kernel', kernel(null), ['c1']],
+    ['kernel_dead', kernel('k1', 'a.ipynb', 'dead'), ['c1']],
+    ['kernel_starting', kernel('k1', 'a.ipynb', 'starting'), ['c1']],
+    ['no_cluster', kernel(), []]
+  ])('says %s', async (kind, current, ids) => {
+    kernels.change(current);
+    api.list = ids.map(id => cluster(id));
+    await model.refresh();
+    expect(model.judge().reason?.kind).toBe(kind);
+    expect(api.asked).toEqual([]);
+  });
+
+  it('does not ask about a cluster that starts', async () => {
+    api.list = [cluster('c1', { status: 'starting' })];
+    await model.refresh();
+    expect(api.asked).toEqual([]);
+    expect(model.judge().reason?.kind).toBe('cluster_not_ready');
+  });
+
+  describe('which cluster', () => {
+    const old = cluster('c1', { created_at: '2026-03-01T10:00:00.000Z' });
+    const young = cluster('c2', { created_at: '2026-03-01T11:00:00.000Z' });
+
+    it('is the newest', async () => {
+      api.list = [young, old];
+      await model.refresh();
+      expect(model.cluster?.id).toBe('c2');
+    });
+
+    it('stays while a newer one appears', async () => {
+      api.list = [old];
+      await model.refresh();
+      api.list = [old, young];
+      await model.refresh();
+      expect(model.cluster?.id).toBe('c1');
+    });
+
+    it('is the one chosen, remembered for the notebook', async () => {
+      api.list = [old, young];
+      await model.refresh();
+      model.choose('c1');
+      expect(model.cluster?.id).toBe('c1');
+      model.dispose();
+      model = make();
+      await settle();
+      await model.refresh();
+      expect(model.cluster?.id).toBe('c1');
+      kernels.change(kernel('k2', 'other.ipynb'));
+      expect(model.cluster?.id).toBe('c2');
+    });
+
+    it('is another one when the chosen one has ended', async () => {
+      api.list = [old, young];
+      await model.refresh();
+      model.choose('c1');
+      api.list = [{ ...old, status: 'lost' }, young];
+      await model.refresh();
+      expect(model.diff?.cluster.id).toBe('c2');
+    });
+
+    it('is the one just made', async () => {
+      await model.refresh();
+      await model.create({ workers: 1 });
+      expect(model.cluster?.id).toBe('made');
+      expect(model.judge().reason?.kind).toBe('cluster_not_ready');
+    });
+  });
+
+  it('emits after the state, once everything is known', async () => {
+    const seen: string[] = [];
+    model.changed.connect(() => seen.push(model.judge().verdict));
+    await model.refresh();
+    expect(seen[seen.length - 1]).toBe('equal');
+  });
+
+  it('keeps the bounds of the poll', () => {
+    model.refreshSeconds = 60;
+    expect(model.refreshSeconds).toBe(60);
   });
 });

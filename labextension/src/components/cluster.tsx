@@ -2,16 +2,23 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { hasEnded } from '../model';
 import type { Cluster, Step } from '../wire';
+import {
+  clusterStatusWords,
+  durationWords,
+  sourceWords,
+  stepStateWords
+} from '../words';
 
 export interface IClusterCardProps {
   cluster: Cluster;
-  chosen: boolean;
-  /** Whether there is more than one to choose from. */
-  choice: boolean;
+  /** Milliseconds of the present. */
+  now: number;
   trans: TranslationBundle;
-  onChoose: () => void;
   onStop: () => void;
+  /** Null where no notebook or console takes code. */
+  onInsert: (() => void) | null;
 }
 
 const ICONS: Record<Cluster['status'], string> = {
@@ -35,82 +42,105 @@ const STEPS: Record<Step['state'], string> = {
 };
 
 export function ClusterCard(props: IClusterCardProps): JSX.Element {
-  const { cluster, trans } = props;
-  const ended = ['stopped', 'failed', 'lost'].includes(cluster.status);
-  const showSteps =
-    cluster.status === 'starting' || cluster.status === 'failed';
+  const { cluster, now, trans } = props;
+  const ended = hasEnded(cluster);
+  const since = (now - Date.parse(cluster.since)) / 1000;
   return (
     <div
       className="jp-Coiled-card"
+      role="group"
+      aria-label={cluster.name}
       data-cluster-id={cluster.id}
       data-status={cluster.status}
     >
       <div className="jp-Coiled-row">
-        <span aria-hidden="true">{ICONS[cluster.status]}</span>
+        <span className="jp-Coiled-icon" aria-hidden="true">
+          {ICONS[cluster.status]}
+        </span>
         <b className="jp-Coiled-grow">{cluster.name}</b>
-        <span>{statusWords(cluster.status, trans)}</span>
+        <span>
+          {clusterStatusWords(cluster.status, trans)}
+          {since >= 0 && ` · ${durationWords(since, trans)}`}
+        </span>
       </div>
       <div className="jp-Coiled-sub">
         {trans.__(
-          '%1 of %2 workers · %3',
+          '%1 of %2 workers',
           cluster.workers.length,
-          cluster.desired.workers,
-          cluster.environment.prefix ?? cluster.factory
+          cluster.desired.workers
         )}
+        {` · ${sourceWords(cluster.source, trans)} (${cluster.factory})`}
       </div>
-      {cluster.reason && <div className="jp-Coiled-sub">{cluster.reason}</div>}
-      {showSteps && (
-        <ol aria-label={trans.__('Steps of the start')}>
-          {cluster.steps.map(step => (
-            <li key={step.name}>
-              <span aria-hidden="true">{STEPS[step.state]}</span>
-              <span className="jp-Coiled-grow">{step.name}</span>
-              <span>
-                {step.state === 'waiting' || step.seconds === null
-                  ? ''
-                  : trans.__('%1 s', (step.seconds ?? 0).toFixed(1))}
-              </span>
-            </li>
-          ))}
-        </ol>
+      <div className="jp-Coiled-sub">{softwareWords(cluster, trans)}</div>
+      {cluster.reason && (
+        <div className="jp-Coiled-reason">{cluster.reason}</div>
+      )}
+      {(cluster.status === 'starting' || cluster.status === 'failed') && (
+        <Steps steps={cluster.steps} trans={trans} />
       )}
       <div className="jp-Coiled-row">
-        {props.choice && !ended && (
+        {!ended && props.onInsert && (
           <button
             className="jp-Coiled-button"
-            aria-pressed={props.chosen}
-            onClick={props.onChoose}
+            aria-label={trans.__('Insert a client of %1', cluster.name)}
+            onClick={props.onInsert}
           >
-            {trans.__('Compare with %1', cluster.name)}
+            {trans.__('Insert client')}
           </button>
         )}
         <button
           className="jp-Coiled-button"
-          onClick={props.onStop}
+          aria-label={
+            ended
+              ? trans.__('Remove %1 from the list', cluster.name)
+              : trans.__('Stop %1', cluster.name)
+          }
           disabled={cluster.status === 'stopping'}
+          onClick={props.onStop}
         >
-          {ended
-            ? trans.__('Remove %1 from the list', cluster.name)
-            : trans.__('Stop %1', cluster.name)}
+          {ended ? trans.__('Remove') : trans.__('Stop')}
         </button>
       </div>
     </div>
   );
 }
 
-function statusWords(
-  status: Cluster['status'],
-  trans: TranslationBundle
-): string {
-  return {
-    starting: trans.__('Starting'),
-    running: trans.__('Running'),
-    idle: trans.__('Idle'),
-    degraded: trans.__('Degraded'),
-    unreachable: trans.__('Unreachable'),
-    stopping: trans.__('Stopping'),
-    stopped: trans.__('Stopped'),
-    failed: trans.__('Failed'),
-    lost: trans.__('Lost')
-  }[status];
+function softwareWords(cluster: Cluster, trans: TranslationBundle): string {
+  const { software, python, prefix } = cluster.environment;
+  const parts = [
+    software && trans.__('environment %1', software),
+    python && trans.__('Python %1', python),
+    prefix
+  ].filter(Boolean);
+  return parts.length ? parts.join(' · ') : trans.__('environment not known');
+}
+
+interface IStepsProps {
+  steps: readonly Step[];
+  trans: TranslationBundle;
+}
+
+function Steps({ steps, trans }: IStepsProps): JSX.Element {
+  return (
+    <ol className="jp-Coiled-steps" aria-label={trans.__('Steps of the start')}>
+      {steps.map(step => (
+        <li key={step.name} data-step={step.name} data-state={step.state}>
+          <span
+            className="jp-Coiled-icon"
+            role="img"
+            aria-label={stepStateWords(step.state, trans)}
+          >
+            {STEPS[step.state]}
+          </span>
+          <span className="jp-Coiled-grow">
+            {step.name}
+            {step.text && <span className="jp-Coiled-sub">{step.text}</span>}
+          </span>
+          {step.state !== 'waiting' && step.seconds !== null && (
+            <span>{trans.__('%1 s', step.seconds.toFixed(1))}</span>
+          )}
+        </li>
+      ))}
+    </ol>
+  );
 }

@@ -2,50 +2,57 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import type { IJudgement } from '../model';
 import type { Diff } from '../wire';
+import { reasonWords, severityWords } from '../words';
 
 export interface IVerdictProps {
-  /** The comparison, or null with the reason why there is none. */
+  judgement: IJudgement;
+  /** The comparison that the judgement is about, if there is one. */
   diff: Diff | null;
-  /** Why nothing can be claimed, where that is so. */
-  reason: string | null;
   trans: TranslationBundle;
 }
 
-const ICONS = { breaks: '✕', differs: '!', equal: '✓', unknown: '?' };
+const ICONS: Record<Diff['verdict'], string> = {
+  breaks: '✕',
+  differs: '!',
+  equal: '✓',
+  unknown: '?'
+};
 
-export function Verdict({ diff, reason, trans }: IVerdictProps): JSX.Element {
-  const verdict = reason !== null || !diff ? 'unknown' : diff.verdict;
+export function Verdict(props: IVerdictProps): JSX.Element {
+  const { verdict } = props.judgement;
   return (
-    <div aria-live="polite" className="jp-Coiled-live">
+    <div aria-live="polite" aria-atomic="true" className="jp-Coiled-live">
       <div className="jp-Coiled-verdict" data-verdict={verdict}>
-        <span aria-hidden="true">{ICONS[verdict]}</span>
-        <span>{words(verdict, diff, reason, trans)}</span>
+        <span className="jp-Coiled-icon" aria-hidden="true">
+          {ICONS[verdict]}
+        </span>
+        <span className="jp-Coiled-grow">{words(props)}</span>
       </div>
     </div>
   );
 }
 
-function words(
-  verdict: Diff['verdict'],
-  diff: Diff | null,
-  reason: string | null,
-  trans: TranslationBundle
-): string {
-  if (!diff || verdict === 'unknown') {
-    const why = reason ?? diff?.unread[0]?.reason ?? '';
-    return why ? trans.__('Unknown: %1', why) : trans.__('Unknown');
+function words({ judgement, diff, trans }: IVerdictProps): string {
+  const { verdict, reason } = judgement;
+  if (reason || !diff || verdict === 'unknown') {
+    // An old reading's age would be read aloud each second; the age stands below.
+    return reason && reason.kind !== 'stale'
+      ? trans.__('Unknown: %1', reasonWords(reason, trans).text)
+      : trans.__('Unknown: %1', trans.__('the last reading is too old'));
   }
   const { block, warn, note } = diff.severities;
   if (verdict === 'breaks') {
-    return trans._n(
-      '%1 package will break tasks',
-      '%1 packages will break tasks',
-      block
-    );
+    const breaks = severityWords('block', block, trans);
+    return warn
+      ? trans.__('%1, %2', breaks, severityWords('warn', warn, trans))
+      : breaks;
   }
   if (verdict === 'differs') {
-    return trans._n('%1 package differs', '%1 packages differ', warn + note);
+    return warn
+      ? severityWords('warn', warn, trans)
+      : severityWords('note', note, trans);
   }
-  return trans.__('Equal: everything that tasks use matches');
+  return trans.__('Equal');
 }
