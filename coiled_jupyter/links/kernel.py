@@ -205,8 +205,12 @@ class KernelLink:
         except (asyncio.TimeoutError, RuntimeError, OSError):
             known.retry_at = time.monotonic() + 2.0 * known.attempts
             if getattr(manager, "execution_state", "idle") == "idle":
-                known.reason = "The kernel doesn't run code on its control channel, as ipykernel would"
                 known.final = known.attempts >= 2
+                known.reason = (
+                    "The kernel doesn't run code on its control channel, as ipykernel would"
+                    if known.final
+                    else "The kernel's control channel doesn't answer yet"
+                )
         else:
             if known is not self._known.get(kernel_id):
                 return

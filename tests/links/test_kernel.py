@@ -26,7 +26,12 @@ def specs(tmp_path_factory):
         ["uv", "pip", "install", "-q", "--python", str(bare / "bin/python"), "ipykernel>=6.29,<7", "matplotlib"],
         check=True,
     )
+    xeus = tmp_path_factory.mktemp("xeus") / "venv"
+    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, str(xeus)], check=True)
+    subprocess.run(["uv", "pip", "install", "-q", "--python", str(xeus / "bin/python"), "xeus-python==0.19.*"], check=True)
     for name, argv, language in (
+        ("xeus", [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}"], "python"),
+        ("xeus-raw", [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}", "--raw"], "python"),
         ("bare", [str(bare / "bin/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "python"),
         ("shell", [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"], "bash"),
     ):
@@ -223,6 +228,25 @@ def test_a_kernel_that_is_not_python_says_so(specs, monkeypatch):
         return False
 
     assert with_kernel("shell", body, specs, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["xeus", "xeus-raw"])
+def test_a_kernel_without_control_handlers_says_so_and_goes_on(name, specs, monkeypatch):
+    async def body(session, link):
+        known = ""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and "Use an ipykernel" not in known:
+            with pytest.raises(Unavailable) as caught:
+                await link.read(session.id)
+            known = caught.value.hint
+            await asyncio.sleep(0.1)
+        content = await session.run("x = 20 + 1", twice="x * 2")
+        return caught.value.message, known, content
+
+    reason, hint, content = with_kernel(name, body, specs, monkeypatch)
+    assert "ipykernel" in reason or "IPython" in reason
+    assert "Use an ipykernel" in hint
+    assert content["status"] == "ok"
 
 
 def test_a_held_interpreter_lock_meets_the_deadline(specs, monkeypatch):
