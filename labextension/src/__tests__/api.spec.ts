@@ -1,0 +1,104 @@
+import { ServerConnection } from '@jupyterlab/services';
+
+import { Api, ApiError, SCHEMA } from '../api';
+import { diff } from './fakes';
+
+/** An API against a server that gives one answer. */
+function serve(answer: Response | Error) {
+  const requests: Request[] = [];
+  const fetch: ServerConnection.ISettings['fetch'] = async (input, init) => {
+    requests.push(new Request(input, init));
+    if (answer instanceof Error) {
+      throw answer;
+    }
+    return answer;
+  };
+  const settings = ServerConnection.makeSettings({
+    baseUrl: 'http://lab.test/user/me/',
+    token: 'secret',
+    fetch
+  });
+  return { api: new Api(settings), requests };
+}
+
+function json(body: unknown, status = 200): Response {
+  return new Response(JSON.stringify(body), { status });
+}
+
+async function refused(asked: Promise<unknown>): Promise<ApiError> {
+  const reason = await asked.then(
+    () => null,
+    (error: unknown) => error
+  );
+  expect(reason).toBeInstanceOf(ApiError);
+  return reason as ApiError;
+}
+
+describe('Api', () => {
+  it('asks below the base URL', async () => {
+    const { api, requests } = serve(json([]));
+    expect(await api.clusters()).toEqual([]);
+    expect(requests[0].url).toMatch(
+      /^http:\/\/lab\.test\/user\/me\/coiled-jupyter\/api\/clusters(\?|$)/
+    );
+  });
+
+  it('encodes ids', async () => {
+    const { api, requests } = serve(json(diff()));
+    await api.diff('a&b', '../c');
+    const url = new URL(requests[0].url);
+    expect(url.pathname).toBe('/user/me/coiled-jupyter/api/diff');
+    expect(url.searchParams.get('kernel')).toBe('a&b');
+    expect(url.searchParams.get('cluster')).toBe('../c');
+  });
+
+  it('deletes without expecting a body', async () => {
+    const { api, requests } = serve(new Response(null, { status: 204 }));
+    await api.remove('../../api/kernels');
+    expect(requests[0].method).toBe('DELETE');
+    expect(requests[0].url).toContain(
+      'coiled-jupyter/api/clusters/..%2F..%2Fapi%2Fkernels'
+    );
+  });
+
+  it('creates', async () => {
+    const { api, requests } = serve(json({ id: 'c1' }, 202));
+    expect((await api.create({ workers: 2 })).id).toBe('c1');
+    expect(requests[0].method).toBe('POST');
+    expect(await requests[0].json()).toEqual({ workers: 2 });
+  });
+
+  it("gives the server's own words", async () => {
+    const error = {
+      kind: 'too_many',
+      message: '4 more cores than are left',
+      hint: 'Stop a cluster',
+      data: {}
+    };
+    const { api } = serve(json({ error }, 429));
+    expect(await refused(api.create({}))).toMatchObject({
+      kind: 'too_many',
+      message: '4 more cores than are left',
+      hint: 'Stop a cluster'
+    });
+  });
+
+  it.each([
+    ['connection', new TypeError('Failed to fetch')],
+    ['missing', new Response('<html>404</html>', { status: 404 })],
+    ['missing', json({ message: 'Not Found', error: 'x' }, 404)],
+    ['forbidden', json({ message: 'Forbidden' }, 403)],
+    ['unavailable', new Response('Bad gateway', { status: 502 })],
+    ['unreadable', new Response('<html>Sign in</html>', { status: 200 })],
+    ['unreadable', json(null)],
+    ['outdated', json(diff({ schema: SCHEMA + 1 }))]
+  ])('tells %s', async (kind, answer) => {
+    const { api } = serve(answer);
+    expect((await refused(api.diff('k', 'c'))).kind).toBe(kind);
+  });
+
+  it('knows the version of the server', async () => {
+    const { api } = serve(json({ schema: SCHEMA + 1 }));
+    expect((await refused(api.about())).kind).toBe('outdated');
+  });
+});

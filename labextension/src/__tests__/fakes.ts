@@ -1,0 +1,209 @@
+/** Fakes of the ports, and examples of the wire shapes. */
+import { Signal } from '@lumino/signaling';
+
+import { SCHEMA } from '../api';
+import type { IApi } from '../api';
+import type { IActiveKernel, IActiveKernels } from '../kernels';
+import type { About, Cluster, ClusterCreate, Diff, Row, Usage } from '../wire';
+
+export const NOW = Date.parse('2026-03-01T12:00:00.000Z');
+
+export function kernel(
+  id: string | null = 'k1',
+  path = 'a.ipynb',
+  state: IActiveKernel['state'] = id === null ? 'none' : 'alive'
+): IActiveKernel {
+  return { id, label: path, path, state };
+}
+
+export class FakeKernels implements IActiveKernels {
+  readonly changed = new Signal<this, void>(this);
+  readonly restarted = new Signal<this, void>(this);
+  readonly inserted: string[] = [];
+  current: IActiveKernel | null = kernel();
+  isDisposed = false;
+
+  change(next: IActiveKernel | null): void {
+    this.current = next;
+    this.changed.emit();
+  }
+
+  insert(code: string): void {
+    this.inserted.push(code);
+  }
+
+  dispose(): void {
+    this.isDisposed = true;
+  }
+}
+
+export function cluster(id: string, more: Partial<Cluster> = {}): Cluster {
+  return {
+    id,
+    name: id,
+    source: 'managed',
+    opened_by: null,
+    factory: 'local',
+    status: 'idle',
+    since: '2026-03-01T11:46:00.000Z',
+    reason: null,
+    steps: [],
+    desired: { workers: 2, adaptive: null },
+    workers: [],
+    scheduler: null,
+    cores: { busy: 0, allocated: 2, requested: 2 },
+    memory: { used: 0, limit: null },
+    tasks: null,
+    environment: {
+      software: null,
+      layer: null,
+      python: '3.11.7',
+      prefix: '/opt/env'
+    },
+    lease_until: null,
+    clients: 0,
+    created_at: '2026-03-01T11:46:00.000Z',
+    seen_at: null,
+    revision: 1,
+    ...more
+  };
+}
+
+export function row(name: string, more: Partial<Row> = {}): Row {
+  return {
+    name,
+    kernel: { version: '1.0', loaded: null, source: null },
+    groups: [{ group: 'g1', version: '1.0', loaded: [], source: null }],
+    software: null,
+    status: 'same',
+    severity: 'ok',
+    in_use: false,
+    why: '',
+    fix: '',
+    ...more
+  };
+}
+
+export function diff(more: Partial<Diff> = {}): Diff {
+  return {
+    schema: SCHEMA,
+    verdict: 'equal',
+    level: 'all',
+    kernel: { id: 'k1', label: 'a.ipynb', python: '3.11.7', digest: 'd' },
+    cluster: {
+      id: 'c1',
+      name: 'c1',
+      groups: [
+        {
+          id: 'g1',
+          role: 'worker',
+          host: 'h',
+          prefix: '/opt/env',
+          python: '3.11.7',
+          digest: 'd',
+          nodes: ['w1', 'w2']
+        }
+      ]
+    },
+    counts: {},
+    severities: { block: 0, warn: 0, note: 0, ok: 0 },
+    unread: [],
+    checked: { content: true },
+    rows: [],
+    taken_at: '2026-03-01T12:00:00.000Z',
+    ...more
+  };
+}
+
+export function usage(more: Partial<Usage['cores']> = {}): Usage {
+  return {
+    cores: { busy: 1, allocated: 2, requested: 2, limit: 100, ...more },
+    memory: { used: 3 * 1024 ** 3, limit: 16 * 1024 ** 3 },
+    tasks: { running: 1, queued: 0, done_per_second: null },
+    clusters: [],
+    taken_at: '2026-03-01T12:00:00.000Z'
+  };
+}
+
+interface IPending {
+  readonly kernel: string;
+  readonly cluster: string;
+  answer(): void;
+  fail(reason: Error): void;
+}
+
+/** Answers at once, or with `hold` when the test says so. */
+export class FakeApi implements IApi {
+  list: Cluster[] = [cluster('c1')];
+  failure: Error | null = null;
+  diffFailure: Error | null = null;
+  verdict: Diff['verdict'] = 'equal';
+  hold = false;
+  readonly pending: IPending[] = [];
+  readonly asked: [string, string][] = [];
+  readonly created: ClusterCreate[] = [];
+  readonly removed: string[] = [];
+
+  async about(): Promise<About> {
+    return {
+      version: '0.1.0',
+      schema: SCHEMA,
+      uv: null,
+      limits: { cores: 100, workers: 100, clusters: 10 },
+      factories: []
+    };
+  }
+
+  async clusters(): Promise<readonly Cluster[]> {
+    if (this.failure) {
+      throw this.failure;
+    }
+    return this.list;
+  }
+
+  async create(body: ClusterCreate): Promise<Cluster> {
+    this.created.push(body);
+    const made = cluster('made', { status: 'starting' });
+    this.list = [...this.list, made];
+    return made;
+  }
+
+  async remove(id: string): Promise<void> {
+    this.removed.push(id);
+  }
+
+  async usage(): Promise<Usage> {
+    return usage();
+  }
+
+  diff(kernelId: string, clusterId: string): Promise<Diff> {
+    this.asked.push([kernelId, clusterId]);
+    const base = diff();
+    const made = {
+      ...base,
+      verdict: this.verdict,
+      kernel: { ...base.kernel, id: kernelId },
+      cluster: { ...base.cluster, id: clusterId, name: clusterId }
+    };
+    if (this.hold) {
+      return new Promise((resolve, reject) => {
+        this.pending.push({
+          kernel: kernelId,
+          cluster: clusterId,
+          answer: () => resolve(made),
+          fail: reject
+        });
+      });
+    }
+    return this.diffFailure
+      ? Promise.reject(this.diffFailure)
+      : Promise.resolve(made);
+  }
+}
+
+/** Let everything that waits only for promises go on. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) {
+    await Promise.resolve();
+  }
+}

@@ -1,0 +1,232 @@
+/** What the model knows, in words: every sentence that more than one part of the page says. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { ApiError } from './api';
+import type { Reason } from './model';
+import type { Cluster, Diff, Row, Step } from './wire';
+
+/** A sentence and, where there is one, what to do about it. */
+export interface IWords {
+  readonly text: string;
+  readonly hint: string;
+}
+
+export function problemWords(
+  error: ApiError,
+  trans: TranslationBundle
+): IWords {
+  switch (error.kind) {
+    case 'missing':
+      return {
+        text: trans.__('the server extension is missing'),
+        hint: trans.__(
+          'Install coiled-jupyter where the Jupyter server runs (pip install coiled-jupyter) and restart the server.'
+        )
+      };
+    case 'connection':
+      return {
+        text: trans.__('connection to the Jupyter server lost'),
+        hint: trans.__('The panel asks again by itself.')
+      };
+    case 'outdated':
+      return {
+        text: trans.__('this page and the server have different versions'),
+        hint: trans.__(
+          'Reload the page; if that is not enough, restart the Jupyter server.'
+        )
+      };
+    case 'unreadable':
+      return {
+        text: trans.__('the answer of the server could not be read'),
+        hint: error.message
+      };
+    default:
+      return { text: error.message, hint: error.hint };
+  }
+}
+
+export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
+  switch (reason.kind) {
+    case 'problem':
+      return problemWords(reason.error, trans);
+    case 'reading':
+      return { text: trans.__('reading…'), hint: '' };
+    case 'no_notebook':
+      return {
+        text: trans.__('no notebook is open'),
+        hint: trans.__(
+          'Open a notebook or console to compare its packages with a cluster.'
+        )
+      };
+    case 'no_kernel':
+      return {
+        text: trans.__('%1 has no kernel', reason.label),
+        hint: trans.__('Start its kernel to compare its packages.')
+      };
+    case 'kernel_starting':
+      return {
+        text: trans.__('the kernel of %1 is starting', reason.label),
+        hint: ''
+      };
+    case 'kernel_dead':
+      return {
+        text: trans.__('the kernel of %1 has died', reason.label),
+        hint: trans.__('Restart it to compare its packages.')
+      };
+    case 'no_cluster':
+      return {
+        text: trans.__('there is no cluster to compare with'),
+        hint: trans.__('Create one with the packages of this notebook.')
+      };
+    case 'cluster_not_ready':
+      return {
+        text:
+          reason.cluster.status === 'starting'
+            ? trans.__('%1 is starting', reason.cluster.name)
+            : trans.__('%1 is stopping', reason.cluster.name),
+        hint: ''
+      };
+    case 'stale':
+      return {
+        text: trans.__(
+          'the last reading is %1 s old',
+          Math.floor(reason.seconds)
+        ),
+        hint: ''
+      };
+    case 'unread':
+      return unreadWords(reason.diff, trans);
+  }
+}
+
+function unreadWords(diff: Diff, trans: TranslationBundle): IWords {
+  const [first, ...more] = diff.unread;
+  if (first) {
+    return {
+      text: more.length
+        ? trans._n(
+            '%2: %3 (and %1 more not read)',
+            '%2: %3 (and %1 more not read)',
+            more.length,
+            first.node,
+            first.reason
+          )
+        : trans.__('%1: %2', first.node, first.reason),
+      hint: ''
+    };
+  }
+  if (diff.level === 'versions') {
+    return {
+      text: trans.__('only the versions of a few packages could be read'),
+      hint: ''
+    };
+  }
+  return {
+    text:
+      diff.level === 'none'
+        ? trans.__('nothing could be read')
+        : trans.__('the reading is too old'),
+    hint: ''
+  };
+}
+
+export function clusterStatusWords(
+  status: Cluster['status'],
+  trans: TranslationBundle
+): string {
+  return {
+    starting: trans.__('Starting'),
+    running: trans.__('Running'),
+    idle: trans.__('Idle'),
+    degraded: trans.__('Degraded'),
+    unreachable: trans.__('Unreachable'),
+    stopping: trans.__('Stopping'),
+    stopped: trans.__('Stopped'),
+    failed: trans.__('Failed'),
+    lost: trans.__('Lost')
+  }[status];
+}
+
+export function sourceWords(
+  source: Cluster['source'],
+  trans: TranslationBundle
+): string {
+  return {
+    managed: trans.__('made here'),
+    attached: trans.__('attached'),
+    discovered: trans.__('found')
+  }[source];
+}
+
+export function stepStateWords(
+  state: Step['state'],
+  trans: TranslationBundle
+): string {
+  return {
+    waiting: trans.__('waiting'),
+    running: trans.__('running'),
+    done: trans.__('done'),
+    failed: trans.__('failed'),
+    cancelled: trans.__('cancelled')
+  }[state];
+}
+
+/** How many rows have a severity, in words. */
+export function severityWords(
+  severity: Row['severity'],
+  count: number,
+  trans: TranslationBundle
+): string {
+  switch (severity) {
+    case 'block':
+      return trans._n('%1 will break', '%1 will break', count);
+    case 'warn':
+      return trans._n('%1 differs', '%1 differ', count);
+    case 'note':
+      return trans._n('%1 to note', '%1 to note', count);
+    case 'ok':
+      return trans._n('%1 matches', '%1 match', count);
+  }
+}
+
+export function rowStatusWords(
+  status: Row['status'],
+  trans: TranslationBundle
+): string {
+  return {
+    broken: trans.__('damaged installation'),
+    unknown: trans.__('not read'),
+    split: trans.__('nodes differ'),
+    differs: trans.__('versions differ'),
+    only_kernel: trans.__('only in the kernel'),
+    only_cluster: trans.__('only on the cluster'),
+    content_differs: trans.__('content differs'),
+    restart_needed: trans.__('restart needed'),
+    same: trans.__('same')
+  }[status];
+}
+
+/** How long ago something was, coarser with distance. */
+export function agoWords(seconds: number, trans: TranslationBundle): string {
+  if (seconds < 60) {
+    return trans.__('%1 s ago', Math.round(seconds));
+  }
+  return trans.__('%1 ago', durationWords(seconds, trans));
+}
+
+/** How long something has lasted. */
+export function durationWords(
+  seconds: number,
+  trans: TranslationBundle
+): string {
+  if (seconds < 60) {
+    return trans.__('%1 s', Math.round(seconds));
+  }
+  if (seconds < 3600) {
+    return trans.__('%1 min', Math.floor(seconds / 60));
+  }
+  if (seconds < 86400) {
+    return trans.__('%1 h', Math.floor(seconds / 3600));
+  }
+  return trans._n('%1 day', '%1 days', Math.floor(seconds / 86400));
+}
