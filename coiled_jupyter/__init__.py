@@ -6,7 +6,11 @@ Importing this package needs only the standard library.
 from __future__ import annotations
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> object:
+    if name == "connect":
+        from .ipython.connect import connect
+
+        return connect
     if name == "__version__":
         from importlib.metadata import version
 

@@ -181,7 +181,7 @@ class Memory(Wire, frozen=True, kw_only=True):
 
 
 class ClusterSoftware(Wire, frozen=True, kw_only=True):
-    """What the cluster's processes were started from."""
+    """What the cluster's processes were started from; `python` is a version, known once the workers were read."""
 
     software: str | None
     layer: str | None

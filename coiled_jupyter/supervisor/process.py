@@ -94,7 +94,9 @@ class Supervisor:
         self._link: Any = None
         self._scheduler: _Child | None = None
         self._nannies: dict[str, _Child] = {}
+        self._failures: dict[str, int] = {}
         self._restarts: dict[str, int] = {}
+        self._addresses: dict[str, str] = {}
         self._respawn_at: dict[str, float] = {}
         self._watchers: set[asyncio.StreamWriter] = set()
         self._held_at = time.monotonic()
@@ -103,6 +105,7 @@ class Supervisor:
         self._step_started: dict[str, float] = {}
         self._interpreter = ""
         self._known: frozenset[str] = frozenset()
+        self._asked: frozenset[str] = frozenset()
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class Supervisor:
             raise Unavailable(f"There is no Python at {interpreter}")
         prefix = str(Path(interpreter).parent.parent)
         environment = ClusterSoftware(
-            software=self.spec.software, layer=self.spec.layer, python=interpreter, prefix=prefix
+            software=self.spec.software, layer=self.spec.layer, python=None, prefix=prefix
         )
         self._set(environment=environment)
         return interpreter
@@ -306,7 +309,7 @@ class Supervisor:
                 continue
             if name not in self._respawn_at:
                 child.signal(signal.SIGKILL)
-                count = self._restarts[name] = self._restarts.get(name, 0) + 1
+                count = self._failures[name] = self._failures.get(name, 0) + 1
                 wait = 0.0 if time.monotonic() - child.started > 60 else min(2.0 ** min(count, 6), 60.0) - 2
                 self._respawn_at[name] = time.monotonic() + wait
             if time.monotonic() >= self._respawn_at[name]:
@@ -332,6 +335,12 @@ class Supervisor:
         identity = await self._link.identity()
         seen = now()
         nodes = {node: e.id for e in self.readings.environments for node in e.nodes}
+        for address, info in identity["workers"].items():
+            # Whether its nanny or this process brought it back, a worker has a new address then.
+            name = str(info.get("name", ""))
+            if self._addresses.setdefault(name, address) != address:
+                self._addresses[name] = address
+                self._restarts[name] = self._restarts.get(name, 0) + 1
         workers = tuple(
             _worker(address, info, seen, nodes.get(address), self._restarts)
             for address, info in sorted(identity["workers"].items(), key=lambda item: str(item[1].get("name")))
@@ -373,12 +382,16 @@ class Supervisor:
     async def _read(self) -> Readings:
         """Read every node anew; what doesn't answer in time is named."""
         async with self._reading_lock:
-            if time.monotonic() - self._read_at < 1.0 and self.readings.taken_at:
-                return self.readings
             if self._link is None:
+                return self.readings
+            with contextlib.suppress(CoiledError):
+                # Who is there now: a worker that has just joined must not be left out.
+                await self._observe()
+            if self._fresh(1.0):
                 return self.readings
             names = {"S": source("probe"), "G": {"__name__": "coiled_jupyter_probe"}}
             addresses = [worker.id for worker in self.cluster.workers]
+            self._asked = frozenset(addresses)
             begun = now()
             results = await asyncio.gather(
                 self._node(self._link.evaluate_on_scheduler(_PROBE, names, READ_SECONDS)),
@@ -398,8 +411,16 @@ class Supervisor:
             self.readings = Readings(environments=environments, unread=tuple(unread), taken_at=begun)
             self._read_at = time.monotonic()
             if before != [(e.id, e.nodes) for e in environments]:
-                self._set(revision=self.cluster.revision)
+                pythons = {e.python for e in environments if e.role == "worker"}
+                python = pythons.pop() if len(pythons) == 1 else None
+                software = msgspec.structs.replace(self.cluster.environment, python=python)
+                self._set(revision=self.cluster.revision, environment=software)
             return self.readings
+
+    def _fresh(self, seconds: float) -> bool:
+        """Whether the last readings are at most `seconds` old and of the nodes that are there now."""
+        same = self._asked == frozenset(worker.id for worker in self.cluster.workers)
+        return same and self.readings.taken_at is not None and time.monotonic() - self._read_at < seconds
 
     async def _node(self, answer: Any) -> Reading | str:
         try:
@@ -412,7 +433,13 @@ class Supervisor:
     def _set(self, **fields: Any) -> None:
         """Change the snapshot; a new revision, the ledger and the watchers follow where anything but a time changed."""
         changed = msgspec.structs.replace(self.cluster, **fields)
-        quiet = {"seen_at": None, "since": "", "workers": tuple(_timeless(w) for w in changed.workers)}
+        # Memory moves all the time; a page that shows it asks for it.
+        quiet = {
+            "seen_at": None,
+            "since": "",
+            "memory": self.cluster.memory,
+            "workers": tuple(_timeless(w) for w in changed.workers),
+        }
         before = {**quiet, "workers": tuple(_timeless(w) for w in self.cluster.workers)}
         same = msgspec.structs.replace(changed, **quiet) == msgspec.structs.replace(self.cluster, **before)
         status_changed = changed.status != self.cluster.status
@@ -492,7 +519,7 @@ class Supervisor:
         if method == "cluster":
             return self.cluster
         if method == "environments":
-            return await self._read() if time.monotonic() - self._read_at > 2.0 else self.readings
+            return self.readings if self._fresh(2.0) else await self._read()
         if method == "watch":
             return None
         if method == "stop":
@@ -540,7 +567,6 @@ def _worker(address: str, info: dict[str, Any], seen: str, environment: str | No
 
 
 def _timeless(worker: Worker) -> Worker:
-    # Memory moves all the time; a page that shows it asks for it.
     return msgspec.structs.replace(worker, seen_at="", memory=0)
 
 

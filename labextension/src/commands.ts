@@ -158,7 +158,7 @@ async function insertClient(
   const body = new Widget();
   const lead = document.createElement('p');
   lead.textContent = trans.__(
-    'A cell with this code is added to %1. It is not run.',
+    'This code is added to %1. It is not run. It needs coiled-jupyter in the kernel.',
     target?.label ?? ''
   );
   const shown = document.createElement('pre');

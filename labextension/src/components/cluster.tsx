@@ -71,7 +71,12 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
         )}
         {` · ${sourceWords(cluster.source, trans)} (${cluster.factory})`}
       </div>
-      <div className="jp-Coiled-sub">{softwareWords(cluster, trans)}</div>
+      <div
+        className="jp-Coiled-sub"
+        title={cluster.environment.prefix ?? undefined}
+      >
+        {softwareWords(cluster, trans)}
+      </div>
       {cluster.reason && (
         <div className="jp-Coiled-reason">{cluster.reason}</div>
       )}
@@ -110,9 +115,15 @@ function softwareWords(cluster: Cluster, trans: TranslationBundle): string {
   const parts = [
     software && trans.__('environment %1', software),
     python && trans.__('Python %1', python),
-    prefix
+    prefix && shortened(prefix)
   ].filter(Boolean);
   return parts.length ? parts.join(' · ') : trans.__('environment not known');
+}
+
+/** The end of a path, which is what tells one environment from another; the whole is the tooltip. */
+function shortened(path: string): string {
+  const parts = path.split('/').filter(Boolean);
+  return parts.length > 2 ? `…/${parts.slice(-2).join('/')}` : path;
 }
 
 interface IStepsProps {

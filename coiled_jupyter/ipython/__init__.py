@@ -1,0 +1,1 @@
+"""What a notebook or script uses: the way to a cluster."""

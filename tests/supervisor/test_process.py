@@ -1,0 +1,184 @@
+"""Clusters whose processes are killed or stopped, and clusters in use, seen through the service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+from coiled_jupyter.core.errors import CoiledError
+from coiled_jupyter.core.wire import ClusterCreate
+from coiled_jupyter.ipython.connect import connect
+from coiled_jupyter.ledger import Ledger
+from coiled_jupyter.paths import cluster_dir
+from coiled_jupyter.service import ENDED, Service
+
+
+class Lab:
+    """A service, and one cluster of it."""
+
+    def __init__(self, service, cluster_id) -> None:
+        self.service, self.id = service, cluster_id
+        self.family = psutil.Process(Ledger().get(cluster_id).pid).children(recursive=True)
+
+    @property
+    def cluster(self):
+        return self.service.cluster(self.id)
+
+    def processes(self, text: str) -> list[psutil.Process]:
+        """Return the processes whose log-free role is `text`: scheduler, nanny or worker."""
+        found = []
+        for process in psutil.Process(Ledger().get(self.id).pid).children(recursive=True):
+            try:
+                command = " ".join(process.cmdline())
+                role = "worker" if "spawn_main" in command else "node" if "-c" in process.cmdline() else "other"
+                if role == "node":
+                    kin = process.children(recursive=True)
+                    role = "nanny" if any("spawn_main" in " ".join(k.cmdline()) for k in kin) else "scheduler"
+                    if process.ppid() != Ledger().get(self.id).pid:
+                        role = "guard"
+            except psutil.NoSuchProcess:
+                continue
+            if role == text:
+                found.append(process)
+        return found
+
+    async def until(self, condition, seconds: float = 30):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds} s: {self.cluster.status} {self.cluster.reason}"
+            await asyncio.sleep(0.05)
+
+
+def with_cluster(body, **fields):
+    """Run ``await body(lab)`` beside a running cluster, stop it, and see that nothing is left."""
+
+    async def go():
+        service = Service()
+        await service.start()
+        try:
+            cluster = await service.create(ClusterCreate(**{"workers": 2, **fields}))
+            lab = None
+            deadline = time.monotonic() + 60
+            while service.cluster(cluster.id).status == "starting":
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            assert service.cluster(cluster.id).status in ("running", "idle"), service.cluster(cluster.id)
+            lab = Lab(service, cluster.id)
+            result = await body(lab)
+            if lab.cluster.status not in ENDED:
+                await service.delete(cluster.id)
+                await lab.until(lambda: lab.cluster.status in ENDED, 20)
+            await asyncio.to_thread(psutil.wait_procs, lab.family, 5)
+            assert [p for p in lab.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+            assert Ledger().used_cores() == 0
+            return result
+        finally:
+            await service.close(release=True)
+
+    return asyncio.run(go())
+
+
+def test_a_client_computes_and_a_stop_while_tasks_run_is_quick():
+    async def body(lab):
+        def use():
+            with connect(lab.cluster.name) as client:
+                total = client.submit(sum, [1, 2, 3]).result(timeout=20)
+                # Held by the client while the cluster stops.
+                lab.future = client.submit(time.sleep, 60)
+                time.sleep(1.5)
+                return total
+
+        assert await asyncio.to_thread(use) == 6
+        begun = time.monotonic()
+        await lab.service.delete(lab.id)
+        await lab.until(lambda: lab.cluster.status == "stopped", 20)
+        return time.monotonic() - begun
+
+    assert with_cluster(body) < 10
+
+
+def test_connect_says_which_clusters_there_are():
+    async def body(lab):
+        with pytest.raises(CoiledError) as caught:
+            await asyncio.to_thread(connect, "another")
+        return caught.value, lab.cluster.name
+
+    error, name = with_cluster(body, workers=1)
+    assert error.kind == "not_found"
+    assert name in error.hint
+    with pytest.raises(CoiledError, match="No cluster is running"):
+        connect()
+
+
+@pytest.mark.parametrize("victim", ["worker", "nanny"])
+def test_a_killed_worker_comes_back_and_is_counted(victim):
+    async def body(lab):
+        process = lab.processes(victim)[0]
+        before = {worker.id for worker in lab.cluster.workers}
+        process.send_signal(signal.SIGKILL)
+        await lab.until(lambda: {worker.id for worker in lab.cluster.workers} != before, 40)
+        await lab.until(lambda: len(lab.cluster.workers) == 2 and lab.cluster.status in ("running", "idle"), 40)
+        seen = []
+        while not seen or seen[-1][1]:
+            readings = await lab.service._readings(lab.cluster)
+            read = {n for e in readings.environments if e.role == "worker" for n in e.nodes}
+            seen.append((len(read), readings.unread))
+            # At any time every worker wanted is either read or missed aloud.
+            assert len(read) == 2 or readings.unread
+            assert len(seen) < 100
+            await asyncio.sleep(0.1)
+        return seen[-1][0], sorted(worker.restarts for worker in lab.cluster.workers)
+
+    assert with_cluster(body) == (2, [0, 1])
+
+
+def test_a_killed_scheduler_is_a_failure_with_a_reason():
+    async def body(lab):
+        lab.processes("scheduler")[0].send_signal(signal.SIGKILL)
+        await lab.until(lambda: lab.cluster.status == "failed", 20)
+        return lab.cluster
+
+    cluster = with_cluster(body)
+    assert "scheduler ended" in cluster.reason
+    assert cluster.workers == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stopped processes are Linux's own test of the guard")
+def test_a_stopped_worker_is_named_and_still_ends():
+    async def body(lab):
+        lab.processes("worker")[0].send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        diff = await lab.service.diff(lab.id)
+        return diff, time.monotonic() - begun
+
+    diff, seconds = with_cluster(body)
+    assert diff.verdict in ("unknown", "breaks")
+    assert any(unread.node.startswith("tls://") for unread in diff.unread)
+    assert seconds < 9
+
+
+def test_secrets_stay_in_the_workers():
+    async def body(lab):
+        def ask():
+            with connect(lab.id) as client:
+                return client.run(_variable)
+
+        values = set((await asyncio.to_thread(ask)).values())
+        texts = [" ".join(p.cmdline()) for p in lab.family if p.is_running()]
+        texts += [path.read_text(errors="replace") for path in cluster_dir(lab.id).glob("log")]
+        texts.append(Ledger().path.read_bytes().decode("latin-1"))
+        texts.append(str(lab.cluster))
+        return values, [text for text in texts if "hush-hush" in text]
+
+    assert with_cluster(body, workers=1, environ={"TOKEN": "hush-hush"}) == ({"hush-hush"}, [])
+
+
+def _variable() -> str:
+    import os
+
+    return os.environ["TOKEN"]
