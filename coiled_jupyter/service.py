@@ -18,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from . import factories
+from . import factories, tasks
 from .core.cluster import BuildSpec, LaunchSpec, Readings, now
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment
@@ -121,13 +121,8 @@ class Service:
 
     async def close(self, *, release: bool = True) -> None:
         """Let go of all clusters; with `release`, those that nobody else holds stop at once."""
-        if self._task:
-            self._task.cancel()
         watches = list(self._watches.values())
-        for watch in watches:
-            if watch.task:
-                watch.task.cancel()
-        await asyncio.gather(*(w.task for w in watches if w.task), return_exceptions=True)
+        await tasks.end([self._task, *(watch.task for watch in watches)])
         if release:
             await asyncio.gather(*(self._release(w.cluster) for w in watches if w.cluster.status not in ENDED))
         for child in self._children.values():

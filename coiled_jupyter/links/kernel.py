@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .. import tasks
 from ..core.cluster import now
 from ..core.environment import Reading, decode_reading
 from ..core.errors import NotFound, Unavailable
@@ -92,10 +93,7 @@ class KernelLink:
 
     async def close(self) -> None:
         """End the maintenance and close all connections; kernels are left as they are."""
-        tasks = [task for task in (self._task, *(known.task for known in self._known.values())) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end([self._task, *(known.task for known in self._known.values())])
         for known in self._known.values():
             self._drop(known)
         self._known.clear()

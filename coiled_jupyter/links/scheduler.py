@@ -2,16 +2,23 @@
 
 Rules: what crosses is msgpack, and builtins pickled by reference with text; answers are never deserialized by Dask but
 decoded by an unpickler that finds no class, after a limit of size; every request has a deadline.
+
+Dask's own ``deserialize=False`` isn't enough: a peer decides whether a part of its message is unpickled at once
+(``ToPickle``) or names an enumeration of any module, in the handshake already. So for the requests of this module, and
+for nothing else in the process, messages are read by `_loads`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import io
 import pickle
 from dataclasses import dataclass
 from typing import Any
 
+import distributed.comm.tcp
+import msgpack
 from distributed.comm.core import connect
 from distributed.protocol.serialize import Serialized
 from distributed.security import Security
@@ -19,9 +26,52 @@ from distributed.security import Security
 from ..core.errors import Unavailable
 
 SIZE_LIMIT = 4 * 1024 * 1024
+FRAME_LIMIT = 64 * 1024 * 1024
+"""Bytes of one frame; the identity of a scheduler with thousands of workers has some MiB."""
 AT_ONCE = 16
 _EVAL = pickle.dumps(eval, protocol=4)
 _NOTHING = pickle.dumps({}, protocol=4)
+
+_guarded: contextvars.ContextVar[bool] = contextvars.ContextVar("guarded", default=False)
+_from_frames = distributed.comm.tcp.from_frames  # type: ignore[attr-defined]
+_read_bytes = distributed.comm.tcp.read_bytes_rw
+
+
+async def _guarded_from_frames(frames: Any, *args: Any, **kwargs: Any) -> Any:
+    return _loads(frames) if _guarded.get() else await _from_frames(frames, *args, **kwargs)
+
+
+async def _guarded_read_bytes(stream: Any, n: int) -> Any:
+    if _guarded.get() and n > FRAME_LIMIT:
+        raise ValueError("a frame larger than any answer")
+    return await _read_bytes(stream, n)
+
+
+distributed.comm.tcp.from_frames = _guarded_from_frames  # type: ignore[attr-defined]
+distributed.comm.tcp.read_bytes_rw = _guarded_read_bytes
+
+
+def _loads(frames: list[Any]) -> Any:
+    """Decode one message: plain msgpack, in which serialized parts stay serialized; ValueError for anything else."""
+
+    def plain(found: dict[Any, Any]) -> Any:
+        offset = found.get("__Serialized__", 0)
+        if type(offset) is int and 0 < offset < len(frames):
+            header = msgpack.unpackb(frames[offset], strict_map_key=False, use_list=False)
+            count = header["num-sub-frames"]
+            return Serialized(header, frames[offset + 1 : offset + 1 + count])
+        if "__Enum__" in found:
+            return str(found.get("name"))
+        if "__Set__" in found:
+            return list(found.get("as-list", ()))
+        if "__Pickled__" in found or "__Serialized__" in found:
+            raise ValueError("a message may not hold a pickle that is loaded at once")
+        return found
+
+    try:
+        return msgpack.unpackb(frames[0], object_hook=plain, strict_map_key=False, use_list=False)
+    except Exception as error:
+        raise ValueError("a message that isn't plain") from error
 
 
 @dataclass(frozen=True)
@@ -79,7 +129,16 @@ class SchedulerLink:
 
     async def _request(self, message: dict[str, Any], deadline: float) -> Any:
         async def exchange() -> Any:
-            comm = await connect(self.address, timeout=deadline, deserialize=False, **self._arguments)
+            # Holds in this task only.
+            _guarded.set(True)
+            comm = await connect(
+                self.address,
+                timeout=deadline,
+                deserialize=False,
+                # Without it a peer of another version may compress in a way that isn't installed here.
+                handshake_overrides={"compression": None},
+                **self._arguments,
+            )
             try:
                 await comm.write({**message, "reply": True, "close": True}, serializers=["pickle"])
                 return await comm.read()
@@ -88,7 +147,7 @@ class SchedulerLink:
 
         try:
             async with self._gate:
-                return await asyncio.wait_for(exchange(), deadline)
+                return await asyncio.wait_for(asyncio.create_task(exchange()), deadline)
         except asyncio.TimeoutError:
             raise Unavailable(f"No answer within {deadline:g} s") from None
         except (OSError, TypeError, ValueError, EOFError):

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from .. import tasks
 from ..core.cluster import LaunchSpec, Readings, now
 from ..core.environment import Reading, decode_reading, group
 from ..core.errors import CoiledError, Invalid, Unavailable
@@ -125,8 +126,7 @@ class Supervisor:
             if work.done():
                 work.result()
             else:
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
+                await tasks.end([work])
         except CoiledError as error:
             status, reason = "failed", error.message
         except Exception:  # noqa: BLE001 - outermost edge: whatever happened, the processes are ended below
@@ -165,7 +165,7 @@ class Supervisor:
         await self._start_scheduler()
         await self._start_workers()
         self._set(status="running", since=now(), reason=None)
-        while True:
+        while not self._stopping.is_set():
             await asyncio.sleep(POLL_SECONDS)
             await self._look()
 
@@ -201,9 +201,7 @@ class Supervisor:
         if not os.access(interpreter, os.X_OK):
             raise Unavailable(f"There is no Python at {interpreter}")
         prefix = str(Path(interpreter).parent.parent)
-        environment = ClusterSoftware(
-            software=self.spec.software, layer=self.spec.layer, python=None, prefix=prefix
-        )
+        environment = ClusterSoftware(software=self.spec.software, layer=self.spec.layer, python=None, prefix=prefix)
         self._set(environment=environment)
         return interpreter
 
@@ -287,6 +285,8 @@ class Supervisor:
         self._replace()
         try:
             await self._observe()
+            if self._stopping.is_set():
+                return
         except CoiledError as error:
             self._set(status="unreachable", reason=f"The scheduler doesn't answer: {error.message}")
         else:

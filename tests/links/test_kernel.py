@@ -28,10 +28,16 @@ def specs(tmp_path_factory):
     )
     xeus = tmp_path_factory.mktemp("xeus") / "venv"
     subprocess.run(["uv", "venv", "-q", "--python", sys.executable, str(xeus)], check=True)
-    subprocess.run(["uv", "pip", "install", "-q", "--python", str(xeus / "bin/python"), "xeus-python==0.19.*"], check=True)
+    subprocess.run(
+        ["uv", "pip", "install", "-q", "--python", str(xeus / "bin/python"), "xeus-python==0.19.*"], check=True
+    )
     for name, argv, language in (
         ("xeus", [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}"], "python"),
-        ("xeus-raw", [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}", "--raw"], "python"),
+        (
+            "xeus-raw",
+            [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}", "--raw"],
+            "python",
+        ),
         ("bare", [str(bare / "bin/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "python"),
         ("shell", [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"], "bash"),
     ):

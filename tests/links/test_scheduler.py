@@ -1,0 +1,255 @@
+"""Raw requests to schedulers that lie, hang, or answer with hostile pickles; a real comm over loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import io
+import os
+import pickle
+import pickletools
+import struct
+import time
+
+import pytest
+from distributed.comm.core import connect, listen
+from distributed.comm.utils import to_frames
+from distributed.protocol.serialize import Serialize, Serialized, ToPickle
+from distributed.protocol.utils import pack_frames
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coiled_jupyter.core.errors import CoiledError, Unavailable
+from coiled_jupyter.links.scheduler import SIZE_LIMIT, SchedulerLink, decode
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def serialized(data: bytes, **header) -> Serialized:
+    return Serialized({"serializer": "pickle", "writeable": (), **header}, [data])
+
+
+def against(handler, body, deserialize=False):
+    """Run ``await body(link)`` with a link to a listener of which each connection is served by `handler`."""
+
+    async def go():
+        listener = await listen("tcp://127.0.0.1:0", handler, deserialize=deserialize)
+        try:
+            return await body(SchedulerLink(listener.contact_address))
+        finally:
+            listener.stop()
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("wrap", [ToPickle, Serialize])
+@pytest.mark.parametrize("ask", ["identity", "scheduler", "worker"])
+def test_a_pickle_that_calls_is_refused_and_not_run(tmp_path, wrap, ask):
+    target = tmp_path / "made"
+
+    async def handler(comm):
+        await comm.read()
+        trap = wrap(Trap(str(target)))
+        await comm.write(
+            {
+                "identity": {"workers": {"tls://a:1": trap}, "address": trap},
+                "scheduler": {"status": "OK", "result": trap},
+                "worker": {"tls://a:1": {"status": "OK", "result": trap}},
+            }[ask],
+            on_error="raise",
+        )
+
+    async def body(link):
+        if ask == "identity":
+            # Serialized parts that nobody looks at may stay where they are.
+            with contextlib.suppress(Unavailable):
+                await link.identity()
+        elif ask == "scheduler":
+            with pytest.raises(Unavailable):
+                await link.evaluate_on_scheduler("1", {})
+        else:
+            with pytest.raises(Unavailable):
+                await link.evaluate_on_worker("tls://a:1", "1", {})
+
+    against(handler, body)
+    assert not target.exists()
+    # The trap does work where it is unpickled.
+    pickle.loads(pickle.dumps(Trap(str(target))))
+    assert target.exists()
+
+
+def test_a_trap_in_the_handshake_is_not_sprung(tmp_path):
+    target = tmp_path / "made"
+
+    async def go(ask):
+        packed = pack_frames(await to_frames({"python": ToPickle(Trap(str(target)))}))
+
+        async def serve(reader, writer):
+            # The message is there before it is asked for.
+            writer.write(struct.pack("Q", len(packed)) + packed)
+            await asyncio.sleep(0.3)
+            writer.close()
+            served.set()
+
+        served = asyncio.Event()
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            await ask(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await served.wait()
+            # Dask leaves the connection of a failed handshake to the garbage collector.
+            gc.collect()
+            await asyncio.sleep(0.05)
+
+    async def ours(address):
+        with pytest.raises(Unavailable):
+            await SchedulerLink(address).identity(2.0)
+
+    async def theirs(address):
+        with contextlib.suppress(Exception):
+            await connect(address, timeout=2.0, deserialize=False)
+
+    asyncio.run(go(ours))
+    assert not target.exists()
+    # The same message does harm where Dask reads it.
+    asyncio.run(go(theirs))
+    assert target.exists()
+
+
+def test_other_connections_of_this_process_are_read_as_ever():
+    async def handler(comm):
+        assert await comm.read() == {"x": {1, 2}}
+        await comm.write({"path": Serialize(os.PathLike)})
+
+    async def body(link):
+        comm = await connect(link.address)
+        await comm.write({"x": {1, 2}})
+        answer = await comm.read()
+        await comm.close()
+        return answer["path"]
+
+    assert against(handler, body, deserialize=True) is os.PathLike
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b".",
+        b"\x80\x05.",
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
+        b"I1\n.garbage"[:2],
+    ],
+)
+def test_broken_pickles_are_refused(data):
+    with pytest.raises(Unavailable):
+        decode(serialized(data))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(data):
+    try:
+        value = decode(serialized(data))
+    except Unavailable:
+        return
+    assert isinstance(value, (type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict, set, frozenset))
+
+
+def test_too_large_or_compressed_is_refused():
+    with pytest.raises(Unavailable, match="4 MiB"):
+        decode(serialized(b"\0" * (SIZE_LIMIT + 1)))
+    with pytest.raises(Unavailable, match="form"):
+        decode(serialized(pickle.dumps("x"), compression=("lz4",)))
+    with pytest.raises(Unavailable, match="form"):
+        decode(Serialized({"serializer": "dask"}, [b""]))
+
+
+@pytest.mark.parametrize("answer", [None, 1, "text", [], {}, {"status": "OK"}, {"status": "OK", "result": 1}])
+def test_answers_that_are_not_ours(answer):
+    async def handler(comm):
+        await comm.read()
+        await comm.write(answer)
+
+    async def body(link):
+        for ask in (
+            link.identity(),
+            link.evaluate_on_scheduler("1", {}),
+            link.evaluate_on_worker("tls://a:1", "1", {}),
+        ):
+            with pytest.raises(CoiledError):
+                await ask
+
+    against(handler, body)
+
+
+def test_a_silent_scheduler_meets_the_deadline():
+    async def handler(comm):
+        await comm.read()
+        await asyncio.sleep(5)
+
+    async def body(link):
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="No answer"):
+            await link.identity(0.5)
+        return time.monotonic() - begun
+
+    assert against(handler, body) < 2
+
+
+def test_nobody_listens():
+    async def body():
+        with pytest.raises(Unavailable):
+            await SchedulerLink("tcp://127.0.0.1:9").identity(1.0)
+
+    asyncio.run(body())
+
+
+def test_only_builtins_by_reference_and_text_cross():
+    seen = []
+
+    async def handler(comm):
+        seen.append(await comm.read())
+        await comm.write({"status": "OK", "result": "text"})
+
+    async def body(link):
+        assert await link.evaluate_on_scheduler("str(1)", {"S": "text", "G": {"__name__": "x"}}) == "text"
+        with pytest.raises(Unavailable):
+            await link.evaluate_on_worker("tls://a:1", "str(1)", {"S": "text"})
+
+    against(handler, body)
+    assert len(seen) == 2
+    for message in seen:
+        for pickled in _pickles(message):
+            names = _globals(pickled)
+            assert names <= {("builtins", "eval")}, names
+
+
+def _pickles(value):
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _pickles(item)
+    elif isinstance(value, Serialized):
+        yield b"".join(bytes(frame) for frame in value.frames)
+    elif isinstance(value, bytes):
+        yield value
+
+
+def _globals(data: bytes) -> set[tuple[str, str]]:
+    found, texts = set(), []
+    for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
+        if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE"):
+            texts.append(argument)
+        if opcode.name == "GLOBAL":
+            found.add(tuple(argument.split(" ")))
+        if opcode.name == "STACK_GLOBAL":
+            found.add((texts[-2], texts[-1]))
+    return found
