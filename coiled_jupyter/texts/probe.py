@@ -14,6 +14,8 @@ import sys
 
 LIMIT = 20000
 TEXT_LIMIT = 500
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_SEPARATORS = re.compile(r"[-_.]+")
 _SUFFIX = re.compile(r"^(.*?)\.(dist-info|egg-info|egg-link)$")
 # What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
 _TOPS = {}
@@ -30,12 +32,23 @@ def _clip(value):
 
 
 def _normal(name):
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return _SEPARATORS.sub("-", name).lower()
 
 
 def _read(path, size=65536):
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read(size)
+    # Some hundred small files are read: the text layer of open() would be most of the time.
+    descriptor = os.open(path, _FLAGS)
+    try:
+        pieces, left = [], size
+        while left > 0:
+            piece = os.read(descriptor, left)
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces).decode("utf-8", "replace")
 
 
 def _headers(path):
@@ -68,11 +81,8 @@ def _identify(folder, entry, stem, kind):
     return _headers(path)
 
 
-def _source(folder):
+def _source(path):
     """Return what PEP 610 tells of a distribution's origin, without credentials."""
-    path = os.path.join(folder, "direct_url.json")
-    if not os.path.exists(path):
-        return None
     data = json.loads(_read(path))
     url = str(data.get("url", ""))
     url = re.sub(r"//[^/@]*@", "//", url).split("?")[0].split("#")[0]
@@ -130,17 +140,19 @@ def _add(found, problems, folder, position, entry, stem, kind):
         return
     installer = source = None
     if kind == "dist-info":
+        # One look into the folder instead of one for each file that may be missing.
+        files = os.listdir(path) if os.path.isdir(path) else ()
         try:
-            installer = _read(os.path.join(path, "INSTALLER"), 80).strip() or None
+            installer = _read(path + "/INSTALLER", 80).strip() or None if "INSTALLER" in files else None
         except OSError:
             installer = None
         try:
-            source = _source(path)
+            source = _source(path + "/direct_url.json") if "direct_url.json" in files else None
         except Exception:
             problems.append(
                 {"kind": "unreadable", "package": _clip(key), "where": _clip(path), "fix": "Reinstall %s" % _clip(key)}
             )
-        if installer in ("pip", "uv") and not os.path.exists(os.path.join(path, "RECORD")):
+        if installer in ("pip", "uv") and "RECORD" not in files:
             fix = "Reinstall %s: its installation was interrupted" % key
             problems.append({"kind": "no_record", "package": _clip(key), "where": _clip(path), "fix": _clip(fix)})
     found[key] = {
@@ -266,10 +278,19 @@ def baseline(fresh=False, namespaces=()):
         return False
 
 
-def _where():
+def _machine():
+    """Return (platform tag, host); `platform` and `sysconfig` are slow to import, so only where there is no uname."""
+    if sys.platform == "linux":
+        known = os.uname()
+        return "linux-" + known.machine, known.nodename
     import platform
     import sysconfig
 
+    return sysconfig.get_platform(), platform.node()
+
+
+def _where():
+    tag, host = _machine()
     info = sys.version_info
     python = "%d.%d.%d" % info[:3]
     if info[3] != "final":
@@ -277,12 +298,12 @@ def _where():
     return {
         "python": python,
         "implementation": _clip(sys.implementation.name),
-        "platform": _clip(sysconfig.get_platform()),
+        "platform": _clip(tag),
         "prefix": _clip(sys.prefix),
         "base_prefix": _clip(sys.base_prefix),
         "executable": _clip(sys.executable or ""),
         "base_executable": _clip(getattr(sys, "_base_executable", "") or ""),
-        "host": _clip(platform.node()),
+        "host": _clip(host),
         "pid": os.getpid(),
     }
 

@@ -1,0 +1,36 @@
+"""Measures everything: ``python -m benchmarks [--quick] [--write]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import cluster, imports, probe
+from .table import machine, markdown, shown
+
+_HEAD = """# Benchmarks
+
+Made by `scripts/bench --write`; medians. A figure beside another was measured in turns with it, in the same run.
+
+"""
+
+
+def main() -> int:
+    """Measure, print, and exit with 1 where a target is missed."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, to see that it runs")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
+    arguments = parser.parse_args()
+    figures = []
+    for module, rounds in ((imports, 9), (probe, 7), (cluster, 5)):
+        made = module.measure(1 if arguments.quick else rounds)
+        print(shown(made), flush=True)
+        figures += made
+    if arguments.write:
+        Path(__file__).with_name("RESULTS.md").write_text(f"{_HEAD}{machine()}\n\n{markdown(figures)}", encoding="utf-8")
+    return int(not arguments.quick and any(figure.kept is False for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
