@@ -28,7 +28,9 @@ def main() -> int:
         print(shown(made), flush=True)
         figures += made
     if arguments.write:
-        Path(__file__).with_name("RESULTS.md").write_text(f"{_HEAD}{machine()}\n\n{markdown(figures)}", encoding="utf-8")
+        Path(__file__).with_name("RESULTS.md").write_text(
+            f"{_HEAD}{machine()}\n\n{markdown(figures)}", encoding="utf-8"
+        )
     return int(not arguments.quick and any(figure.kept is False for figure in figures))
 
 

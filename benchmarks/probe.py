@@ -44,7 +44,7 @@ def _environment(folder: Path, count: int) -> Path:
         info = site / f"{name}-1.{index}.dist-info"
         info.mkdir()
         text = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.{index}\n" + "Classifier: Topic :: X\n" * 15
-        text += "".join(f"Requires-Dist: package_{other:04}\n" for other in range(0, index % 9)) + "\n" + "words " * 800
+        text += "".join(f"Requires-Dist: package_{other:04}\n" for other in range(index % 9)) + "\n" + "words " * 800
         (info / "METADATA").write_text(text)
         (info / "INSTALLER").write_text("uv\n")
         (info / "WHEEL").write_text("Wheel-Version: 1.0\n")

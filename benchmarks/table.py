@@ -62,7 +62,7 @@ def shown(figures: Sequence[Figure]) -> str:
     """Return lines for a terminal."""
     lines = []
     for figure in figures:
-        ratio = "" if figure.ratio is None else f"  {figure.ratio:.2f} × {figure.beside}"
+        ratio = "" if figure.ratio is None else f"  {figure.ratio:.2f} times {figure.beside}"
         verdict = {None: "", True: "  kept", False: "  MISSED"}[figure.kept]
         lines.append(f"{1000 * figure.seconds:9.1f} ms  {figure.what}{ratio}{verdict}")
     return "\n".join(lines)

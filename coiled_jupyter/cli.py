@@ -92,7 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(arguments, "json", False):
             _print_json(error.to_wire())
         else:
-            print(f"coiled-jupyter: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), file=sys.stderr)
+            field = str(error.data.get("field", ""))
+            where = f"{field}: " if field and field not in error.message else ""
+            hint = f"\n  {error.hint}" if error.hint else ""
+            print(f"coiled-jupyter: {where}{error.message}{hint}", file=sys.stderr)
         if isinstance(error, Invalid):
             return USAGE
         return UNREAD if isinstance(error, (NotFound, Unavailable, Timeout)) else FAILED

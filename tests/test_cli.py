@@ -1,0 +1,140 @@
+"""The command line as a person runs it: processes of their own, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+
+import msgspec
+import pytest
+
+from coiled_jupyter.core.wire import Cluster, Diff, ErrorBody, Usage
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    # A ledger of its own, so that "the only cluster" is ours.
+    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    yield env
+    for cluster in json.loads(run("cluster", "list", "--json", env=env)[1]):
+        run("cluster", "stop", cluster["id"], env=env)
+
+
+def run(*arguments, env, timeout=120):
+    """Return (exit code, standard output, standard error)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "coiled_jupyter.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=timeout,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_without_clusters(home):
+    code, out, _ = run(env=home)
+    assert code == 0
+    assert "limit 100" in out
+    assert "No clusters" in out
+    code, out, _ = run("cluster", "list", "--json", env=home)
+    assert (code, json.loads(out)) == (0, [])
+    code, _, error = run("diff", env=home)
+    assert code == 3
+    assert "cluster create" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["nonsense"], "nonsense"),
+        (["cluster"], "VERB"),
+        (["cluster", "create", "--workers", "many"], "workers"),
+        (["cluster", "create", "--workers", "-1"], "workers"),
+        (["cluster", "create", "--requirement", "-r x"], "requirement"),
+        (["cluster", "create", "--requirement", "x @ https://e/x.whl"], "requirement"),
+        (["cluster", "create", "--memory", "lots"], "memory"),
+        (["diff", "--fail-on", "everything"], "fail-on"),
+    ],
+)
+def test_usage_errors_name_what_is_wrong_and_start_nothing(home, arguments, word):
+    code, _, error = run(*arguments, env=home)
+    assert code == 2
+    assert word in error
+    assert json.loads(run("cluster", "list", "--json", env=home)[1]) == []
+
+
+def test_create_diff_and_stop(home):
+    code, out, error = run("cluster", "create", "mine", "--workers", "1", env=home)
+    assert code == 0, error
+    assert "mine" in out
+    assert "Start workers" in error
+    code, out, _ = run("status", "--json", env=home)
+    usage = msgspec.json.decode(out, type=Usage)
+    assert (code, usage.cores.allocated) == (0, 1)
+    # The same interpreter on both sides: equal, whatever the least severity.
+    for limit in ("block", "warn", "note"):
+        code, out, _ = run("diff", "--cluster", "mine", "--fail-on", limit, env=home)
+        assert code == 0, out
+    assert "Equal" in out
+    code, out, _ = run("diff", "--json", env=home)
+    diff = msgspec.json.decode(out, type=Diff)
+    assert diff.verdict == "equal"
+    assert {row.name for row in diff.rows} >= {"dask", "distributed", "python"}
+    code, out, _ = run("cluster", "stop", "mine", "--json", env=home)
+    assert msgspec.json.decode(out, type=Cluster).status == "stopped"
+    code, out, _ = run("diff", env=home)
+    assert code == 3
+    code, out, _ = run("cluster", "stop", "mine", env=home)
+    assert json.loads(run("cluster", "list", "--json", env=home)[1]) == []
+
+
+def test_differences_exit_with_one_at_their_severity(home):
+    code, out, error = run(
+        "cluster", "create", "older", "--workers", "1", "--requirement", "cloudpickle==3.0.0", env=home
+    )
+    assert code == 0, error
+    code, out, _ = run("diff", env=home)
+    assert code == 1
+    assert "cloudpickle" in out
+    code, out, _ = run("cluster", "stop", env=home)
+    assert code == 0
+    run("cluster", "stop", "older", env=home)
+
+
+def test_a_failed_start_says_why(home):
+    code, _, error = run(
+        "cluster", "create", "never", "--requirement", "dask==1.0", "--requirement", "dask==2.0", env=home
+    )
+    assert code == 1
+    assert "dask" in error
+    code, out, _ = run("cluster", "stop", "nobody", "--json", env=home)
+    assert code == 3
+    assert msgspec.json.decode(out, type=ErrorBody).error.kind == "not_found"
+    run("cluster", "stop", "never", env=home)
+
+
+def test_help_names_every_command(home):
+    code, out, _ = run("--help", env=home)
+    assert code == 0
+    for word in ("status", "diff", "cluster"):
+        assert word in out
+    code, out, _ = run("--version", env=home)
+    assert out.split() == ["coiled-jupyter", version("coiled-jupyter")]
+
+
+def test_a_closed_pipe_is_no_fault(home):
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-m", "coiled_jupyter.cli"], stdout=write, stderr=subprocess.PIPE, env=home, check=False
+    )
+    os.close(write)
+    assert process.returncode == 0
+    assert process.stderr == b""
