@@ -1,0 +1,111 @@
+"""Who may do what, and which events tell of it, on a real server with an authorizer and an event listener of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.processes import JupyterServer, wait_for
+
+GUARD = """
+import json
+from jupyter_server.auth import Authorizer
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+
+class Guard(Authorizer):
+    asked = []
+    allowed = {"read"}
+
+    def is_authorized(self, handler, user, action, resource):
+        if "/coiled-jupyter/" not in handler.request.path:
+            return True
+        Guard.asked.append([action, resource])
+        return action in Guard.allowed
+
+class Control(APIHandler):
+    events = []
+
+    @web.authenticated
+    def get(self):
+        self.finish(json.dumps({"asked": Guard.asked, "events": Control.events}))
+
+    @web.authenticated
+    def put(self):
+        Guard.allowed = set(json.loads(self.request.body))
+        Guard.asked.clear()
+
+def _load_jupyter_server_extension(app):
+    app.web_app.add_handlers(".*$", [("/control", Control)])
+
+    async def heard(logger, schema_id, data):
+        Control.events.append([schema_id, data])
+
+    app.event_logger.add_listener(listener=heard)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("guarded")
+    (root / "guard.py").write_text(GUARD)
+    server = JupyterServer(
+        root,
+        "server",
+        "--ServerApp.jpserver_extensions={'guard': True, 'coiled_jupyter': True}",
+        "--ServerApp.authorizer_class=guard.Guard",
+        env={"PYTHONPATH": str(root)},
+    )
+    yield server
+    server.close()
+
+
+ROUTES = [
+    ("GET", "about", "read"),
+    ("GET", "clusters", "read"),
+    ("POST", "clusters", "execute"),
+    ("GET", "clusters/x", "read"),
+    ("DELETE", "clusters/x", "write"),
+    ("GET", "environments?cluster=x", "read"),
+    ("GET", "diff?cluster=x", "read"),
+    ("GET", "usage", "read"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "action"), ROUTES)
+def test_each_route_asks_for_its_action_on_our_resource(server, method, path, action):
+    server.ask("PUT", "/control", [])
+    status, answer = server.api(method, path, {} if method == "POST" else None)
+    assert status == 403
+    assert answer["error"]["kind"] == "forbidden"
+    assert server.ask("GET", "/control")[1]["asked"] == [[action, "coiled-jupyter"]]
+    server.ask("PUT", "/control", ["read", "write", "execute"])
+
+
+def test_a_reader_reads_and_starts_nothing(server):
+    server.ask("PUT", "/control", ["read"])
+    assert server.api("GET", "clusters") == (200, [])
+    assert server.api("POST", "clusters", {"workers": 1})[0] == 403
+    assert server.api("GET", "clusters") == (200, [])
+    server.ask("PUT", "/control", ["read", "write", "execute"])
+
+
+def test_changes_are_told_on_the_event_bus(server):
+    server.ask("PUT", "/control", ["read", "write", "execute"])
+    cluster = server.api("POST", "clusters", {"name": "secret-name", "workers": 1})[1]
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster")
+    assert server.api("DELETE", path)[0] == 204
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the end")
+
+    def ours():
+        events = server.ask("GET", "/control")[1]["events"]
+        return [data for schema, data in events if schema == "https://events.coiled-jupyter.org/change/v1"]
+
+    wait_for(ours, what="events")
+    told = ours()
+    assert {data["kind"] for data in told} <= {"cluster", "kernel", "usage", "environment", "beat"}
+    revisions = [data["revision"] for data in told if data.get("id") == cluster["id"]]
+    assert revisions == sorted(revisions)
+    assert len(revisions) >= 3
+    # Whoever may listen to events may not read clusters: events say that something changed, not what.
+    assert "secret-name" not in str(told)
