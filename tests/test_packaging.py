@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.texts.test_probe import interpreters
+
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = json.loads((ROOT / "package.json").read_text())["version"]
 
@@ -101,3 +103,29 @@ def test_the_command_works_and_imports_no_dask(bare):
     assert run(bare / "bin/coiled-jupyter", "--version").strip() == f"coiled-jupyter {VERSION}"
     code = "import sys, coiled_jupyter.server.app, coiled_jupyter.cli; print([m for m in sys.modules if m.split('.')[0] in ('dask', 'distributed')])"
     assert run(bare / "bin/python", "-c", code).strip() == "[]"
+
+
+OTHERS = sorted(set(interpreters()) & {"3.10", "3.11", "3.12", "3.13"} - {"{}.{}".format(*sys.version_info)})
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("minor", OTHERS)
+def test_the_installed_wheel_works_on_other_pythons(built, minor, tmp_path):
+    venv, uv = tmp_path / "venv", Path(sys.executable).parent / "uv"
+    run(uv, "venv", "-q", "--python", interpreters()[minor], venv)
+    tools = ["pytest", "pytest-timeout", "hypothesis", "numpy", "openapi-spec-validator"]
+    run(uv, "pip", "install", "-q", "--python", venv / "bin/python", built[1], *tools)
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    env = {**os.environ, "PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    parts = [
+        "tests/core",
+        "tests/test_ledger.py",
+        "tests/test_cli.py",
+        "tests/test_golden.py",
+        "tests/links/test_scheduler.py",
+    ]
+    parts += ["tests/supervisor", "tests/server/test_authorization.py", "-k", "not killed and not stopped"]
+    said = run(venv / "bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *parts, cwd=tmp_path, env=env)
+    assert "passed" in said
+    assert "skipped" not in said

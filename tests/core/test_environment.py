@@ -89,7 +89,9 @@ def test_one_name_twice_is_a_problem_not_a_choice():
 
 def test_the_digest_tells_content_from_circumstance():
     base = decode_reading(encoded(packages=[{"name": "a", "version": "1"}]))
-    elsewhere = decode_reading(encoded(host="b", pid=2, prefix="/q", packages=[{"name": "a", "version": "1", "loaded": "0"}]))
+    elsewhere = decode_reading(
+        encoded(host="b", pid=2, prefix="/q", packages=[{"name": "a", "version": "1", "loaded": "0"}])
+    )
     assert digest(base) == digest(elsewhere)
     source = {"url": "file:///x", "kind": "editable"}
     assert digest(base) != digest(decode_reading(encoded(packages=[{"name": "a", "version": "1", "source": source}])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 
 from tests.processes import JupyterServer, wait_for
@@ -53,7 +55,7 @@ def server(tmp_path_factory):
         "server",
         "--ServerApp.jpserver_extensions={'guard': True, 'coiled_jupyter': True}",
         "--ServerApp.authorizer_class=guard.Guard",
-        env={"PYTHONPATH": str(root)},
+        env={"PYTHONPATH": str(root), "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")},
     )
     yield server
     server.close()

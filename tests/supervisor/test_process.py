@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -166,7 +167,7 @@ def test_secrets_stay_in_the_workers():
     async def body(lab):
         def ask():
             with connect(lab.id) as client:
-                return client.run(_variable)
+                return client.run(os.getenv, "TOKEN")
 
         values = set((await asyncio.to_thread(ask)).values())
         texts = [" ".join(p.cmdline()) for p in lab.family if p.is_running()]
@@ -176,9 +177,3 @@ def test_secrets_stay_in_the_workers():
         return values, [text for text in texts if "hush-hush" in text]
 
     assert with_cluster(body, workers=1, environ={"TOKEN": "hush-hush"}) == ({"hush-hush"}, [])
-
-
-def _variable() -> str:
-    import os
-
-    return os.environ["TOKEN"]
