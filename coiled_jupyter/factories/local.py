@@ -56,8 +56,8 @@ def write_tls(folder: Path, hours: int = 24 * 365) -> None:
             stream.write(contents[name])
 
 
-def environ(spec: LaunchSpec, interpreter: str, folder: Path, *, worker: bool) -> dict[str, str]:
-    """Return the environment of a scheduler or nanny; the user's own variables go to workers only."""
+def environ(interpreter: str, folder: Path) -> dict[str, str]:
+    """Return the environment of all nodes; the user's own variables are added to a worker's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
     tls = tls_paths(folder)
     prefix = "DASK_DISTRIBUTED__COMM__"
@@ -69,18 +69,16 @@ def environ(spec: LaunchSpec, interpreter: str, folder: Path, *, worker: bool) -
     # Dask tidies its folder of temporary files, which is shared by all Dask processes of the machine otherwise.
     kept["DASK_TEMPORARY_DIRECTORY"] = str(folder / "scratch")
     kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
-    if worker:
-        kept.update(spec.environ)
     return kept
 
 
 def argv(interpreter: str) -> list[str]:
-    """Return the command of any node; it imports Dask, then reads its arguments from stdin (`texts.launch`)."""
+    """Return the command of the launcher, which runs nodes as it is told by stdin (`texts.launch`)."""
     return [interpreter, "-c", source("launch")]
 
 
-def scheduler_arguments(spec: LaunchSpec, folder: Path) -> bytes:
-    """Return the line for a scheduler's stdin; it writes its address to ``scheduler.json``."""
+def scheduler_arguments(spec: LaunchSpec, folder: Path) -> list[str]:
+    """Return a scheduler's arguments for ``dask_spec``; it writes its address to ``scheduler.json``."""
     options = {
         "protocol": "tls://",
         "host": "127.0.0.1",
@@ -89,11 +87,11 @@ def scheduler_arguments(spec: LaunchSpec, folder: Path) -> bytes:
         "dashboard": bool(spec.options.get("dashboard")),
         "dashboard_address": "127.0.0.1:0",
     }
-    return _line([], "distributed.Scheduler", options)
+    return _specification([], "distributed.Scheduler", options)
 
 
-def nanny_arguments(spec: LaunchSpec, address: str, name: str, folder: Path) -> bytes:
-    """Return the line for the stdin of one nanny with its one worker; `address` is the scheduler's."""
+def nanny_arguments(spec: LaunchSpec, address: str, name: str, folder: Path) -> list[str]:
+    """Return the arguments of one nanny with its one worker; `address` is the scheduler's."""
     options = {
         "name": name,
         "nthreads": spec.threads_per_worker,
@@ -105,12 +103,11 @@ def nanny_arguments(spec: LaunchSpec, address: str, name: str, folder: Path) -> 
         "local_directory": str(folder / "scratch"),
         "protocol": "tls://",
     }
-    return _line([address], "distributed.Nanny", options)
+    return _specification([address], "distributed.Nanny", options)
 
 
-def _line(positional: list[str], cls: str, options: dict[str, object]) -> bytes:
-    specification = json.dumps({"cls": cls, "opts": options})
-    return json.dumps([*positional, "--spec", specification]).encode() + b"\n"
+def _specification(positional: list[str], cls: str, options: dict[str, object]) -> list[str]:
+    return [*positional, "--spec", json.dumps({"cls": cls, "opts": options})]
 
 
 def machine_memory() -> int:

@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -44,6 +43,7 @@ from ..ledger import Ledger
 from ..paths import cluster_dir, socket_path
 from ..software import build as software
 from ..texts import source
+from .nodes import Node, Nodes
 
 POLL_SECONDS = 1.0
 READ_SECONDS = 4.0
@@ -52,29 +52,6 @@ STOP_SECONDS = 6.0
 BEAT_SECONDS = 5.0
 _PROBE = "(exec(S, G), G['probe']())[1]"
 _log = logging.getLogger("coiled_jupyter.supervisor")
-
-
-class _Child:
-    """One process of the cluster, the leader of a group of its own."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        self.name, self.process = name, process
-        self.started = time.monotonic()
-
-    def ended(self) -> bool:
-        return self.process.poll() is not None
-
-    def begin(self, arguments: bytes) -> None:
-        """Let the process, which has imported Dask meanwhile, go on with its arguments."""
-        # A process that has ended is found by `ended`; the pipe stays open, since its end is the process's.
-        with contextlib.suppress(OSError):
-            if self.process.stdin is not None:
-                self.process.stdin.write(arguments)
-                self.process.stdin.flush()
-
-    def signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
 
 
 class Supervisor:
@@ -93,8 +70,9 @@ class Supervisor:
         self._read_at = 0.0
         self._reading_lock = asyncio.Lock()
         self._link: Any = None
-        self._scheduler: _Child | None = None
-        self._nannies: dict[str, _Child] = {}
+        self._nodes = Nodes()
+        self._scheduler: Node | None = None
+        self._nannies: dict[str, Node] = {}
         self._failures: dict[str, int] = {}
         self._restarts: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
@@ -135,7 +113,7 @@ class Supervisor:
         finally:
             self._finish_steps("failed" if status == "failed" else "cancelled")
             self._set(status="stopping" if status == "stopped" else self.cluster.status, reason=reason)
-            await self._end_children()
+            await self._end_nodes()
             self._set(
                 status=status,
                 since=now(),
@@ -169,21 +147,18 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS)
             await self._look()
 
-    async def _end_children(self) -> None:
+    async def _end_nodes(self) -> None:
         # Nannies first: a worker that has lost its scheduler takes seconds to give up.
-        nannies, scheduler = list(self._nannies.values()), [self._scheduler] if self._scheduler else []
         deadline = time.monotonic() + STOP_SECONDS
-        for children in (nannies, scheduler):
-            for child in children:
-                child.signal(signal.SIGCONT)
-                child.process.send_signal(signal.SIGTERM)
-            while not all(child.ended() for child in children) and time.monotonic() < deadline:
+        for nodes in (list(self._nannies.values()), [self._scheduler] if self._scheduler else []):
+            for node in nodes:
+                self._nodes.signal(node, signal.SIGCONT, group=True)
+                self._nodes.signal(node, signal.SIGTERM)
+            while not all(node.ended for node in nodes) and time.monotonic() < deadline:
                 await asyncio.sleep(0.02)
-        for child in (*nannies, *scheduler):
-            # The group, since a nanny that is gone may have left its worker.
-            child.signal(signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(child.process.wait, 5)
+        for node in (*self._nannies.values(), *([self._scheduler] if self._scheduler else [])):
+            self._nodes.signal(node, signal.SIGKILL, group=True)
+        await self._nodes.close(STOP_SECONDS)
 
     # ---- start ------------------------------------------------------------------------------------------------
 
@@ -205,32 +180,16 @@ class Supervisor:
         self._set(environment=environment)
         return interpreter
 
-    def _spawn(self, name: str, *, worker: bool) -> _Child:
-        (self.folder / "scratch").mkdir(mode=0o700, exist_ok=True)
-        log = os.open(self.folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-        try:
-            process = subprocess.Popen(
-                local.argv(self._interpreter),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder / "scratch",
-                env=local.environ(self.spec, self._interpreter, self.folder, worker=worker),
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-        return _Child(name, process)
-
     async def _start_scheduler(self) -> None:
         self._step("Start scheduler", "running")
-        self._scheduler = self._spawn("scheduler", worker=False)
-        # All import Dask at the same time, and so does this process; each waits for its arguments then.
-        for index in range(self.spec.workers):
-            self._nannies[str(index)] = self._spawn(str(index), worker=True)
+        scratch = self.folder / "scratch"
+        scratch.mkdir(mode=0o700, exist_ok=True)
+        environ = local.environ(self._interpreter, self.folder)
+        await self._nodes.open(local.argv(self._interpreter), environ, scratch, self.folder / "log")
+        # This process imports Dask at the same time.
         importing = asyncio.create_task(asyncio.to_thread(_import_link))
         await asyncio.to_thread(local.write_tls, self.folder)
-        self._scheduler.begin(local.scheduler_arguments(self.spec, self.folder))
+        self._scheduler = self._nodes.start("scheduler", local.scheduler_arguments(self.spec, self.folder), {})
         link = await importing
         address = await self._address(self._scheduler)
         tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
@@ -238,12 +197,12 @@ class Supervisor:
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
 
-    async def _address(self, scheduler: _Child) -> str:
+    async def _address(self, scheduler: Node) -> str:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 return str(json.loads((self.folder / "scheduler.json").read_text(encoding="utf-8"))["address"])
-            if scheduler.ended():
+            if scheduler.ended:
                 raise Unavailable(f"The scheduler ended while starting: {self._last_words()}")
             await asyncio.sleep(0.02)
         raise Unavailable(f"The scheduler didn't start within {START_SECONDS:.0f} s")
@@ -256,21 +215,22 @@ class Supervisor:
         said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
         return said[-1][:300] if said else "it said nothing"
 
-    def _begin_nanny(self, name: str) -> None:
+    def _start_nanny(self, name: str) -> None:
         address = self.cluster.scheduler.address if self.cluster.scheduler else ""
-        self._nannies[name].begin(local.nanny_arguments(self.spec, address, name, self.folder))
+        arguments = local.nanny_arguments(self.spec, address, name, self.folder)
+        self._nannies[name] = self._nodes.start(name, arguments, self.spec.environ)
 
     async def _start_workers(self) -> None:
         self._step("Start workers", "running")
-        for name in self._nannies:
-            self._begin_nanny(name)
+        for index in range(self.spec.workers):
+            self._start_nanny(str(index))
         deadline = time.monotonic() + START_SECONDS + 5 * self.spec.workers
         while True:
             with contextlib.suppress(CoiledError):
                 await self._observe()
             if len(self.cluster.workers) >= self.spec.workers:
                 break
-            if any(child.ended() for child in self._nannies.values()):
+            if any(node.ended for node in self._nannies.values()):
                 raise Unavailable(f"A worker ended while starting: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"{len(self.cluster.workers)} of {self.spec.workers} workers started in time")
@@ -280,7 +240,7 @@ class Supervisor:
     # ---- watching ---------------------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        if self._scheduler is not None and self._scheduler.ended():
+        if self._scheduler is not None and self._scheduler.ended:
             raise Unavailable("The scheduler ended unexpectedly, and the cluster's results with it")
         self._replace()
         try:
@@ -304,18 +264,16 @@ class Supervisor:
 
     def _replace(self) -> None:
         """Start a new nanny in the place of one that ended, ever later while it keeps ending."""
-        for name, child in list(self._nannies.items()):
-            if not child.ended():
+        for name, node in list(self._nannies.items()):
+            if not node.ended:
                 continue
             if name not in self._respawn_at:
-                child.signal(signal.SIGKILL)
                 count = self._failures[name] = self._failures.get(name, 0) + 1
-                wait = 0.0 if time.monotonic() - child.started > 60 else min(2.0 ** min(count, 6), 60.0) - 2
+                wait = 0.0 if time.monotonic() - node.started > 60 else min(2.0 ** min(count, 6), 60.0) - 2
                 self._respawn_at[name] = time.monotonic() + wait
             if time.monotonic() >= self._respawn_at[name]:
                 del self._respawn_at[name]
-                self._nannies[name] = self._spawn(name, worker=True)
-                self._begin_nanny(name)
+                self._start_nanny(name)
 
     def _lease(self) -> None:
         if self._watchers or self.cluster.clients:

@@ -1,10 +1,14 @@
-"""Runs a Dask scheduler or nanny that ends with its supervisor: ``python -c <this text>``, stdin held by the supervisor.
+"""Runs the nodes of one cluster: imports Dask once and forks a scheduler or nanny for each line of stdin.
 
-The first line of stdin, a JSON list, is the arguments of ``distributed.cli.dask_spec``; Dask is imported before it is
-read, so processes that wait for each other import at the same time. When stdin closes, whoever closed it, the process
-ends by SIGTERM, and what is left of its group 3 seconds later by SIGKILL. When the process ends, its group ends.
+Started as ``python -c <this text>``, the leader of its own process group. Each line of stdin is a JSON object:
+``{"start": name, "arguments": [...], "environ": {...}}`` runs ``distributed.cli.dask_spec`` with these arguments in a
+process group of its own, ``{"signal": name, "number": n, "group": bool}`` sends it a signal. Each line of stdout is
+``{"started": name, "pid": n}`` or ``{"ended": name, "code": n}``.
 
-Rules: Python 3.8, standard library only before Dask's own command starts; the leader of its own process group.
+When a node ends, what is left of its group is killed. When stdin closes, because the supervisor has closed it or is
+gone, nodes end by SIGTERM and what is left 3 seconds later by SIGKILL; a guard process sees to it where this one can't.
+
+Rules: Python 3.8, standard library only before Dask is imported; no thread before the last fork.
 """
 
 import json
@@ -17,40 +21,18 @@ import time
 GRACE_SECONDS = 3.0
 
 
-def _guard(alive):
-    """Watch, from a process of its own, the supervisor's pipe and the program's (`alive`); a stopped program can't."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    program = os.getppid()
-    poll = select.poll()
-    # No events asked for: only the hang-up is told, and the arguments stay in the pipe for the program.
-    poll.register(0, 0)
-    poll.register(alive, 0)
-    ready = {fd for fd, _ in poll.poll()}
-    if alive not in ready:
-        try:
-            os.kill(program, signal.SIGTERM)
-        except OSError:
-            pass
-        poll.unregister(0)
-        poll.poll(int(GRACE_SECONDS * 1000))
-    # The guard is a member of the group, so this number can't have become somebody else's.
-    os.killpg(0, signal.SIGKILL)
-
-
-def _start_guard():
-    alive, held = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.close(held)
-            _guard(alive)
-        finally:
-            os._exit(1)
-    os.close(alive)
+def _kill(pid, number, group=False):
+    try:
+        if group:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
+    except OSError:
+        pass
 
 
 def _die_with_parent():
-    # Linux only: ends this process at once even while it is stopped; the guard then ends the rest.
+    # Linux only: ends this process at once even while it is stopped.
     if sys.platform.startswith("linux"):
         try:
             import ctypes
@@ -60,30 +42,187 @@ def _die_with_parent():
             pass
 
 
-def _arguments():
-    line = b""
-    while not line.endswith(b"\n"):
-        more = os.read(0, 1)
-        if not more:
-            # The supervisor has gone; the guard is on its way.
-            time.sleep(GRACE_SECONDS)
-            sys.exit(1)
-        line += more
-    # What Dask and its workers start must not hold the supervisor's pipe.
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return json.loads(line.decode("utf-8"))
+def _guard(told):
+    """Kill every group that was told of once this program or its supervisor is gone; a stopped program can't."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    groups = set()
+    poll = select.poll()
+    # Of stdin only the hang-up is asked for: its lines are the program's.
+    poll.register(0, 0)
+    poll.register(told, select.POLLIN)
+    deadline = None
+    rest = b""
+    while deadline is None or time.monotonic() < deadline:
+        for descriptor, _ in poll.poll(None if deadline is None else 100):
+            if descriptor == 0:
+                # The program has seen it too and ends its nodes; twice its time, then they are killed.
+                poll.unregister(0)
+                deadline = time.monotonic() + 2 * GRACE_SECONDS
+                continue
+            data = os.read(told, 4096)
+            if not data:
+                deadline = 0.0
+                break
+            lines = (rest + data).split(b"\n")
+            rest = lines.pop()
+            for line in lines:
+                if line.startswith(b"+"):
+                    groups.add(int(line[1:]))
+                else:
+                    groups.discard(int(line[1:]))
+    for pid in groups:
+        _kill(pid, signal.SIGKILL, group=True)
+    _kill(0, signal.SIGKILL, group=True)
+
+
+def _start_guard():
+    """Return the descriptor by which the guard is told of groups; its end tells of this program's."""
+    told, tell = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.close(tell)
+            _guard(told)
+        finally:
+            os._exit(1)
+    os.close(told)
+    return tell
+
+
+class _Nodes:
+    def __init__(self, tell):
+        self._tell = tell
+        self._pids = {}
+        self._wake, self._woken = os.pipe()
+        os.set_blocking(self._woken, False)
+        signal.set_wakeup_fd(self._woken)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _say(self, **what):
+        try:
+            os.write(1, json.dumps(what).encode("utf-8") + b"\n")
+        except OSError:
+            pass
+
+    def _start(self, name, arguments, environ):
+        pid = os.fork()
+        if pid == 0:
+            self._become(arguments, environ)
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass
+        os.write(self._tell, b"+%d\n" % pid)
+        self._pids[pid] = name
+        self._say(started=name, pid=pid)
+
+    def _become(self, arguments, environ):
+        """Turn this fork into a node; doesn't return."""
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            _die_with_parent()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in (self._tell, self._wake, self._woken):
+                os.close(descriptor)
+            # What a node and its workers print goes to the log; they must not hold the supervisor's pipes.
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, 0)
+            os.dup2(2, 1)
+            os.close(nothing)
+            os.environ.update(environ)
+            sys.argv[:] = ["dask_spec", *arguments]
+            from distributed.cli import dask_spec
+
+            dask_spec.main(list(arguments), "dask_spec")
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+
+    def _signal(self, name, number, group):
+        for pid, known in self._pids.items():
+            if known == name:
+                _kill(pid, number, group)
+
+    def _reap(self):
+        while self._pids:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            pid = found.si_pid
+            if pid in self._pids:
+                # While it isn't waited for, its number stands for no other group.
+                _kill(pid, signal.SIGKILL, group=True)
+                os.write(self._tell, b"-%d\n" % pid)
+            _, status = os.waitpid(pid, 0)
+            name = self._pids.pop(pid, None)
+            if name is not None:
+                code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                self._say(ended=name, code=code)
+
+    def _do(self, line):
+        request = json.loads(line.decode("utf-8"))
+        if "start" in request:
+            self._start(request["start"], request["arguments"], request["environ"])
+        elif "signal" in request:
+            self._signal(request["signal"], request["number"], request.get("group", False))
+
+    def serve(self):
+        rest = b""
+        while True:
+            ready, _, _ = select.select([0, self._wake], [], [])
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+            self._reap()
+            if 0 in ready:
+                data = os.read(0, 65536)
+                if not data:
+                    return
+                lines = (rest + data).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    self._do(line)
+
+    def end(self):
+        deadline = time.monotonic() + GRACE_SECONDS
+        for pid in self._pids:
+            _kill(pid, signal.SIGCONT, group=True)
+            _kill(pid, signal.SIGTERM)
+        while self._pids and time.monotonic() < deadline:
+            select.select([self._wake], [], [], 0.1)
+            self._reap()
+        for pid in self._pids:
+            _kill(pid, signal.SIGKILL, group=True)
 
 
 if __name__ == "__main__":
-    _start_guard()
-    _die_with_parent()
     # A file in the working folder must not stand for a module.
     sys.path[:] = [entry for entry in sys.path if entry]
-    import runpy
+    nodes = _Nodes(_start_guard())
+    _die_with_parent()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    import distributed.cli.dask_spec  # noqa: F401 - once, for all nodes
 
-    import distributed  # noqa: F401 - imported ahead of the arguments
-
-    sys.argv[:] = ["dask_spec", *_arguments()]
-    runpy.run_module("distributed.cli.dask_spec", run_name="__main__", alter_sys=True)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        nodes.serve()
+    finally:
+        nodes.end()
+        # The guard is in this group.
+        os.killpg(0, signal.SIGKILL)

@@ -30,23 +30,18 @@ class Lab:
     def cluster(self):
         return self.service.cluster(self.id)
 
-    def processes(self, text: str) -> list[psutil.Process]:
-        """Return the processes whose log-free role is `text`: scheduler, nanny or worker."""
-        found = []
-        for process in psutil.Process(Ledger().get(self.id).pid).children(recursive=True):
-            try:
-                command = " ".join(process.cmdline())
-                role = "worker" if "spawn_main" in command else "node" if "-c" in process.cmdline() else "other"
-                if role == "node":
-                    kin = process.children(recursive=True)
-                    role = "nanny" if any("spawn_main" in " ".join(k.cmdline()) for k in kin) else "scheduler"
-                    if process.ppid() != Ledger().get(self.id).pid:
-                        role = "guard"
-            except psutil.NoSuchProcess:
-                continue
-            if role == text:
-                found.append(process)
-        return found
+    def processes(self, role: str) -> list[psutil.Process]:
+        """Return the processes with a role: launcher, guard, scheduler, nanny or worker."""
+        (launcher,) = psutil.Process(Ledger().get(self.id).pid).children()
+        scheduler = int(self.cluster.scheduler.address.rpartition(":")[2])
+        found = {"launcher": [launcher], "guard": [], "scheduler": [], "nanny": [], "worker": []}
+        for process in launcher.children():
+            ports = {connection.laddr.port for connection in process.net_connections("tcp")}
+            workers = [kin for kin in process.children() if "spawn_main" in " ".join(kin.cmdline())]
+            kind = "scheduler" if scheduler in ports and not workers else "nanny" if workers else "guard"
+            found[kind].append(process)
+            found["worker"] += workers
+        return found[role]
 
     async def until(self, condition, seconds: float = 30):
         deadline = time.monotonic() + seconds
@@ -114,6 +109,22 @@ def test_connect_says_which_clusters_there_are():
     assert name in error.hint
     with pytest.raises(CoiledError, match="No cluster is running"):
         connect()
+
+
+@pytest.mark.parametrize("victim", ["launcher", "supervisor"])
+@pytest.mark.parametrize("stopped", [False, True])
+def test_nothing_is_left_whoever_is_killed(victim, stopped):
+    async def body(lab):
+        if stopped:
+            # A stopped worker can't see that anybody has gone.
+            lab.processes("worker")[0].send_signal(signal.SIGSTOP)
+        process = psutil.Process(Ledger().get(lab.id).pid) if victim == "supervisor" else lab.processes("launcher")[0]
+        process.send_signal(signal.SIGKILL)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, lab.family, 12)
+        await lab.until(lambda: lab.cluster.status in ENDED, 20)
+        return alive, lab.cluster.status
+
+    assert with_cluster(body) == ([], "lost" if victim == "supervisor" else "failed")
 
 
 @pytest.mark.parametrize("victim", ["worker", "nanny"])
