@@ -120,6 +120,7 @@ class SchedulerLink:
     def __init__(self, address: str, tls: TLSFiles | None = None) -> None:
         self.address = address
         self._arguments: dict[str, Any] = {}
+        self._all: dict[str, int] = {}
         if tls is not None:
             security = Security(
                 tls_ca_file=tls.ca, tls_client_cert=tls.cert, tls_client_key=tls.key, require_encryption=True
@@ -155,8 +156,13 @@ class SchedulerLink:
 
     async def identity(self, deadline: float = 5.0) -> dict[str, Any]:
         """Return what the scheduler tells of itself and its workers (msgpack only)."""
-        answer = await self._request({"op": "identity", "n_workers": -1}, deadline)
-        if not isinstance(answer, dict) or "workers" not in answer:
+        answer = await self._request({"op": "identity", **self._all}, deadline)
+        if isinstance(answer, dict) and not self._all and "n_workers" in answer:
+            # A Dask that counts its workers tells only five of them unless asked for all; an older one knows no such
+            # argument and tells all.
+            self._all = {"n_workers": -1}
+            answer = await self._request({"op": "identity", **self._all}, deadline)
+        if not isinstance(answer, dict) or not isinstance(answer.get("workers"), dict):
             raise Unavailable("The scheduler gave no identity")
         return answer
 

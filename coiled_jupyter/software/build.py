@@ -52,6 +52,23 @@ def _uv() -> str:
         raise Unavailable("uv isn't installed beside this server", "Install it with `pip install uv`") from None
 
 
+def _python(wish: str | None) -> str:
+    """Return what uv is asked for: a path, or the wish where uv has to look itself."""
+    if wish is None or os.sep in wish:
+        return wish or sys.executable
+    if f"{'.'.join(map(str, sys.version_info[:3]))}.".startswith(f"{wish}."):
+        return sys.executable
+    # pyenv's shims on PATH stand for versions that aren't chosen, and uv stops at them.
+    versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    found = [path for path in versions.glob(f"{wish}*/bin/python") if f"{path.parts[-3]}.".startswith(f"{wish}.")]
+    numbered = [
+        (tuple(map(int, path.parts[-3].split("."))), path)
+        for path in found
+        if path.parts[-3].replace(".", "").isdigit()
+    ]
+    return str(max(numbered)[1]) if numbered else wish
+
+
 def _environ() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA"))}
     # The cache is the user's own; everything else that changes a resolution is the admin's to say.
@@ -110,7 +127,7 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
         wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
         await _run(
             *(_uv(), "pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
-            *("--python", spec.python or sys.executable),
+            *("--python", _python(spec.python)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
             *spec.index_options,
             *("--output-file", str(locked), "--", str(wanted)),
@@ -122,7 +139,7 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
 
 async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Built:
     """Return the environment of a lock, built if it isn't there yet."""
-    python = spec.python or sys.executable
+    python = _python(spec.python)
     # The interpreter is part of the name: one lock on two Pythons makes two environments.
     key = hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
     home = data_dir() / "software"

@@ -17,6 +17,7 @@ from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import ENDED, Service
+from tests.texts.test_probe import interpreters
 
 
 class Lab:
@@ -109,6 +110,20 @@ def test_connect_says_which_clusters_there_are():
     assert name in error.hint
     with pytest.raises(CoiledError, match="No cluster is running"):
         connect()
+
+
+@pytest.mark.parametrize("dask", ["2022.2.0", "2024.5.0"])
+@pytest.mark.skipif("3.10" not in interpreters(), reason="these versions of Dask need Python 3.10 or older")
+def test_clusters_of_older_dask_are_run_and_read(dask):
+    async def body(lab):
+        diff = await lab.service.diff(lab.id)
+        rows = {row.name: row for row in diff.rows}
+        nodes = sum(len(group.nodes) for group in diff.cluster.groups)
+        return diff.verdict, diff.unread, rows["distributed"].groups[0].version, rows["python"].severity, nodes
+
+    wish = {"python": "3.10", "requirements": (f"dask=={dask}", f"distributed=={dask}")}
+    # More than the five workers that a newer scheduler tells of by itself.
+    assert with_cluster(body, workers=6, **wish) == ("breaks", (), dask, "block", 7)
 
 
 @pytest.mark.parametrize("victim", ["launcher", "supervisor"])
