@@ -56,7 +56,7 @@ def write_tls(folder: Path, hours: int = 24 * 365) -> None:
             stream.write(contents[name])
 
 
-def environ(interpreter: str, folder: Path) -> dict[str, str]:
+def environ(spec: LaunchSpec, interpreter: str, folder: Path) -> dict[str, str]:
     """Return the environment of all nodes; the user's own variables are added to a worker's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
     tls = tls_paths(folder)
@@ -66,6 +66,10 @@ def environ(interpreter: str, folder: Path) -> dict[str, str]:
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         kept[f"{prefix}TLS__{role}__CERT"] = str(tls["cert"])
         kept[f"{prefix}TLS__{role}__KEY"] = str(tls["key"])
+    # Dask's pages have no password, and every user of the machine could open them.
+    kept["DASK_DISTRIBUTED__WORKER__HTTP__ROUTES"] = "[]"
+    if not spec.options.get("dashboard"):
+        kept["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = "[]"
     # Dask tidies its folder of temporary files, which is shared by all Dask processes of the machine otherwise.
     kept["DASK_TEMPORARY_DIRECTORY"] = str(folder / "scratch")
     kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])

@@ -184,7 +184,7 @@ class Supervisor:
         self._step("Start scheduler", "running")
         scratch = self.folder / "scratch"
         scratch.mkdir(mode=0o700, exist_ok=True)
-        environ = local.environ(self._interpreter, self.folder)
+        environ = local.environ(self.spec, self._interpreter, self.folder)
         await self._nodes.open(local.argv(self._interpreter), environ, scratch, self.folder / "log")
         # This process imports Dask at the same time.
         importing = asyncio.create_task(asyncio.to_thread(_import_link))

@@ -11,8 +11,9 @@ import { CoreMeter } from './components/cores';
 import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
 import { Verdict } from './components/verdict';
+import { hasEnded } from './model';
 import type { Model } from './model';
-import type { Diff } from './wire';
+import type { Cluster, Diff } from './wire';
 import { problemWords, reasonWords } from './words';
 
 /** The panel at the right of the lab. */
@@ -121,7 +122,7 @@ function ClusterSection(props: ISectionProps): JSX.Element {
           action={{ label: trans.__('Create a cluster…'), run: create }}
         />
       )}
-      {model.clusters.map(cluster => (
+      {inOrder(model.clusters).map(cluster => (
         <ClusterCard
           key={cluster.id}
           cluster={cluster}
@@ -143,6 +144,15 @@ function ClusterSection(props: ISectionProps): JSX.Element {
         />
       ))}
     </section>
+  );
+}
+
+/** What lives comes first, the newest of it before the others. */
+function inOrder(clusters: readonly Cluster[]): Cluster[] {
+  return [...clusters].sort(
+    (one, other) =>
+      Number(hasEnded(one)) - Number(hasEnded(other)) ||
+      other.created_at.localeCompare(one.created_at)
   );
 }
 
@@ -197,7 +207,8 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
         </label>
       )}
       {diff && (
-        <>
+        // What no longer holds is shown without colour.
+        <div data-stale={reason !== null}>
           <div className="jp-Coiled-sides">
             <span>
               {trans.__(
@@ -213,7 +224,7 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
           </div>
           <Unread diff={diff} trans={trans} />
           {diff.rows.length > 0 && <SoftwareTable diff={diff} trans={trans} />}
-        </>
+        </div>
       )}
       {!diff && reason && (
         <Empty reason={reason.kind} words={reasonWords(reason, trans)} />

@@ -24,6 +24,10 @@ def lab(tmp_path_factory):
     (root / "work").mkdir()
     for notebook in (ROOT / "examples").glob("*.ipynb"):
         shutil.copy(notebook, root / "work")
+    # Nobody answers the lab's own question about news.
+    settings = root / "home/config/lab/user-settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     server = JupyterServer(
         root,
         "lab",
@@ -138,3 +142,57 @@ def test_stopping_asks_first_and_green_goes(lab, page):
         what="stopped clusters",
         seconds=30,
     )
+
+
+def test_a_cluster_made_in_the_panel_is_used_from_the_notebook(lab, page):
+    expect(page.locator("[role=meter]")).to_have_attribute("aria-valuenow", "0")
+    page.get_by_role("button", name="New cluster…").click()
+    dialog = page.locator(".jp-Dialog")
+    workers = dialog.get_by_label("Workers", exact=True)
+    workers.fill("500")
+    expect(dialog.locator(".jp-Coiled-summary")).to_contain_text("500 cores are more than the 100 left")
+    expect(dialog.get_by_role("button", name="Create")).to_be_disabled()
+    workers.fill("1")
+    dialog.get_by_label("Name (optional)").fill("mine")
+    dialog.get_by_label("Packages from").select_option("interpreter")
+    expect(dialog.locator(".jp-Coiled-summary")).to_contain_text("1 of the 100 cores left")
+    show(page, "new-cluster")
+    dialog.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("group", name="mine")).to_contain_text("Starting")
+    show(page, "starting")
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Insert a client of mine").click()
+    expect(dialog).to_contain_text('coiled_jupyter.connect("mine")')
+    show(page, "insert-client")
+    dialog.get_by_role("button", name="Insert").click()
+    # Inserted and not run.
+    expect(page.locator(".jp-CodeCell", has_text='coiled_jupyter.connect("mine")')).to_have_count(1)
+    page.wait_for_timeout(500)
+    assert lab.api("GET", "clusters")[1][-1]["clients"] == 0
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+    wait_for(lambda: any(c["clients"] for c in lab.api("GET", "clusters")[1]), what="the notebook's client", seconds=60)
+    show(page, "client")
+
+
+def test_a_cluster_that_fails_says_why(lab, page):
+    cluster = create(lab, name="never", requirements=["numpy==99999"])
+    card = page.locator(f"[data-cluster-id='{cluster['id']}']")
+    expect(card).to_have_attribute("data-status", "failed")
+    expect(card).to_contain_text("numpy==99999")
+    expect(card.locator("[data-step='Resolve packages']")).to_have_attribute("data-state", "failed")
+    # It isn't what the notebook is compared with.
+    expect(page.locator("[data-verdict=equal]")).to_be_visible()
+    show(page, "failed")
+    page.get_by_role("button", name="Remove never from the list").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Remove").click()
+    expect(card).to_have_count(0)
+
+
+def test_a_restarted_kernel_is_read_again_and_a_dead_server_claims_nothing(lab, page):
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart().then(() => true)")
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
+    lab.process.kill()
+    expect(page.locator("[data-verdict=unknown]")).to_be_visible(timeout=40_000)
+    expect(page.locator("[data-verdict=equal]")).to_have_count(0)
+    expect(page.locator("[data-stale=true]")).to_have_count(1)
+    show(page, "no-server")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import os
 import signal
 import sys
 import time
+import urllib.request
 
 import psutil
 import pytest
@@ -187,6 +190,29 @@ def test_a_stopped_worker_is_named_and_still_ends():
     assert diff.verdict in ("unknown", "breaks")
     assert any(unread.node.startswith("tls://") for unread in diff.unread)
     assert seconds < 9
+
+
+def test_no_page_of_dask_is_open_to_other_users_of_the_machine():
+    def look(ports):
+        answers = {}
+        for port in ports:
+            for path in ("/status", "/info/main/workers.html", "/json/identity.json", "/health", "/metrics", "/"):
+                # Refused, or TLS.
+                url = f"http://127.0.0.1:{port}{path}"
+                with (
+                    contextlib.suppress(OSError, http.client.HTTPException),
+                    urllib.request.urlopen(url, timeout=2) as answer,
+                ):
+                    answers[port, path] = answer.status
+        return len(ports), answers
+
+    async def body(lab):
+        connections = [c for process in lab.family if process.is_running() for c in process.net_connections("tcp")]
+        return await asyncio.to_thread(look, {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN})
+
+    ports, answers = with_cluster(body, workers=1)
+    assert ports >= 3
+    assert answers == {}
 
 
 def test_secrets_stay_in_the_workers():
