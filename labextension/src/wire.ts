@@ -549,7 +549,7 @@ export interface components {
     };
     /**
      * ClusterSoftware
-     * @description What the cluster's processes were started from.
+     * @description What the cluster's processes were started from; `python` is a version, known once the workers were read.
      */
     readonly ClusterSoftware: {
       readonly layer: string | null;

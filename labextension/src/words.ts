@@ -60,7 +60,7 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
       };
     case 'no_kernel':
       return {
-        text: trans.__('%1 has no kernel', reason.label),
+        text: trans.__('no kernel runs for %1', reason.label),
         hint: trans.__('Start its kernel to compare its packages.')
       };
     case 'kernel_starting':
@@ -82,8 +82,8 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
       return {
         text:
           reason.cluster.status === 'starting'
-            ? trans.__('%1 is starting', reason.cluster.name)
-            : trans.__('%1 is stopping', reason.cluster.name),
+            ? trans.__('the cluster %1 is starting', reason.cluster.name)
+            : trans.__('the cluster %1 is stopping', reason.cluster.name),
         hint: ''
       };
     case 'stale':

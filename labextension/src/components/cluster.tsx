@@ -88,6 +88,9 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
           <button
             className="jp-Coiled-button"
             aria-label={trans.__('Insert a client of %1', cluster.name)}
+            disabled={
+              cluster.status === 'starting' || cluster.status === 'stopping'
+            }
             onClick={props.onInsert}
           >
             {trans.__('Insert client')}
