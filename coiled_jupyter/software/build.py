@@ -172,9 +172,11 @@ async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Buil
 
 def _marked(prefix: Path) -> Built | None:
     try:
-        return msgspec.json.decode((prefix / MARKER).read_bytes(), type=Built)
+        built = msgspec.json.decode((prefix / MARKER).read_bytes(), type=Built)
     except (OSError, msgspec.DecodeError):
         return None
+    # The Python that it was built on may have been removed.
+    return built if os.access(built.interpreter, os.X_OK) else None
 
 
 def _mark(prefix: Path, built: Built) -> None:

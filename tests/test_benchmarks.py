@@ -1,0 +1,17 @@
+"""The benchmarks run; what they measure is looked at by people, since CI machines differ."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_quick():
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick"], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for what in ("Import of the server extension", "Probe of 1000 distributions", "ready cluster"):
+        assert what in done.stdout
