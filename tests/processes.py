@@ -95,6 +95,17 @@ class JupyterServer:
     def api(self, method: str, path: str, body=None, **kwargs):
         return self.ask(method, f"/coiled-jupyter/api/{path}", body, **kwargs)
 
+    def head(self, path: str, tag: str | None = None) -> tuple[int, str | None]:
+        """Return (status, ETag) of a GET."""
+        headers = {"Authorization": f"token {self.token}"} | ({"If-None-Match": tag} if tag else {})
+        request = urllib.request.Request(f"{self.url}/coiled-jupyter/api/{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, answer.headers["ETag"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers["ETag"]
+
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 

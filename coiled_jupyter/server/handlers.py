@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from http.client import responses
 from typing import Any, NoReturn, TypeVar
@@ -30,6 +31,8 @@ _KINDS = {status: kind for kind, status in STATUS.items()} | {401: "forbidden", 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body."""
 
+_TIMES = re.compile(rb'"(taken_at|seen_at)":("[^"]*"|null),?')
+
 T = TypeVar("T")
 
 
@@ -37,8 +40,11 @@ class Handler(APIHandler):
     """What all routes share: who may, what a body is, how an error looks."""
 
     auth_resource = "coiled-jupyter"
-    # Polling by an open page isn't the user's activity: it would keep an idle server from being culled.
-    _track_activity = False
+
+    @property
+    def _track_activity(self) -> bool:  # type: ignore[override]
+        # Polling by an open page isn't the user's activity: it would keep an idle server from being culled.
+        return self.request.method not in ("GET", "HEAD")
 
     @property
     def service(self) -> Service:
@@ -52,6 +58,11 @@ class Handler(APIHandler):
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-cache")
         self.finish(msgspec.json.encode(value))
+
+    def compute_etag(self) -> str:
+        """Return a tag of the answer's content without the times at which it was read."""
+        content = _TIMES.sub(b"", b"".join(self._write_buffer))
+        return f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
 
     def body(self, kind: type[T]) -> T:
         """Return the request's body as `kind`, or raise Invalid naming the field."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import tempfile
+import time
 
 import psutil
 import pytest
@@ -112,6 +113,14 @@ def test_a_cluster_from_click_to_gone(server):
     environments = server.api("GET", f"environments?cluster={cluster['id']}")[1]
     assert {e["role"] for e in environments} == {"scheduler", "worker"}
     assert "distributed" in {p["name"] for p in environments[0]["packages"]}
+    first = server.head(f"environments?cluster={cluster['id']}")
+    time.sleep(2.5)
+    second = server.head(f"environments?cluster={cluster['id']}")
+    # Read again, the same content: nothing to send.
+    assert first[0] == second[0] == 200
+    assert first[1] == second[1]
+    assert server.head(f"environments?cluster={cluster['id']}", first[1])[0] == 304
+    assert server.head("usage", first[1])[0] == 200
     usage = server.api("GET", "usage")[1]
     assert usage["cores"] == {"busy": 0, "allocated": 2, "requested": 2, "limit": 100}
     status, refusal = server.api("POST", "clusters", {"workers": 99})
@@ -135,6 +144,14 @@ def test_a_cluster_from_click_to_gone(server):
     assert server.api("GET", "usage")[1]["cores"]["requested"] == 0
     assert server.api("DELETE", path)[0] == 204
     assert server.api("GET", path)[0] == 404
+
+
+def test_reading_is_no_activity_and_starting_is(server):
+    before = server.ask("GET", "/api/status")[1]["last_activity"]
+    server.api("GET", "clusters")
+    assert server.ask("GET", "/api/status")[1]["last_activity"] == before
+    server.api("POST", "clusters", {"workers": -1})
+    assert server.ask("GET", "/api/status")[1]["last_activity"] > before
 
 
 def test_what_cannot_be_resolved_fails_with_the_reason(server):
