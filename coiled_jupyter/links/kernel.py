@@ -185,24 +185,28 @@ class KernelLink:
             known.final, known.reason = True, f"This kernel runs {language}, not Python, so it has no Python packages"
             self._changed(kernel_id)
             return False
-        if getattr(manager, "execution_state", "idle") == "busy":
+        # After an attempt of ours the installing itself finds out whether the state is true.
+        if known.attempts == 0 and getattr(manager, "execution_state", "idle") == "busy":
             known.reason = "A cell was running when we first met this kernel; it is read as soon as the cell ends"
             return False
         return True
 
     async def _install(self, kernel_id: str, known: _Kernel) -> None:
-        known.attempts += 1
         manager = self._kernels.get_kernel(kernel_id)
+        if not await self._idle(manager):
+            known.retry_at = time.monotonic() + 2.0
+            return
+        known.attempts += 1
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(manager.ready)), 60)
             await self._greet(known, kernel_id, 30.0 if known.attempts == 1 else 5.0)
             # A cell may have begun meanwhile.
-            if known is not self._known.get(kernel_id) or not self._may_install(kernel_id, known):
+            if known is not self._known.get(kernel_id) or not await self._idle(manager):
                 return
             answer = await self._execute(known, kernel_id, 10.0)
         except (asyncio.TimeoutError, RuntimeError, OSError):
             known.retry_at = time.monotonic() + 2.0 * known.attempts
-            if getattr(manager, "execution_state", "idle") == "idle":
+            if await self._idle(manager):
                 known.final = known.attempts >= 2
                 known.reason = (
                     "The kernel doesn't run code on its control channel, as ipykernel would"
@@ -215,6 +219,26 @@ class KernelLink:
             known.installed, known.reason = bool(answer.get("ok")), str(answer.get("reason") or "")[:300]
             known.final = not known.installed
         self._changed(kernel_id)
+
+    async def _idle(self, manager: Any) -> bool:
+        """Return whether no cell runs.
+
+        The server's word "busy" isn't enough: of messages that it sent on two channels at once, xeus-python can
+        announce the end of one as the end of the other, and the server then believes in a cell for ever. A kernel
+        answers on its shell channel only between cells.
+        """
+        if getattr(manager, "execution_state", "idle") != "busy":
+            return True
+        client = _client(manager)
+        client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
+        try:
+            client.kernel_info()
+            await asyncio.wait_for(client.shell_channel.get_msg(timeout=None), self._deadline)
+        except asyncio.TimeoutError:
+            return False
+        finally:
+            client.stop_channels()
+        return True
 
     async def _greet(self, known: _Kernel, kernel_id: str, deadline: float) -> None:
         """Wait until the control channel answers."""

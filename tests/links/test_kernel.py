@@ -255,6 +255,28 @@ def test_a_kernel_without_control_handlers_says_so_and_goes_on(name, specs, monk
     assert content["status"] == "ok"
 
 
+def test_a_kernel_that_seems_busy_for_ever_says_why_it_cannot_be_read(specs, monkeypatch):
+    """As when the announcement of an end is lost: the server goes on to believe in a cell."""
+
+    async def body(session, link):
+        kernel = session.manager.get_kernel(session.id)
+        known = ""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and "Use an ipykernel" not in known:
+            try:
+                await link.read(session.id)
+            except Unavailable as error:
+                known = error.hint
+                if "doesn't answer yet" in error.message:
+                    kernel.execution_state = "busy"
+            await asyncio.sleep(0.1)
+        return known, kernel.execution_state
+
+    hint, state = with_kernel("xeus", body, specs, monkeypatch)
+    assert state == "busy"
+    assert "Use an ipykernel" in hint
+
+
 def test_a_held_interpreter_lock_meets_the_deadline(specs, monkeypatch):
     async def body(session, link):
         await readable(link, session.id)
