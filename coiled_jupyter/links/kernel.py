@@ -230,7 +230,7 @@ class KernelLink:
         if getattr(manager, "execution_state", "idle") != "busy":
             return True
         client = _client(manager)
-        client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)
+        client.start_channels(shell=True, iopub=False, stdin=False, hb=False, control=False)  # noqa: S604 - a channel
         try:
             client.kernel_info()
             await asyncio.wait_for(client.shell_channel.get_msg(timeout=None), self._deadline)
