@@ -61,10 +61,13 @@ class Request(Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
 
 
 class Source(Wire, frozen=True, kw_only=True):
-    """Where a distribution came from when not from an index (PEP 610), without credentials."""
+    """Where a distribution came from when not from an index (PEP 610), without credentials.
+
+    A ``module`` is no distribution: a file or folder of Python code beside the notebook, which it has imported.
+    """
 
     url: str
-    kind: Literal["editable", "directory", "vcs", "archive"]
+    kind: Literal["editable", "directory", "vcs", "archive", "module"]
     commit: str | None = None
 
 
@@ -76,7 +79,20 @@ class Loaded(Wire, frozen=True, kw_only=True):
 
 
 class Package(Wire, frozen=True, kw_only=True):
-    """One distribution of an environment; `name` is PEP 503, `version` is text as found on disk."""
+    """One distribution of an environment; `name` is PEP 503, `version` is text as found on disk.
+
+    Attributes
+    ----------
+    content
+        A digest of the code that would be imported; null until it has been looked at.
+    build, channel
+        Of a package that conda installed.
+    requested
+        Whether somebody asked for it by name, as opposed to something that requires it.
+    in_use
+        Whether a process of this environment has imported it.
+
+    """
 
     name: str
     version: str
@@ -84,14 +100,18 @@ class Package(Wire, frozen=True, kw_only=True):
     source: Source | None = None
     installer: str | None = None
     content: str | None = None
+    build: str | None = None
+    channel: str | None = None
+    requested: bool = False
     in_use: bool = False
-    """Whether a process of this environment has imported it."""
 
 
 class Problem(Wire, frozen=True, kw_only=True):
     """Something wrong with an installation, as data."""
 
-    kind: Literal["duplicate", "leftover", "unreadable", "no_record", "truncated"]
+    kind: Literal[
+        "duplicate", "leftover", "unreadable", "no_record", "missing_files", "edited", "conda_conflict", "truncated"
+    ]
     package: str | None
     where: str
     fix: str
@@ -113,6 +133,10 @@ class Environment(Wire, frozen=True, kw_only=True):
     digest: str
     nodes: tuple[str, ...]
     taken_at: Time
+    content_at: Time | None = None
+    """When files were last compared with what was installed; null: not yet."""
+    conditional: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Markers (PEP 508) of packages that everything which requires them requires on some platforms or Pythons only."""
 
 
 # ---- clusters -----------------------------------------------------------------------------------------------------
@@ -248,6 +272,22 @@ class ClusterCreate(Request, frozen=True, kw_only=True):
     python: Annotated[str, Meta(max_length=20, pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] | None = None
 
 
+class TLSFiles(Request, frozen=True, kw_only=True):
+    """Paths of PEM files below the server's `tls_roots`."""
+
+    ca_file: Annotated[str, Meta(min_length=1, max_length=4096)]
+    cert_file: Annotated[str, Meta(min_length=1, max_length=4096)]
+    key_file: Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class ClusterAttach(Request, frozen=True, kw_only=True):
+    """Body of ``POST clusters`` with an address: follow a cluster that somebody else runs."""
+
+    address: Annotated[str, Meta(min_length=1, max_length=500)]
+    name: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
+    tls: TLSFiles | None = None
+
+
 # ---- usage --------------------------------------------------------------------------------------------------------
 
 
@@ -329,7 +369,7 @@ class Unread(Wire, frozen=True, kw_only=True):
 
 
 class Checked(Wire, frozen=True, kw_only=True):
-    """What was looked at beyond names and versions."""
+    """What was looked at beyond names and versions: `content` is true once the files of every place were."""
 
     content: bool
 
@@ -394,6 +434,60 @@ class Diff(Wire, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     taken_at: Time
     schema: int = SCHEMA
+
+
+class ExplainRequest(Request, frozen=True, kw_only=True):
+    """Body of ``POST explain``: a traceback or a warning of Dask's, as text."""
+
+    kernel: Annotated[str, Meta(max_length=200)] | None = None
+    cluster: Annotated[str, Meta(max_length=200)]
+    text: Annotated[str, Meta(min_length=1, max_length=200_000)]
+
+
+class Cause(Wire, frozen=True, kw_only=True):
+    """A row of the diff that explains a failure: what in the text points at it, and how."""
+
+    row: Row
+    evidence: str
+    why: str
+
+
+class Explanation(Wire, frozen=True, kw_only=True):
+    """Answer of ``POST explain``: likeliest cause first; `text` says it in one or two sentences."""
+
+    text: str
+    causes: tuple[Cause, ...]
+    verdict: Verdict
+
+
+class Rule(Wire, frozen=True, kw_only=True):
+    """One rule of severity; an empty tuple or null is no condition. The first rule that holds decides."""
+
+    names: tuple[str, ...] = ()
+    statuses: tuple[RowStatus, ...] = ()
+    distances: tuple[str, ...] = ()
+    in_use: bool | None = None
+    severity: Severity
+    why: str
+    fix: str = ""
+    origin: str = "shipped"
+
+
+class Rules(Wire, frozen=True, kw_only=True):
+    """Answer of ``GET rules``: what this user ignores or rates otherwise, and every rule in its order."""
+
+    ignores: tuple[str, ...]
+    overrides: dict[str, Severity]
+    rules: tuple[Rule, ...]
+
+
+class RulesChange(Request, frozen=True, kw_only=True):
+    """Body of ``PATCH rules``; null is unchanged, a null severity takes an override back."""
+
+    ignores: Annotated[tuple[Annotated[str, Meta(max_length=200)], ...], Meta(max_length=2000)] | None = None
+    overrides: Annotated[dict[Annotated[str, Meta(max_length=200)], Severity | None], Meta(max_length=2000)] | None = (
+        None
+    )
 
 
 # ---- about, errors, events ----------------------------------------------------------------------------------------

@@ -460,7 +460,7 @@ export interface components {
     };
     /**
      * Checked
-     * @description What was looked at beyond names and versions.
+     * @description What was looked at beyond names and versions: `content` is true once the files of every place were.
      */
     readonly Checked: {
       readonly content: boolean;
@@ -653,6 +653,12 @@ export interface components {
      * @description A reading of what one place has installed; for a cluster one per group.
      */
     readonly Environment: {
+      /** @default {} */
+      readonly conditional: {
+        readonly [key: string]: readonly string[];
+      };
+      /** @default null */
+      readonly content_at: string | null;
       readonly digest: string;
       readonly host: string;
       readonly id: string;
@@ -741,8 +747,23 @@ export interface components {
     /**
      * Package
      * @description One distribution of an environment; `name` is PEP 503, `version` is text as found on disk.
+     *
+     *         Attributes
+     *         ----------
+     *         content
+     *             A digest of the code that would be imported; null until it has been looked at.
+     *         build, channel
+     *             Of a package that conda installed.
+     *         requested
+     *             Whether somebody asked for it by name, as opposed to something that requires it.
+     *         in_use
+     *             Whether a process of this environment has imported it.
      */
     readonly Package: {
+      /** @default null */
+      readonly build: string | null;
+      /** @default null */
+      readonly channel: string | null;
       /** @default null */
       readonly content: string | null;
       /** @default false */
@@ -752,6 +773,8 @@ export interface components {
       /** @default [] */
       readonly loaded: readonly components['schemas']['Loaded'][];
       readonly name: string;
+      /** @default false */
+      readonly requested: boolean;
       /** @default null */
       readonly source: components['schemas']['Source'] | null;
       readonly version: string;
@@ -764,7 +787,14 @@ export interface components {
       readonly fix: string;
       /** @enum {unknown} */
       readonly kind:
-        'duplicate' | 'leftover' | 'no_record' | 'truncated' | 'unreadable';
+        | 'conda_conflict'
+        | 'duplicate'
+        | 'edited'
+        | 'leftover'
+        | 'missing_files'
+        | 'no_record'
+        | 'truncated'
+        | 'unreadable';
       readonly package: string | null;
       readonly where: string;
     };
@@ -874,12 +904,14 @@ export interface components {
     /**
      * Source
      * @description Where a distribution came from when not from an index (PEP 610), without credentials.
+     *
+     *         A ``module`` is no distribution: a file or folder of Python code beside the notebook, which it has imported.
      */
     readonly Source: {
       /** @default null */
       readonly commit: string | null;
       /** @enum {unknown} */
-      readonly kind: 'archive' | 'directory' | 'editable' | 'vcs';
+      readonly kind: 'archive' | 'directory' | 'editable' | 'module' | 'vcs';
       readonly url: string;
     };
     /**
