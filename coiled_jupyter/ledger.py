@@ -20,7 +20,7 @@ import psutil
 
 from .core.cluster import LaunchSpec, now
 from .core.errors import Conflict, Unavailable
-from .core.wire import Cluster, ClusterSoftware, Cores, Desired, Memory, Step
+from .core.wire import Cluster, ClusterSoftware, Cores, Desired, Memory, SchedulerInfo, Step
 from .paths import runtime_dir
 
 _TABLES = """
@@ -164,6 +164,19 @@ class Ledger:
         with self._write() as connection:
             connection.execute("UPDATE clusters SET pid = ?, ticks = ? WHERE id = ?", (pid, _ticks(pid), cluster_id))
 
+    def take(self, cluster_id: str) -> bool:
+        """Become the owner of a cluster whose owner is gone, to start it a new one; False where it has one."""
+        row = self.get(cluster_id)
+        if row is None or row.ended or self.owner_alive(row):
+            return False
+        pid = os.getpid()
+        with self._write() as connection:
+            changed = connection.execute(
+                "UPDATE clusters SET pid = ?, ticks = ?, place = ? WHERE id = ? AND pid IS ? AND ticks IS ?",
+                (pid, _ticks(pid), self._place, cluster_id, row.pid, row.ticks),
+            )
+            return changed.rowcount == 1
+
     def snapshot(self, cluster_id: str, cluster: Cluster, *, ended: bool = False) -> None:
         """Store a cluster's last state."""
         with self._write() as connection:
@@ -225,19 +238,20 @@ def _without_secrets(spec: LaunchSpec) -> LaunchSpec:
 
 def _first_state(spec: LaunchSpec) -> Cluster:
     names = ["Resolve packages", "Build environment"] if spec.build else []
+    names += ["Start scheduler", "Start workers"] if spec.address is None else ["Connect"]
     return Cluster(
         id=spec.id,
         name=spec.name,
-        source="managed",
+        source="managed" if spec.address is None else "attached",
         opened_by=None,
         factory=spec.factory,
         status="starting",
         since=spec.created_at or now(),
         reason=None,
-        steps=tuple(Step(name=name, state="waiting") for name in (*names, "Start scheduler", "Start workers")),
-        desired=Desired(workers=spec.workers, adaptive=spec.adaptive),
+        steps=tuple(Step(name=name, state="waiting") for name in names),
+        desired=Desired(workers=spec.workers if spec.address is None else 0, adaptive=spec.adaptive),
         workers=(),
-        scheduler=None,
+        scheduler=SchedulerInfo(address=spec.address, id=None, dashboard=None) if spec.address else None,
         cores=Cores(busy=0, allocated=0, requested=spec.cores),
         memory=Memory(used=0, limit=None),
         tasks=None,

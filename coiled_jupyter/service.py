@@ -12,23 +12,25 @@ import logging
 import re
 import secrets
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from . import factories, tasks
+from . import attach, factories, tasks
 from .core.cluster import BuildSpec, LaunchSpec, Readings, now
 from .core.diff import compare
-from .core.environment import Reading, kernel_environment
-from .core.errors import CoiledError, Conflict, Invalid, NotFound, Unavailable
+from .core.environment import Reading, kernel_environment, modules
+from .core.errors import CoiledError, Conflict, Invalid, NotFound, TooMany, Unavailable
 from .core.wire import (
     SCHEMA,
     About,
     Adaptive,
     Change,
     Cluster,
+    ClusterAttach,
     ClusterCreate,
     ClusterUsage,
     Diff,
@@ -42,9 +44,12 @@ from .core.wire import (
 )
 from .ledger import Ledger
 from .links import here
+from .links.kernel import KernelReading
 from .software import requirements as requirement_lines
 from .supervisor import client as supervisors
 
+ATTACHMENTS_A_MINUTE = 20
+UNWATCHED_SECONDS = 60.0
 ENDED = frozenset({"stopped", "failed", "lost"})
 _ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IGNORECASE)
@@ -56,7 +61,7 @@ _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 class KernelReader(Protocol):
     """Reads kernels of a Jupyter server (``links.kernel.KernelLink``)."""
 
-    async def read(self, kernel_id: str) -> tuple[Reading, str]:
+    async def read(self, kernel_id: str) -> KernelReading:
         """Return a reading and its time, or raise NotFound or Unavailable."""
 
 
@@ -69,6 +74,8 @@ class Configuration(msgspec.Struct, kw_only=True, frozen=True):
     lease_seconds: float = 600.0
     index_options: tuple[str, ...] = ()
     allow_source_builds: bool = False
+    allowed_addresses: tuple[str, ...] = ()
+    tls_roots: tuple[str, ...] = ("~",)
 
 
 class _Watch:
@@ -110,6 +117,7 @@ class Service:
         self._watches: dict[str, _Watch] = {}
         self._children: dict[str, supervisors.Process[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._attached: list[float] = []
         self._log = logging.getLogger(__name__)
 
     # ---- life -------------------------------------------------------------------------------------------------
@@ -189,9 +197,18 @@ class Service:
             if row.ended and row.snapshot is not None:
                 self._update(watch, row.snapshot)
             elif not self._starting(cluster_id) and not self._ledger.owner_alive(row):
-                self._update(watch, self._lose(watch.cluster))
+                if row.spec is not None and row.spec.address is not None:
+                    self._resume(row.spec)
+                else:
+                    self._update(watch, self._lose(watch.cluster))
             else:
                 await asyncio.sleep(min(0.05 * 2**misses, 2.0))
+
+    def _resume(self, spec: LaunchSpec) -> None:
+        """Start a new supervisor of an attached cluster; the last one ended when nobody looked."""
+        if self._ledger.take(spec.id):
+            with contextlib.suppress(OSError):
+                self._children[spec.id] = supervisors.start(spec)
 
     def _starting(self, cluster_id: str) -> bool:
         child = self._children.get(cluster_id)
@@ -289,7 +306,9 @@ class Service:
             Over the limit, with the figures.
 
         """
-        spec = await self._resolve(body)
+        return self._begin(await self._resolve(body))
+
+    def _begin(self, spec: LaunchSpec) -> Cluster:
         settings = self.configuration
         row = self._ledger.reserve(spec, core_limit=settings.core_limit, cluster_limit=settings.cluster_limit)
         try:
@@ -302,9 +321,57 @@ class Service:
         self._signal(spec.id)
         return row
 
+    async def attach(self, body: ClusterAttach) -> Cluster:
+        """Follow a cluster that somebody else runs, and return it as it is known now.
+
+        Raises
+        ------
+        Invalid
+            The address or a certificate file may not be used.
+        Conflict
+            It is attached already.
+        TooMany
+            More than `ATTACHMENTS_A_MINUTE` were asked for.
+
+        """
+        moment = time.monotonic()
+        self._attached = [at for at in self._attached if moment - at < 60]
+        if len(self._attached) >= ATTACHMENTS_A_MINUTE:
+            raise TooMany("Too many clusters were attached within a minute", "Wait a minute and try again")
+        self._attached.append(moment)
+        settings = self.configuration
+        _check_name(body.name)
+        where = await attach.address(body.address, settings.allowed_addresses)
+        encrypted = where.startswith("tls:")
+        if encrypted and body.tls is None:
+            raise Invalid("tls", "A tls:// address needs certificate files", "Give ca_file, cert_file and key_file")
+        if body.tls is not None and not encrypted:
+            raise Invalid("tls", "Certificate files go with a tls:// address only")
+        files = attach.certificates(body.tls, settings.tls_roots) if body.tls is not None else None
+        for cluster in self.clusters():
+            if cluster.source == "attached" and cluster.scheduler and cluster.scheduler.address == where:
+                raise Conflict(f"This cluster is attached already, as {cluster.name}")
+        cluster_id = secrets.token_hex(4)
+        name = body.name or where.partition("://")[2]
+        return self._begin(
+            LaunchSpec(
+                id=cluster_id,
+                name=name,
+                factory="attached",
+                workers=0,
+                lease_seconds=UNWATCHED_SECONDS,
+                created_at=now(),
+                address=where,
+                tls=files,
+            )
+        )
+
     async def delete(self, cluster_id: str) -> None:
-        """Stop a cluster that runs; take one that has ended off the list."""
+        """Stop a cluster that runs; take one that has ended off the list; let go of one that isn't ours."""
         cluster = self.cluster(cluster_id)
+        if cluster.source == "attached":
+            await self._detach(cluster)
+            return
         if cluster.status in ENDED:
             self._ledger.delete(cluster_id)
             self._forget(cluster_id)
@@ -314,6 +381,16 @@ class Service:
             await client.stop()
         finally:
             await client.close()
+
+    async def _detach(self, cluster: Cluster) -> None:
+        with contextlib.suppress(CoiledError):
+            client = await supervisors.SupervisorClient.connect(cluster.id, timeout=2)
+            try:
+                await client.stop()
+            finally:
+                await client.close()
+        self._ledger.delete(cluster.id)
+        self._forget(cluster.id)
 
     async def _client(self, cluster: Cluster) -> supervisors.SupervisorClient:
         deadline = asyncio.get_running_loop().time() + 5
@@ -336,10 +413,10 @@ class Service:
             lines = requirement_lines.check(body.requirements)
             build, interpreter = self._build(lines, body.python), None
         elif body.kernel is not None:
-            reading, _ = await self._read_kernel(body.kernel)
+            reading = (await self._read_kernel(body.kernel)).reading
             build, interpreter = self._build(_pins(reading), reading.executable), None
         elif body.interpreter is not None:
-            reading, _ = await self._read_kernel(body.interpreter.kernel)
+            reading = (await self._read_kernel(body.interpreter.kernel)).reading
             _needs_dask(reading)
             interpreter = reading.executable
         cluster_id = secrets.token_hex(4)
@@ -379,8 +456,7 @@ class Service:
             raise Invalid("python", "A Python version goes with requirements only")
         if body.adaptive is not None:
             raise Invalid("adaptive", "Adaptive scaling isn't available yet", "Give a number of workers")
-        if body.name is not None and not body.name.isprintable():
-            raise Invalid("name", "A name must be printable text")
+        _check_name(body.name)
         limit = self.configuration.worker_limit
         if (body.workers or 0) > limit:
             raise Invalid("workers", f"At most {limit} workers are allowed in one cluster", limit=limit)
@@ -396,7 +472,7 @@ class Service:
 
     # ---- readings ---------------------------------------------------------------------------------------------
 
-    async def _read_kernel(self, kernel_id: str) -> tuple[Reading, str]:
+    async def _read_kernel(self, kernel_id: str) -> KernelReading:
         if self._kernels is None:
             raise NotFound("There are no kernels outside a Jupyter server")
         return await self._kernels.read(kernel_id)
@@ -406,11 +482,11 @@ class Service:
         if (kernel is None) == (cluster is None):
             raise Invalid("kernel", "Give either a kernel or a cluster")
         if kernel is not None:
-            reading, taken_at = await self._read_kernel(kernel)
-            return [kernel_environment(reading, kernel, taken_at)]
+            found = await self._read_kernel(kernel)
+            return [kernel_environment(found.reading, kernel, found.taken_at, found.content_age)]
         return list((await self._readings(self.cluster(cluster or ""))).environments)
 
-    async def _readings(self, cluster: Cluster) -> Readings:
+    async def _readings(self, cluster: Cluster, wanted: tuple[str, ...] = ()) -> Readings:
         if cluster.status in ENDED or cluster.status in ("starting", "stopping"):
             reason = cluster.reason or f"The cluster is {cluster.status}"
             return Readings(unread=(Unread(node="cluster", reason=reason),))
@@ -419,7 +495,7 @@ class Service:
         except CoiledError as error:
             return Readings(unread=(Unread(node="cluster", reason=error.message),))
         try:
-            return await client.environments()
+            return await client.environments(wanted)
         except CoiledError as error:
             return Readings(unread=(Unread(node="cluster", reason=error.message),))
         finally:
@@ -435,7 +511,8 @@ class Service:
         if software is not None:
             raise NotFound(f"There is no software environment {software}")
         cluster = self.cluster(cluster_id)
-        (environment, missing), readings = await asyncio.gather(self._side(kernel), self._readings(cluster))
+        environment, missing = await self._side(kernel)
+        readings = await self._readings(cluster, modules(environment) if environment else ())
         default = Path(sys.prefix).name if kernel is None else "kernel"
         return compare(
             environment,
@@ -450,15 +527,15 @@ class Service:
 
     async def _side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...]]:
         if kernel is None:
-            reading = await asyncio.to_thread(here.read)
-            return kernel_environment(reading, "kernel", now()), ()
+            reading, content_age = await asyncio.to_thread(here.read)
+            return kernel_environment(reading, "kernel", now(), content_age), ()
         try:
-            reading, taken_at = await self._read_kernel(kernel)
+            found = await self._read_kernel(kernel)
         except NotFound:
             raise
         except CoiledError as error:
             return None, (Unread(node="kernel", reason=error.message),)
-        return kernel_environment(reading, kernel, taken_at), ()
+        return kernel_environment(found.reading, kernel, found.taken_at, found.content_age), ()
 
     def usage(self) -> Usage:
         """Return the core usage of this user on this host, all figures from the last snapshots."""
@@ -496,6 +573,11 @@ class Service:
             ),
             taken_at=now(),
         )
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and not name.isprintable():
+        raise Invalid("name", "A name must be printable text")
 
 
 def _bytes(limit: int | str | None) -> int | None:

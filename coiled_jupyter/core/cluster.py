@@ -31,6 +31,14 @@ class BuildSpec(Struct, kw_only=True, frozen=True):
     allow_source_builds: bool = False
 
 
+class Certificates(Struct, kw_only=True, frozen=True):
+    """Paths of PEM files for TLS."""
+
+    ca: str
+    cert: str
+    key: str
+
+
 class LaunchSpec(Struct, kw_only=True, frozen=True):
     """All that a supervisor needs, resolved and validated by the service; crosses by the supervisor's stdin only.
 
@@ -44,6 +52,8 @@ class LaunchSpec(Struct, kw_only=True, frozen=True):
         Variables for the workers; may hold secrets, so it's never stored, logged or shown.
     layer
         Path of a layer that workers start in from their first process on (none before layers exist).
+    address, tls
+        Of a cluster that somebody else runs, which is only followed; then nothing is started.
 
     """
 
@@ -62,10 +72,14 @@ class LaunchSpec(Struct, kw_only=True, frozen=True):
     options: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     lease_seconds: float = 600.0
     created_at: str = ""
+    address: str | None = None
+    tls: Certificates | None = None
 
     @property
     def cores(self) -> int:
-        """Cores to reserve: threads of all workers that may run at once."""
+        """Cores to reserve: threads of all workers that may run at once; none of those that aren't ours."""
+        if self.address is not None:
+            return 0
         workers = max(self.workers, self.adaptive.maximum if self.adaptive else 0)
         return workers * self.threads_per_worker
 

@@ -6,16 +6,22 @@ shown (control, bidirectional and zero-width characters) is taken out.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Annotated
+from datetime import datetime, timedelta
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
+from . import conda
 from .errors import Invalid, TooLarge
+from .rules import equal_versions
 from .wire import Environment, Loaded, Package, Problem, Role, Source
 
 SIZE_LIMIT = 4 * 1024 * 1024
@@ -37,6 +43,46 @@ class ReadPackage(Struct, frozen=True):
     source: Source | None = None
     installer: _Text | None = None
     in_use: bool = False
+    requested: bool = False
+    content: _Text | None = None
+    build: _Text | None = None
+    channel: _Text | None = None
+
+
+class ReadConda(Struct, frozen=True):
+    """One conda package as the name of its record tells it."""
+
+    name: _Text
+    version: _Text
+    build: _Text = ""
+    channel: _Text = ""
+    noarch: bool = False
+
+
+class ReadFiles(Struct, frozen=True):
+    """What was found in the files of one distribution; lists begin with the number of which they name some."""
+
+    content: _Text | None = None
+    missing: tuple[int | _Text, ...] = ()
+    edited: tuple[int | _Text, ...] = ()
+    error: _Text | None = None
+
+
+class ReadModule(Struct, frozen=True):
+    """Code that no distribution brought: ``helpers.py``, or ``helpers/`` for a package."""
+
+    name: _Text
+    path: _Text
+    content: _Text | None = None
+
+
+class ReadContent(Struct, frozen=True, kw_only=True):
+    """Exactly what ``texts.content.result`` answers."""
+
+    packages: dict[str, ReadFiles] = {}
+    modules: tuple[ReadModule, ...] = ()
+    conditional: dict[str, tuple[_Text, ...]] = {}
+    error: _Text | None = None
 
 
 class ReadProblem(Struct, frozen=True):
@@ -62,13 +108,63 @@ class Reading(Struct, frozen=True, kw_only=True):
     pid: int
     packages: tuple[ReadPackage, ...]
     problems: tuple[ReadProblem, ...] = ()
+    conda: tuple[ReadConda, ...] = ()
+    conditional: dict[str, tuple[str, ...]] = {}
+    looked: bool = False
+    """Whether the files were looked at."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What ``texts.node.answer`` gives; `reading` is None where the asker knows it by its key."""
+
+    keys: _Text
+    content_age: float | None = None
+    reading: Reading | None = None
+
+
+class _Answer(Struct, frozen=True, kw_only=True):
+    keys: _Text
+    content_age: float | None = None
+    reading: Reading | None = None
+    content: ReadContent | None = None
 
 
 class _Failed(Struct, frozen=True, forbid_unknown_fields=True):
     error: str
 
 
-_KINDS = frozenset({"duplicate", "leftover", "unreadable", "no_record", "truncated"})
+_KINDS = frozenset(
+    {"duplicate", "leftover", "unreadable", "no_record", "missing_files", "edited", "conda_conflict", "truncated"}
+)
+
+
+def unpack(text: str) -> bytes:
+    """Return the JSON that a node has packed (zlib, Base64), or raise Invalid or TooLarge."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+        inflater = zlib.decompressobj()
+        data = inflater.decompress(raw, SIZE_LIMIT + 1)
+    except (binascii.Error, ValueError, zlib.error):
+        raise _unreadable() from None
+    _check_size(data)
+    return data
+
+
+def _check_size(data: str | bytes) -> None:
+    if len(data) > SIZE_LIMIT:
+        raise TooLarge("The answer is larger than 4 MiB, so it wasn't read", "Look at what this node has on sys.path")
+
+
+def _unreadable() -> Invalid:
+    return Invalid("reading", "The answer isn't the reading of an environment")
+
+
+def _decode(data: str | bytes, kind: Any) -> Any:
+    _check_size(data)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise _unreadable() from None
 
 
 def decode_reading(data: str | bytes) -> Reading:
@@ -82,15 +178,87 @@ def decode_reading(data: str | bytes) -> Reading:
         The answer isn't a reading; `field` is ``reading``.
 
     """
-    if len(data) > SIZE_LIMIT:
-        raise TooLarge("The answer is larger than 4 MiB, so it wasn't read", "Look at what this node has on sys.path")
-    try:
-        reading = msgspec.json.decode(data, type=Reading)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise Invalid("reading", "The answer isn't the reading of an environment") from None
-    if len(reading.packages) > PACKAGE_LIMIT:
+    return _checked(_decode(data, Reading))
+
+
+def decode_answer(data: str | bytes) -> Answer:
+    """Decode what a node or kernel answers to ``read``: its reading, completed by what is known of its files.
+
+    Raises as `decode_reading` does.
+    """
+    answer: _Answer = _decode(data, _Answer)
+    age = answer.content_age
+    if age is not None and not 0 <= age < 1e9:
+        age = None
+    reading = answer.reading
+    if reading is not None:
+        reading = _checked(reading)
+        if answer.content is not None:
+            reading = _with_content(reading, answer.content)
+    return Answer(keys=_show(answer.keys)[:100], content_age=age, reading=reading)
+
+
+def decode_loaded(data: str | bytes) -> dict[str, tuple[str | None, bool]]:
+    """Decode what a probe's ``loaded`` answers: ``{name: (version or None, in use)}``."""
+    found: dict[str, tuple[str | None, bool]] = _decode(data, dict[str, tuple[_Text | None, bool]])
+    if len(found) > PACKAGE_LIMIT:
+        raise TooLarge(f"The answer names {len(found)} packages, more than can be compared")
+    return {name: (version and _show(version), in_use) for name, (version, in_use) in found.items()}
+
+
+def with_loaded(reading: Reading, loaded: Mapping[str, tuple[str | None, bool]]) -> Reading:
+    """Return a reading of the same installation in another process, which runs `loaded`."""
+    return msgspec.structs.replace(
+        reading,
+        packages=tuple(
+            msgspec.structs.replace(package, loaded=version, in_use=in_use)
+            for package in reading.packages
+            for version, in_use in [loaded.get(package.name, (None, False))]
+        ),
+    )
+
+
+def _checked(reading: Reading) -> Reading:
+    if len(reading.packages) + len(reading.conda) > PACKAGE_LIMIT:
         raise TooLarge(f"The answer names {len(reading.packages)} packages, more than can be compared")
     return _clean(reading)
+
+
+def _with_content(reading: Reading, content: ReadContent) -> Reading:
+    if content.error is not None or len(content.modules) > PACKAGE_LIMIT:
+        problem = ReadProblem("unreadable", None, "the files of the distributions", "Look at how many there are")
+        return msgspec.structs.replace(reading, problems=(*reading.problems, problem))
+    packages, problems = [], list(reading.problems)
+    for package in reading.packages:
+        files = content.packages.get(package.name, ReadFiles())
+        packages.append(msgspec.structs.replace(package, content=files.content and _show(files.content)[:80]))
+        if files.missing:
+            fix = f"Reinstall {package.name}: {files.missing[0]} of its files are gone"
+            problems.append(ReadProblem("missing_files", package.name, _examples(files.missing), fix))
+        if files.edited:
+            fix = f"Reinstall {package.name}, unless the change is wanted"
+            problems.append(ReadProblem("edited", package.name, _examples(files.edited), fix))
+        if files.error:
+            problems.append(ReadProblem("unreadable", package.name, "its files", f"Reinstall {package.name}"))
+    for module in content.modules:
+        source = Source(url=_show(module.path), kind="module")
+        name = _show(module.name)[:200]
+        packages.append(
+            ReadPackage(name, "", source=source, in_use=True, content=module.content and _show(module.content)[:80])
+        )
+    conditional = {
+        _show(name)[:200]: tuple(_show(marker) for marker in markers)
+        for name, markers in list(content.conditional.items())[:PACKAGE_LIMIT]
+    }
+    return msgspec.structs.replace(
+        reading, packages=tuple(packages), problems=tuple(problems), conditional=conditional, looked=True
+    )
+
+
+def _examples(some: tuple[int | str, ...]) -> str:
+    names = ", ".join(_show(name) for name in some[1:6] if isinstance(name, str))
+    more = some[0] - len(some) + 1 if isinstance(some[0], int) else 0
+    return names + (f" and {more} more" if more > 0 else "")
 
 
 def _show(text: str) -> str:
@@ -129,23 +297,44 @@ def _clean(reading: Reading) -> Reading:
                 source=source,
                 installer=package.installer and _show(package.installer),
                 in_use=package.in_use,
+                requested=package.requested,
             )
+    _add_conda(reading, packages, problems)
     texts = ("python", "implementation", "platform", "prefix", "base_prefix", "executable", "base_executable", "host")
     return msgspec.structs.replace(
         reading,
         **{key: _show(getattr(reading, key)) for key in texts},
         packages=tuple(packages[name] for name in sorted(packages)),
         problems=tuple(problems),
+        conda=(),
     )
 
 
+def _add_conda(reading: Reading, packages: dict[str, ReadPackage], problems: list[ReadProblem]) -> None:
+    for record in reading.conda:
+        name, version = _show(record.name).lower(), _show(record.version)
+        build, channel = _show(record.build), _show(record.channel)
+        known = conda.to_pypi(name)
+        if name == "python" or not re.fullmatch(r"[a-z0-9_][a-z0-9_.-]{0,199}", name):
+            continue
+        if known in packages:
+            package = packages[known]
+            if not equal_versions(package.version, version):
+                where = f"conda has {version}, the files are of {package.version}"
+                fix = f"Run `conda install --force-reinstall {name}={version}`, or remove it and keep pip's"
+                problems.append(ReadProblem("conda_conflict", known, where, fix))
+            packages[known] = msgspec.structs.replace(package, build=build, channel=channel)
+        elif name not in packages:
+            packages[name] = ReadPackage(name, version, installer="conda", build=build, channel=channel)
+
+
 def digest(reading: Reading) -> str:
-    """Return a hash of what is installed and its origin; not of what is loaded, of times or of order."""
+    """Return a hash of what is installed, its origin and content; not of what is loaded, of times or of order."""
     seen = hashlib.blake2b(digest_size=16)
     parts = [reading.implementation, reading.python, reading.platform]
     for package in reading.packages:
         source = package.source
-        parts += [package.name, package.version]
+        parts += [package.name, package.version, package.content or "", package.build or "", package.channel or ""]
         parts += [source.kind, source.url, source.commit or ""] if source else ["", "", ""]
     for problem in sorted(reading.problems, key=lambda p: (p.kind, p.package or "", p.where)):
         parts += [problem.kind, problem.package or "", problem.where]
@@ -153,35 +342,54 @@ def digest(reading: Reading) -> str:
     return seen.hexdigest()
 
 
-def group(readings: Mapping[str, Reading], role: Role, *, taken_at: str) -> tuple[Environment, ...]:
+def group(
+    readings: Mapping[str, Reading],
+    role: Role,
+    *,
+    taken_at: str,
+    content_ages: Mapping[str, float | None] | None = None,
+) -> tuple[Environment, ...]:
     """Put nodes with one host, prefix and digest together: one environment each, largest group first.
 
     Parameters
     ----------
     readings
-        By node id.
+        By node id; nodes may share one object.
     taken_at
         The time at which all of them were last confirmed.
+    content_ages
+        Seconds since the files of a node were looked at, where they were.
 
     """
+    digests = {id(reading): digest(reading) for reading in readings.values()}
     members: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for node, reading in readings.items():
-        members[(reading.host, reading.prefix, digest(reading))].append(node)
-    made = [
-        _environment({node: readings[node] for node in sorted(nodes)}, role, key[2], taken_at)
-        for key, nodes in members.items()
-    ]
+        members[(reading.host, reading.prefix, digests[id(reading)])].append(node)
+    made = []
+    for key, nodes in members.items():
+        known = [(content_ages or {}).get(node) for node in nodes]
+        ages = [age for age in known if age is not None]
+        made.append(
+            _environment(
+                {node: readings[node] for node in sorted(nodes)}, role, key[2], taken_at, min(ages) if ages else None
+            )
+        )
     return tuple(sorted(made, key=lambda e: (-len(e.nodes), e.id)))
 
 
-def _environment(readings: Mapping[str, Reading], role: Role, content: str, taken_at: str) -> Environment:
+def _environment(
+    readings: Mapping[str, Reading], role: Role, content: str, taken_at: str, content_age: float | None
+) -> Environment:
     first = next(iter(readings.values()))
     loaded: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     used: set[str] = set()
+    sharing: dict[int, list[str]] = defaultdict(list)
     for node, reading in readings.items():
-        for package in reading.packages:
+        sharing[id(reading)].append(node)
+    for nodes in sharing.values():
+        for package in readings[nodes[0]].packages:
             if package.loaded is not None:
-                loaded[package.name][package.loaded].append(node)
+                loaded[package.name][package.loaded] += nodes
             if package.in_use:
                 used.add(package.name)
     key = hashlib.blake2b(msgspec.json.encode([role, first.host, first.prefix, content]), digest_size=8)
@@ -198,11 +406,17 @@ def _environment(readings: Mapping[str, Reading], role: Role, content: str, take
                 name=package.name,
                 version=package.version,
                 loaded=tuple(
-                    Loaded(version=version, nodes=tuple(nodes))
+                    Loaded(version=version, nodes=tuple(sorted(nodes)))
                     for version, nodes in sorted(loaded[package.name].items())
-                ),
+                )
+                if package.name in loaded
+                else (),
                 source=package.source,
                 installer=package.installer,
+                content=package.content,
+                build=package.build,
+                channel=package.channel,
+                requested=package.requested,
                 in_use=package.name in used,
             )
             for package in first.packages
@@ -215,9 +429,85 @@ def _environment(readings: Mapping[str, Reading], role: Role, content: str, take
         digest=content,
         nodes=tuple(readings),
         taken_at=taken_at,
+        content_at=_ago(taken_at, content_age) if first.looked and content_age is not None else None,
+        conditional=dict(first.conditional),
     )
 
 
-def kernel_environment(reading: Reading, kernel_id: str, taken_at: str) -> Environment:
+def _ago(time: str, seconds: float) -> str:
+    moment = datetime.fromisoformat(time.replace("Z", "+00:00")) - timedelta(seconds=min(seconds, 1e6))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def versions_environment(answers: Mapping[str, Any], role: Role, *, taken_at: str) -> tuple[Environment, ...]:
+    """Group nodes of which only Dask's own versions handler is known: some ten names, level ``versions``.
+
+    Parameters
+    ----------
+    answers
+        By node id, what its handler answered: ``{"host": {...}, "packages": {...}}``; hostile.
+
+    """
+    members: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for node, answer in answers.items():
+        members[_known_versions(answer)].append(node)
+    made = []
+    for parts, nodes in members.items():
+        python, implementation, platform, *pairs = parts
+        packages = tuple(
+            Package(name=name, version=version) for name, version in zip(pairs[::2], pairs[1::2], strict=True)
+        )
+        key = hashlib.blake2b(msgspec.json.encode([role, parts]), digest_size=16).hexdigest()
+        made.append(
+            Environment(
+                id=key[:16],
+                role=role,
+                host="",
+                prefix="",
+                python=python,
+                implementation=implementation,
+                platform=platform,
+                packages=packages,
+                problems=(),
+                level="versions",
+                digest=key,
+                nodes=tuple(sorted(nodes)),
+                taken_at=taken_at,
+            )
+        )
+    return tuple(sorted(made, key=lambda e: (-len(e.nodes), e.id)))
+
+
+def _known_versions(answer: Any) -> tuple[str, ...]:
+    answer = answer if isinstance(answer, dict) else {}
+    host, packages = answer.get("host"), answer.get("packages")
+    # Older releases answer pairs.
+    host = dict(host) if isinstance(host, (dict, list, tuple)) else {}
+    packages = dict(packages) if isinstance(packages, (dict, list, tuple)) else {}
+    python = _show(str(host.get("python", "") or packages.get("python", "")))
+    python = re.sub(r"\.final\.\d+$", "", python)
+    system = {"linux": "linux", "darwin": "macosx", "windows": "win"}.get(str(host.get("OS", "")).lower(), "")
+    machine = _show(str(host.get("machine", "")))
+    found = []
+    for name, version in sorted(packages.items(), key=lambda item: str(item[0]))[:200]:
+        key = re.sub(r"[-_.]+", "-", str(name)).lower()
+        if key != "python" and _NAME.fullmatch(key) and isinstance(version, str) and version[:1].isdigit():
+            found += [key, _show(version)]
+    # Which implementation it is, the handler doesn't tell.
+    return (python, "cpython", f"{system}-{machine}" if system else "", *found)
+
+
+def kernel_environment(
+    reading: Reading, kernel_id: str, taken_at: str, content_age: float | None = None
+) -> Environment:
     """Return a kernel's environment; its only node is the kernel."""
-    return _environment({kernel_id: reading}, "kernel", digest(reading), taken_at)
+    return _environment({kernel_id: reading}, "kernel", digest(reading), taken_at, content_age)
+
+
+def modules(environment: Environment) -> tuple[str, ...]:
+    """Return the import names of the code beside the notebook, which no distribution brought."""
+    return tuple(
+        package.name.removesuffix("/").removesuffix(".py")
+        for package in environment.packages
+        if package.source is not None and package.source.kind == "module"
+    )

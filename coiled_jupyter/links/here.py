@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import Any
 
 import msgspec
 
-from ..core.environment import Reading, decode_reading
+from ..core.environment import Answer, Reading, decode_answer
+from ..core.errors import Unavailable
 from ..texts import source
+
+CONTENT_SECONDS = 15.0
 
 
 @cache
-def _namespace() -> dict[str, Any]:
-    namespace: dict[str, Any] = {"__name__": "coiled_jupyter_probe"}
-    exec(compile(source("probe"), "<coiled-jupyter probe>", "exec"), namespace)  # noqa: S102 - our own text
-    return namespace
+def _namespaces() -> dict[str, dict[str, Any]]:
+    namespaces = {}
+    for name in ("probe", "content", "node"):
+        namespaces[name] = {"__name__": f"coiled_jupyter_{name}"}
+        exec(compile(source(name), f"<coiled-jupyter {name}>", "exec"), namespaces[name])  # noqa: S102 - our own text
+    return namespaces
 
 
-def read() -> Reading:
-    """Return the reading of this process; nothing counts as used, since what is imported is this command's own."""
-    reading = decode_reading(_namespace()["probe"]())
-    packages = tuple(msgspec.structs.replace(package, in_use=False) for package in reading.packages)
-    return msgspec.structs.replace(reading, packages=packages)
+def read(content_seconds: float = CONTENT_SECONDS) -> tuple[Reading, float | None]:
+    """Return the reading of this process, and the seconds since its files were looked at; waits for that look.
+
+    Nothing counts as used, since what is imported is this command's own.
+    """
+    texts = _namespaces()
+    deadline = time.monotonic() + content_seconds
+    while True:
+        text = texts["node"]["answer"](texts["probe"], texts["content"], "", False, ())
+        answer: Answer = decode_answer(text)
+        if answer.reading is None:
+            raise Unavailable("This Python could not read its own environment")
+        if answer.content_age is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    packages = tuple(msgspec.structs.replace(package, in_use=False) for package in answer.reading.packages)
+    return msgspec.structs.replace(answer.reading, packages=packages), answer.content_age

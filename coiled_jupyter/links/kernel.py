@@ -20,13 +20,16 @@ from typing import Any, Protocol
 
 from .. import tasks
 from ..core.cluster import now
-from ..core.environment import Reading, decode_reading
-from ..core.errors import NotFound, Unavailable
+from ..core.environment import Reading, decode_answer
+from ..core.errors import CoiledError, NotFound, Unavailable
 from ..texts import source
 from ..texts.kernel_handler import REPLY, REQUEST
 
 UNTRACKED = (REQUEST, REPLY)
 """Message types that must not count as the user's activity (``MappingKernelManager.untracked_message_types``)."""
+
+
+LOOK_SECONDS = 0.5
 
 
 class Kernels(Protocol):
@@ -55,7 +58,21 @@ class _Kernel:
     task: asyncio.Task[None] | None = None
     """The installing, while it goes on."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    last: tuple[Reading, str] | None = None
+    last: KernelReading | None = None
+    mark: str = ""
+    """The key by which the kernel knows `last`."""
+    seen: object = None
+    """The last activity at whose end the kernel was looked at."""
+    look: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True)
+class KernelReading:
+    """A kernel's reading, when it was taken, and how many seconds before its files were looked at (None: not yet)."""
+
+    reading: Reading
+    taken_at: str
+    content_age: float | None
 
 
 class KernelLink:
@@ -93,7 +110,7 @@ class KernelLink:
 
     async def close(self) -> None:
         """End the maintenance and close all connections; kernels are left as they are."""
-        await tasks.end([self._task, *(known.task for known in self._known.values())])
+        await tasks.end([self._task, *(task for known in self._known.values() for task in (known.task, known.look))])
         for known in self._known.values():
             self._drop(known)
         self._known.clear()
@@ -104,8 +121,8 @@ class KernelLink:
             self._restarts[kernel_id] = self._restarts.get(kernel_id, 0) + 1
         self._wake.set()
 
-    async def read(self, kernel_id: str) -> tuple[Reading, str]:
-        """Return the kernel's reading and the time it was taken.
+    async def read(self, kernel_id: str) -> KernelReading:
+        """Return the kernel's reading.
 
         A kernel that doesn't answer in time is answered for by its last reading, with that reading's time.
 
@@ -125,18 +142,26 @@ class KernelLink:
         if not known.installed:
             raise Unavailable(known.reason, _HINTS.get(known.final, ""))
         try:
-            reading = decode_reading(await self._ask(known, kernel_id, "probe"))
+            await self._renew(known, kernel_id)
         except asyncio.TimeoutError:
-            if known.last is not None:
-                return known.last
-            raise Unavailable(
-                f"The kernel didn't answer within {self._deadline:g} s",
-                "A cell may be holding the interpreter's lock; the reading follows when it lets go",
-            ) from None
-        if known is not self._known.get(kernel_id) or known.process != self._process(kernel_id):
+            if known.last is None:
+                raise Unavailable(
+                    f"The kernel didn't answer within {self._deadline:g} s",
+                    "A cell may be holding the interpreter's lock; the reading follows when it lets go",
+                ) from None
+        if known is not self._known.get(kernel_id) or known.process != self._process(kernel_id) or known.last is None:
             raise Unavailable("The kernel has just restarted", "The reading follows by itself")
-        known.last = (reading, now())
         return known.last
+
+    async def _renew(self, known: _Kernel, kernel_id: str) -> bool:
+        """Bring ``known.last`` up to date and return whether the reading is another one than before."""
+        answer = decode_answer(await self._ask(known, kernel_id, {"verb": "read", "known": known.mark}))
+        if answer.reading is None and (known.last is None or answer.keys != known.mark):
+            raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
+        before = known.mark
+        reading = answer.reading or known.last.reading  # type: ignore[union-attr]
+        known.last, known.mark = KernelReading(reading, now(), answer.content_age), answer.keys
+        return before != known.mark
 
     # ---- installing -------------------------------------------------------------------------------------------
 
@@ -148,7 +173,7 @@ class KernelLink:
                 self._log.exception("looking after the kernels failed")
             self._wake.clear()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), 1.0)
+                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
 
     def _reconcile(self) -> None:
         present = set(self._kernels.list_kernel_ids())
@@ -166,6 +191,22 @@ class KernelLink:
             done = known.task is not None or known.installed or known.final
             if not done and time.monotonic() >= known.retry_at and self._may_install(kernel_id, known):
                 known.task = asyncio.create_task(self._install(kernel_id, known), name=f"install in {kernel_id}")
+            if known.installed:
+                self._look_after_cell(kernel_id, known)
+
+    def _look_after_cell(self, kernel_id: str, known: _Kernel) -> None:
+        """Look, after each cell, whether it has installed or imported something."""
+        manager = self._kernels.get_kernel(kernel_id)
+        activity = getattr(manager, "last_activity", None)
+        idle = getattr(manager, "execution_state", "idle") != "busy"
+        if idle and activity != known.seen and (known.look is None or known.look.done()):
+            known.seen = activity
+            known.look = asyncio.create_task(self._notice_change(kernel_id, known), name=f"look at {kernel_id}")
+
+    async def _notice_change(self, kernel_id: str, known: _Kernel) -> None:
+        with contextlib.suppress(asyncio.TimeoutError, CoiledError, OSError, RuntimeError):
+            if await self._renew(known, kernel_id) and known is self._known.get(kernel_id):
+                self._changed(kernel_id)
 
     def _process(self, kernel_id: str) -> object:
         """Return what tells one process of a kernel from the next; None while there is none, as during a restart."""
@@ -253,8 +294,9 @@ class KernelLink:
 
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
+        sources = {name: source(name) for name in ("probe", "content", "node")}
         expression = "(lambda n: (exec({}, n), n['install']({}))[1])({})".format(
-            repr(source("kernel_handler")), repr(source("probe")), repr(namespace)
+            repr(source("kernel_handler")), repr(sources), repr(namespace)
         )
         content = {
             "code": "",
@@ -274,8 +316,8 @@ class KernelLink:
 
     # ---- asking -----------------------------------------------------------------------------------------------
 
-    async def _ask(self, known: _Kernel, kernel_id: str, verb: str) -> str:
-        content = await self._request(known, kernel_id, REQUEST, {"verb": verb}, self._deadline)
+    async def _ask(self, known: _Kernel, kernel_id: str, request: dict[str, Any]) -> str:
+        content = await self._request(known, kernel_id, REQUEST, request, self._deadline)
         text = content.get("text")
         if content.get("status") != "ok" or not isinstance(text, str):
             raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
@@ -302,9 +344,10 @@ class KernelLink:
         return await asyncio.wait_for(exchange(), deadline)
 
     def _drop(self, known: _Kernel) -> None:
-        if known.task is not None:
-            # What was sent to the last process won't be answered.
-            known.task.cancel()
+        for task in (known.task, known.look):
+            if task is not None:
+                # What was sent to the last process won't be answered.
+                task.cancel()
         if known.client is not None:
             known.client.stop_channels()
             known.client = None

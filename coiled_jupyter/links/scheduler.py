@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,16 @@ from distributed.comm.core import connect
 from distributed.protocol.serialize import Serialized
 from distributed.security import Security
 
-from ..core.errors import Unavailable
+from ..core.errors import CoiledError, Timeout, Unavailable
+from . import diagnosis
 
 SIZE_LIMIT = 4 * 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of one frame; the identity of a scheduler with thousands of workers has some MiB."""
 AT_ONCE = 16
+BROADCAST = 50
+"""Workers that one request is passed on to: it keeps the scheduler only that long, and one silent worker only those."""
+BROADCAST_SECONDS = 2.0
 _EVAL = pickle.dumps(eval, protocol=4)
 _NOTHING = pickle.dumps({}, protocol=4)
 
@@ -150,7 +155,7 @@ class SchedulerLink:
             async with self._gate:
                 return await asyncio.wait_for(asyncio.create_task(exchange()), deadline)
         except asyncio.TimeoutError:
-            raise Unavailable(f"No answer within {deadline:g} s") from None
+            raise Timeout(f"No answer within {deadline:g} s") from None
         except (OSError, TypeError, ValueError, EOFError):
             raise Unavailable("The connection failed") from None
 
@@ -169,18 +174,77 @@ class SchedulerLink:
     async def evaluate_on_scheduler(self, expression: str, names: dict[str, Any], deadline: float = 5.0) -> str:
         """Evaluate a text in the scheduler's process and return the text that it gives."""
         message = {"op": "run_function", **_call(expression, names)}
-        return _text(await self._request(message, deadline))
+        found = _text(await self._request(message, deadline))
+        if isinstance(found, CoiledError):
+            raise found
+        return found
 
-    async def evaluate_on_worker(
-        self, worker: str, expression: str, names: dict[str, Any], deadline: float = 5.0
-    ) -> str:
-        """Evaluate a text in one worker's process, by way of the scheduler, and return the text that it gives."""
-        run = {"op": "run", **_call(expression, names)}
-        answer = await self._request({"op": "broadcast", "msg": run, "workers": [worker]}, deadline)
-        answer = decode(answer)
-        if not isinstance(answer, dict) or worker not in answer:
-            raise Unavailable("The scheduler doesn't know this worker any more")
-        return _text(answer[worker])
+    async def evaluate_on_workers(
+        self,
+        workers: Sequence[str],
+        expression: str,
+        names: dict[str, Any],
+        deadline: float = 5.0,
+        *,
+        nanny: bool = False,
+    ) -> dict[str, str | CoiledError]:
+        """Evaluate a text in the process of each worker (or its nanny), by way of the scheduler.
+
+        Many are asked in one request; where that fails, because one of them is silent or gone, each by itself.
+        """
+        found = await self._on_workers(workers, {"op": "run", **_call(expression, names)}, deadline, nanny=nanny)
+        return {
+            worker: _text(value) if not isinstance(value, CoiledError) else value for worker, value in found.items()
+        }
+
+    async def _on_workers(
+        self, workers: Sequence[str], message: dict[str, Any], deadline: float, *, nanny: bool = False
+    ) -> dict[str, Any]:
+        async def ask(some: Sequence[str], seconds: float) -> dict[str, Any]:
+            request = {"op": "broadcast", "msg": message, "workers": list(some), "nanny": nanny}
+            answer = decode(await self._request(request, seconds))
+            if not isinstance(answer, dict):
+                raise Unavailable("The scheduler's answer isn't one of its workers")
+            gone = Unavailable("The scheduler doesn't know this worker any more")
+            return {worker: answer.get(worker, gone) for worker in some}
+
+        async def alone(worker: str) -> dict[str, Any]:
+            try:
+                return await ask([worker], deadline)
+            except CoiledError as error:
+                return {worker: error}
+
+        async def together(some: Sequence[str]) -> dict[str, Any]:
+            if len(some) == 1:
+                return await alone(some[0])
+            try:
+                return await ask(some, min(BROADCAST_SECONDS, deadline))
+            except CoiledError:
+                answers = await asyncio.gather(*(alone(worker) for worker in some))
+                return {worker: value for answer in answers for worker, value in answer.items()}
+
+        found: dict[str, Any] = {}
+        parts = [workers[i : i + BROADCAST] for i in range(0, len(workers), BROADCAST)]
+        for i in range(0, len(parts), 2):
+            for answer in await asyncio.gather(*map(together, parts[i : i + 2])):
+                found |= answer
+        return found
+
+    async def versions(self, workers: Sequence[str], deadline: float = 5.0) -> dict[str, Any]:
+        """Return what Dask's own versions handler tells, by address and for ``scheduler``; an error for who is silent."""
+        found = await self._on_workers(workers, {"op": "versions"}, deadline)
+        try:
+            found["scheduler"] = decode(await self._request({"op": "versions"}, deadline))
+        except CoiledError as error:
+            found["scheduler"] = error
+        return {
+            place: answer if isinstance(answer, (dict, CoiledError)) else Unavailable("It told no versions")
+            for place, answer in found.items()
+        }
+
+    async def diagnose(self) -> str:
+        """Return, in plain words, why the scheduler can't be reached or asked."""
+        return await diagnosis.of(self.address, with_files=bool(self._arguments))
 
 
 def _call(expression: str, names: dict[str, Any]) -> dict[str, Any]:
@@ -192,10 +256,17 @@ def _call(expression: str, names: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _text(answer: Any) -> str:
-    answer = decode(answer)
-    if isinstance(answer, dict) and answer.get("status") == "OK":
-        result = decode(answer.get("result"))
-        if isinstance(result, str) and len(result) <= SIZE_LIMIT:
-            return result
-    raise Unavailable("The process refused to be read, or its answer isn't text")
+def _text(answer: Any) -> str | CoiledError:
+    try:
+        answer = decode(answer)
+        if isinstance(answer, dict) and answer.get("status") == "OK":
+            result = decode(answer.get("result"))
+            if isinstance(result, str) and len(result) <= SIZE_LIMIT:
+                return result
+    except CoiledError as error:
+        return error
+    return Refused("The process refused to be read, or its answer isn't text")
+
+
+class Refused(Unavailable):
+    """The process answered, and didn't do what it was asked."""

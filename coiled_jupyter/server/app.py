@@ -30,6 +30,10 @@ class CoiledJupyter(ExtensionApp):
     ).tag(config=True)
     index_options = List(Unicode(), help="Options for uv that choose package indexes.").tag(config=True)
     allow_source_builds = Bool(False, help="Let uv build source distributions, which runs their code.").tag(config=True)
+    allowed_addresses = List(
+        Unicode(), help="Hosts that may be attached: names with * or networks; none: all but link-local ones."
+    ).tag(config=True)
+    tls_roots = List(Unicode(), ["~"], help="Folders below which certificate files may lie.").tag(config=True)
 
     service: Service
     kernel_link: KernelLink
@@ -50,6 +54,8 @@ class CoiledJupyter(ExtensionApp):
                 lease_seconds=self.lease_seconds,
                 index_options=tuple(self.index_options),
                 allow_source_builds=self.allow_source_builds,
+                allowed_addresses=tuple(self.allowed_addresses),
+                tls_roots=tuple(self.tls_roots),
             ),
             kernels=self.kernel_link,
             changed=self._emit,

@@ -13,7 +13,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from ..core.errors import CoiledError, Invalid, NotFound, TooLarge
-from ..core.wire import ClusterCreate, ErrorBody, ErrorKind, Problematic
+from ..core.wire import ClusterAttach, ClusterCreate, ErrorBody, ErrorKind, Problematic
 from ..service import Service
 
 STATUS: dict[ErrorKind, int] = {
@@ -138,8 +138,11 @@ class ClustersHandler(Handler):
     @web.authenticated
     @authorized("execute")
     async def post(self) -> None:
-        """Create a cluster."""
-        cluster = await self.service.create(self.body(ClusterCreate))
+        """Create a cluster, or attach one by its address."""
+        if "address" in self.body(dict[str, msgspec.Raw]):
+            cluster = await self.service.attach(self.body(ClusterAttach))
+        else:
+            cluster = await self.service.create(self.body(ClusterCreate))
         self.set_header("Location", self.request.path.rstrip("/") + "/" + cluster.id)
         self.answer(cluster, 202)
 

@@ -19,7 +19,11 @@ def _query(name: str, *, required: bool = False) -> dict[str, Any]:
 _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] = (
     ("/about", "get", "Versions, limits, factories", [], None, 200, wire.About),
     ("/clusters", "get", "All clusters", [], None, 200, list[wire.Cluster]),
-    ("/clusters", "post", "Create a cluster", [], wire.ClusterCreate, 202, wire.Cluster),
+    (
+        *("/clusters", "post", "Create a cluster, or attach one by its address", []),
+        (wire.ClusterCreate, wire.ClusterAttach),
+        *(202, wire.Cluster),
+    ),
     ("/clusters/{id}", "get", "One cluster", [_ID], None, 200, wire.Cluster),
     ("/clusters/{id}", "delete", "Stop a cluster, or take an ended one off the list", [_ID], None, 204, None),
     (
@@ -44,9 +48,14 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
 )
 
 
+def _bodies(body: Any) -> tuple[Any, ...]:
+    return body if isinstance(body, tuple) else (body,) if body is not None else ()
+
+
 def document() -> dict[str, Any]:
     """Return the document, OpenAPI 3.1; every answer that is no success is an ErrorBody."""
-    types = [t for route in _ROUTES for t in (route[4], route[6]) if t is not None] + [wire.ErrorBody, wire.Change]
+    types = [t for route in _ROUTES for t in (*_bodies(route[4]), route[6]) if t is not None]
+    types += [wire.ErrorBody, wire.Change]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for name, schema in components.items():
         # Answers carry every key (omit_defaults is off), so one with a default isn't optional for a reader.
@@ -57,7 +66,9 @@ def document() -> dict[str, Any]:
     for path, method, summary, parameters, body, status, answer in _ROUTES:
         operation: dict[str, Any] = {"summary": summary, "parameters": parameters}
         if body is not None:
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": next(of)}}}
+            choices = [next(of) for _ in _bodies(body)]
+            schema = choices[0] if len(choices) == 1 else {"anyOf": choices}
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         success: dict[str, Any] = {"description": "Success"}
         if answer is not None:
             success["content"] = {"application/json": {"schema": next(of)}}

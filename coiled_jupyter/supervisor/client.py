@@ -1,6 +1,6 @@
 """Starts supervisors and talks to them over their sockets; the Jupyter server imports this, so no Dask here.
 
-The protocol: one JSON object a line. ``{"id", "method"}`` is answered by ``{"id", "result"}`` or ``{"id", "error"}``;
+The protocol: one JSON object a line. ``{"id", "method", …}`` is answered by ``{"id", "result"}`` or ``{"id", "error"}``;
 after ``watch`` the supervisor sends ``{"cluster": …}`` at each new revision until the connection ends.
 """
 
@@ -69,9 +69,10 @@ class SupervisorClient:
         except (OSError, asyncio.TimeoutError):
             raise Unavailable("The cluster's supervisor doesn't answer", "It may be starting or have ended") from None
 
-    async def _call(self, method: str, deadline: float = 5.0) -> msgspec.Raw:
+    async def _call(self, method: str, deadline: float = 5.0, **parameters: object) -> msgspec.Raw:
         self._next += 1
-        self._writer.write(msgspec.json.encode({"id": self._next, "method": method}) + b"\n")
+        request = {"id": self._next, "method": method, **parameters}
+        self._writer.write(msgspec.json.encode(request) + b"\n")
         try:
             while True:
                 answer = await asyncio.wait_for(self._line(), deadline)
@@ -92,9 +93,12 @@ class SupervisorClient:
             pass
         raise Unavailable("The connection to the cluster's supervisor ended")
 
-    async def environments(self) -> Readings:
-        """Return the readings of all nodes, at most some seconds old where the nodes answer."""
-        return msgspec.json.decode(await self._call("environments", 8.0), type=Readings)
+    async def environments(self, wanted: tuple[str, ...] = ()) -> Readings:
+        """Return the readings of all nodes, at most some seconds old where the nodes answer.
+
+        `wanted` are import names of code beside the notebook, which is looked for on the nodes.
+        """
+        return msgspec.json.decode(await self._call("environments", 8.0, wanted=wanted), type=Readings)
 
     async def watch(self) -> AsyncIterator[Cluster]:
         """Yield the cluster now and at each change; holds the cluster's lease meanwhile."""

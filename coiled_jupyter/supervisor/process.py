@@ -17,19 +17,18 @@ import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from .. import tasks
 from ..core.cluster import LaunchSpec, Readings, now
-from ..core.environment import Reading, decode_reading, group
 from ..core.errors import CoiledError, Invalid, Unavailable
 from ..core.wire import (
     Cluster,
     ClusterSoftware,
     ClusterStatus,
     Cores,
-    Environment,
     Memory,
     SchedulerInfo,
     Step,
@@ -40,17 +39,15 @@ from ..core.wire import (
 )
 from ..factories import local
 from ..ledger import Ledger
+from ..links.reader import Reader
 from ..paths import cluster_dir, socket_path
 from ..software import build as software
-from ..texts import source
 from .nodes import Node, Nodes
 
 POLL_SECONDS = 1.0
-READ_SECONDS = 4.0
 START_SECONDS = 60.0
 STOP_SECONDS = 6.0
 BEAT_SECONDS = 5.0
-_PROBE = "(exec(S, G), G['probe']())[1]"
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -80,11 +77,16 @@ class Supervisor:
         self._watchers: set[asyncio.StreamWriter] = set()
         self._held_at = time.monotonic()
         self._released = False
+        self._unwatched = False
         self._stopping = asyncio.Event()
         self._step_started: dict[str, float] = {}
         self._interpreter = ""
         self._known: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()
+        self._reader: Reader | None = None
+        self._wanted: frozenset[str] = frozenset()
+        self._silent: dict[str, float] = {}
+        self._heard: dict[str, tuple[Any, float]] = {}
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -111,27 +113,35 @@ class Supervisor:
             _log.exception("the supervisor failed")
             status, reason = "failed", "The supervisor met a fault of ours; see the cluster's log"
         finally:
-            self._finish_steps("failed" if status == "failed" else "cancelled")
-            self._set(status="stopping" if status == "stopped" else self.cluster.status, reason=reason)
-            await self._end_nodes()
-            self._set(
-                status=status,
-                since=now(),
-                reason=reason,
-                workers=(),
-                cores=Cores(busy=0, allocated=0, requested=0),
-                memory=Memory(used=0, limit=None),
-                tasks=None,
-                clients=0,
-                lease_until=None,
-            )
-            self.ledger.snapshot(self.spec.id, self.cluster, ended=True)
-            self.ledger.release(self.spec.id)
-            await asyncio.sleep(0.05)
-            server.close()
-            for writer in list(self._watchers):
-                writer.close()
-            self._clean()
+            # An attached cluster goes on without us, and whoever looks next starts another one of this process.
+            if self.spec.address is None or not self._unwatched:
+                await self._conclude(status, reason)
+            await self._say_goodbye(server)
+
+    async def _conclude(self, status: ClusterStatus, reason: str | None) -> None:
+        self._finish_steps("failed" if status == "failed" else "cancelled")
+        self._set(status="stopping" if status == "stopped" else self.cluster.status, reason=reason)
+        await self._end_nodes()
+        self._set(
+            status=status,
+            since=now(),
+            reason=reason,
+            workers=(),
+            cores=Cores(busy=0, allocated=0, requested=0),
+            memory=Memory(used=0, limit=None),
+            tasks=None,
+            clients=0,
+            lease_until=None,
+        )
+        self.ledger.snapshot(self.spec.id, self.cluster, ended=True)
+        self.ledger.release(self.spec.id)
+
+    async def _say_goodbye(self, server: asyncio.AbstractServer) -> None:
+        await asyncio.sleep(0.05)
+        server.close()
+        for writer in list(self._watchers):
+            writer.close()
+        self._clean()
 
     def _clean(self) -> None:
         for name in ("ca.pem", "cert.pem", "key.pem", "scheduler.json", "s"):
@@ -139,6 +149,9 @@ class Supervisor:
         shutil.rmtree(self.folder / "scratch", ignore_errors=True)
 
     async def _live(self) -> None:
+        if self.spec.address is not None:
+            await self._connect(self.spec.address)
+            return
         self._interpreter = await self._environment()
         await self._start_scheduler()
         await self._start_workers()
@@ -146,6 +159,19 @@ class Supervisor:
         while not self._stopping.is_set():
             await asyncio.sleep(POLL_SECONDS)
             await self._look()
+
+    async def _connect(self, address: str) -> None:
+        """Follow a cluster that somebody else runs."""
+        self._step("Connect", "running")
+        link = await asyncio.to_thread(_import_link)
+        tls = self.spec.tls
+        self._link = link.SchedulerLink(address, tls and link.TLSFiles(ca=tls.ca, cert=tls.cert, key=tls.key))
+        self._reader = Reader(self._link)
+        while not self._stopping.is_set():
+            await self._look()
+            if self.cluster.status != "unreachable" and self.cluster.steps[0].state != "done":
+                self._step("Connect", "done")
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _end_nodes(self) -> None:
         # Nannies first: a worker that has lost its scheduler takes seconds to give up.
@@ -194,6 +220,7 @@ class Supervisor:
         address = await self._address(self._scheduler)
         tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
         self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
+        self._reader = Reader(self._link)
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
 
@@ -248,7 +275,10 @@ class Supervisor:
             if self._stopping.is_set():
                 return
         except CoiledError as error:
-            self._set(status="unreachable", reason=f"The scheduler doesn't answer: {error.message}")
+            why = error.message
+            if self.spec.address is not None:
+                why = await self._link.diagnose()
+            self._set(status="unreachable", reason=f"The scheduler doesn't answer: {why}")
         else:
             missing = self.spec.workers - len(self.cluster.workers)
             busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
@@ -276,7 +306,7 @@ class Supervisor:
                 self._start_nanny(name)
 
     def _lease(self) -> None:
-        if self._watchers or self.cluster.clients:
+        if self._watchers or (self.cluster.clients and self.spec.address is None):
             self._held_at = time.monotonic()
             self._released = False
             self._set(lease_until=None)
@@ -284,7 +314,10 @@ class Supervisor:
         left = self._held_at + self.spec.lease_seconds - time.monotonic()
         if left <= 0 or self._released:
             _log.info("nobody holds this cluster any more")
+            self._unwatched = True
             self._stopping.set()
+        elif self.spec.address is not None:
+            return
         elif self.cluster.lease_until is None:
             end = datetime.now(timezone.utc) + timedelta(seconds=left)
             self._set(lease_until=end.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
@@ -293,6 +326,13 @@ class Supervisor:
         identity = await self._link.identity()
         seen = now()
         nodes = {node: e.id for e in self.readings.environments for node in e.nodes}
+        # The age of a heartbeat by this process's clock; the scheduler's may differ.
+        present = time.monotonic()
+        for address, info in identity["workers"].items():
+            if self._heard.get(address, (None, 0.0))[0] != info.get("last_seen"):
+                self._heard[address] = (info.get("last_seen"), present)
+        self._heard = {address: self._heard[address] for address in identity["workers"] if address in self._heard}
+        self._silent = {address: present - at for address, (_, at) in self._heard.items()}
         for address, info in identity["workers"].items():
             # Whether its nanny or this process brought it back, a worker has a new address then.
             name = str(info.get("name", ""))
@@ -304,20 +344,21 @@ class Supervisor:
             for address, info in sorted(identity["workers"].items(), key=lambda item: str(item[1].get("name")))
         )
         counts = [info.get("metrics", {}).get("task_counts", {}) for info in identity["workers"].values()]
-        requested = self.spec.cores
+        allocated = sum(worker.threads for worker in workers)
+        requested = self.spec.cores if self.spec.address is None else allocated
+        limit = sum(worker.memory_limit or 0 for worker in workers)
+        if self.spec.address is None:
+            limit = min(limit, local.machine_memory())
         busy = sum(worker.busy for worker in workers)
         scheduler = SchedulerInfo(
             address=identity["address"], id=str(identity.get("id")), dashboard=_dashboard(self.spec, identity)
         )
-        clients = await self._clients()
+        clients = await self._clients(str(identity.get("id")))
         self._set(
             workers=workers,
             scheduler=scheduler,
-            cores=Cores(busy=busy, allocated=sum(w.threads for w in workers), requested=requested),
-            memory=Memory(
-                used=sum(w.memory for w in workers),
-                limit=min(sum(w.memory_limit or 0 for w in workers), local.machine_memory()) or None,
-            ),
+            cores=Cores(busy=busy, allocated=allocated, requested=requested),
+            memory=Memory(used=sum(w.memory for w in workers), limit=limit or None),
             tasks=Tasks(
                 running=sum(_count(c, "executing") for c in counts),
                 queued=sum(_count(c, "ready") + _count(c, "waiting") for c in counts),
@@ -327,49 +368,42 @@ class Supervisor:
             seen_at=seen,
         )
 
-    async def _clients(self) -> int:
-        # Dask keeps a client of its own for bookkeeping, "fire-and-forget".
-        text = "str(len(set(__import__('distributed').Scheduler._instances.__iter__().__next__().clients) - {'fire-and-forget'}))"
+    async def _clients(self, scheduler: str) -> int:
+        # Several schedulers may share a process; Dask keeps a client of its own for bookkeeping, "fire-and-forget".
+        text = (
+            "str([len(set(s.clients) - {'fire-and-forget'}) for s in list(__import__('distributed').Scheduler._instances)"
+            " if s.id == I][0])"
+        )
         try:
-            return int(await self._link.evaluate_on_scheduler(text, {}, 2.0))
+            return int(await self._link.evaluate_on_scheduler(text, {"I": scheduler}, 2.0))
         except (CoiledError, ValueError):
             return self.cluster.clients
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
-    async def _read(self) -> Readings:
+    async def _read(self, wanted: tuple[str, ...] = ()) -> Readings:
         """Read every node anew; what doesn't answer in time is named."""
         async with self._reading_lock:
-            if self._link is None:
+            if self._reader is None:
                 return self.readings
             with contextlib.suppress(CoiledError):
                 # Who is there now: a worker that has just joined must not be left out.
                 await self._observe()
-            if self._fresh(1.0):
+            if self._fresh(1.0) and set(wanted) <= self._wanted:
                 return self.readings
-            names = {"S": source("probe"), "G": {"__name__": "coiled_jupyter_probe"}}
-            addresses = [worker.id for worker in self.cluster.workers]
-            self._asked = frozenset(addresses)
-            begun = now()
-            results = await asyncio.gather(
-                self._node(self._link.evaluate_on_scheduler(_PROBE, names, READ_SECONDS)),
-                *(self._node(self._link.evaluate_on_worker(a, _PROBE, names, READ_SECONDS)) for a in addresses),
-            )
-            pairs = list(zip(["scheduler", *addresses], results, strict=True))
-            unread = [Unread(node=node, reason=r) for node, r in pairs if isinstance(r, str)]
-            good = {node: r for node, r in pairs if isinstance(r, Reading)}
-            environments: tuple[Environment, ...] = (
-                *group({n: r for n, r in good.items() if n != "scheduler"}, "worker", taken_at=begun),
-                *group({n: r for n, r in good.items() if n == "scheduler"}, "scheduler", taken_at=begun),
-            )
-            missing = self.spec.workers - len(addresses)
+            self._wanted = frozenset(wanted)
+            silent = {worker.id: self._silent.get(worker.id, 0.0) for worker in self.cluster.workers}
+            self._asked = frozenset(silent)
+            found = await self._reader.read(silent, wanted)
+            missing = self.spec.workers - len(silent)
             if missing > 0:
-                unread.append(Unread(node="workers", reason=f"{missing} of {self.spec.workers} workers are missing"))
+                gap = Unread(node="workers", reason=f"{missing} of {self.spec.workers} workers are missing")
+                found = msgspec.structs.replace(found, unread=(*found.unread, gap))
             before = [(e.id, e.nodes) for e in self.readings.environments]
-            self.readings = Readings(environments=environments, unread=tuple(unread), taken_at=begun)
+            self.readings = found
             self._read_at = time.monotonic()
-            if before != [(e.id, e.nodes) for e in environments]:
-                pythons = {e.python for e in environments if e.role == "worker"}
+            if before != [(e.id, e.nodes) for e in found.environments]:
+                pythons = {e.python for e in found.environments if e.role == "worker"}
                 python = pythons.pop() if len(pythons) == 1 else None
                 software = msgspec.structs.replace(self.cluster.environment, python=python)
                 self._set(revision=self.cluster.revision, environment=software)
@@ -379,12 +413,6 @@ class Supervisor:
         """Whether the last readings are at most `seconds` old and of the nodes that are there now."""
         same = self._asked == frozenset(worker.id for worker in self.cluster.workers)
         return same and self.readings.taken_at is not None and time.monotonic() - self._read_at < seconds
-
-    async def _node(self, answer: Any) -> Reading | str:
-        try:
-            return decode_reading(await answer)
-        except CoiledError as error:
-            return error.message
 
     # ---- state ------------------------------------------------------------------------------------------------
 
@@ -463,7 +491,7 @@ class Supervisor:
 
     async def _answer(self, request: _Request, writer: asyncio.StreamWriter) -> None:
         try:
-            result = await self._do(request.method, writer)
+            result = await self._do(request)
             line = msgspec.json.encode({"id": request.id, "result": result})
         except CoiledError as error:
             line = msgspec.json.encode({"id": request.id, "error": error.to_wire().error})
@@ -473,11 +501,13 @@ class Supervisor:
             writer.write(msgspec.json.encode({"cluster": self.cluster}) + b"\n")
         await writer.drain()
 
-    async def _do(self, method: str, writer: asyncio.StreamWriter) -> Any:
+    async def _do(self, request: _Request) -> Any:
+        method = request.method
         if method == "cluster":
             return self.cluster
         if method == "environments":
-            return self.readings if self._fresh(2.0) else await self._read()
+            known = self._fresh(2.0) and set(request.wanted) <= self._wanted
+            return self.readings if known else await self._read(request.wanted)
         if method == "watch":
             return None
         if method == "stop":
@@ -493,6 +523,7 @@ class Supervisor:
 class _Request(msgspec.Struct):
     id: int
     method: str
+    wanted: tuple[str, ...] = ()
 
 
 def _import_link() -> Any:
@@ -530,4 +561,7 @@ def _timeless(worker: Worker) -> Worker:
 
 def _dashboard(spec: LaunchSpec, identity: dict[str, Any]) -> str | None:
     port = identity.get("services", {}).get("dashboard")
+    if spec.address is not None:
+        host = urlsplit(spec.address).hostname
+        return f"http://{host}:{port}/status" if isinstance(port, int) and port else None
     return f"http://127.0.0.1:{port}/status" if spec.options.get("dashboard") and port else None

@@ -4,8 +4,8 @@ Evaluated once by a silent execute request at kernel start or first idle (``inst
 below is answered in the kernel's control thread, also while a cell runs, without running a cell.
 
 Rules: Python 3.8, standard library only, nothing of ours imported, no name left in the user's namespace, never raises.
-Request content ``{"verb": "probe" | "fingerprint"}``; reply content ``{"status": "ok", "text": JSON}`` or
-``{"status": "error", "reason": text}``.
+Request content ``{"verb": "read", "known": key}``; reply content ``{"status": "ok", "text": JSON}`` or
+``{"status": "error", "reason": text}``. The JSON is what the text ``node`` calls a reading.
 """
 
 import json
@@ -15,8 +15,15 @@ REQUEST = "coiled_jupyter_request"
 REPLY = "coiled_jupyter_reply"
 
 
-def install(probe_source):
-    """Install the handler and return JSON: ``{"ok": bool, "reason": str}``."""
+def _load(name, source):
+    # Namespaces of their own: the texts keep their caches and their baseline there, out of the user's sight.
+    namespace = {"__name__": "coiled_jupyter_" + name}
+    exec(compile(source, "<coiled-jupyter " + name + ">", "exec"), namespace)  # noqa: S102 - our own text
+    return namespace
+
+
+def install(sources):
+    """Install the handler and return JSON: ``{"ok": bool, "reason": str}``; `sources` is ``{name: source}``."""
     try:
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
@@ -24,16 +31,16 @@ def install(probe_source):
         handlers = getattr(kernel, "control_handlers", None)
         if not isinstance(handlers, dict):
             return json.dumps({"ok": False, "reason": "this kernel has no control handlers (it isn't ipykernel)"})
-        # A namespace of its own: the probe keeps its caches and its baseline in it, out of the user's sight.
-        namespace = {"__name__": "coiled_jupyter_probe"}
-        exec(compile(probe_source, "<coiled-jupyter probe>", "exec"), namespace)  # noqa: S102 - our own text
-        namespace["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
+        texts = {name: _load(name, source) for name, source in sources.items()}
+        texts["probe"]["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
 
         def handle(stream, ident, parent):
             try:
-                verb = parent.get("content", {}).get("verb", "probe")
-                if verb in ("probe", "fingerprint"):
-                    content = {"status": "ok", "text": namespace[verb]()}
+                asked = parent.get("content", {})
+                if asked.get("verb") == "read":
+                    known = str(asked.get("known", ""))
+                    text = texts["node"]["answer"](texts["probe"], texts["content"], known, True, ())
+                    content = {"status": "ok", "text": text}
                 else:
                     content = {"status": "error", "reason": "unknown verb"}
             except BaseException as error:

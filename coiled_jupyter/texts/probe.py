@@ -1,7 +1,8 @@
 """Reads the environment of the process that it is evaluated in: every distribution, what is loaded, what is wrong.
 
-Evaluated with ``exec(text, namespace)`` in a kernel, scheduler or worker; then ``namespace["probe"]()`` and
-``namespace["fingerprint"]()`` each return one JSON text.
+Evaluated with ``exec(text, namespace)`` in a kernel, scheduler or worker. Then ``probe()`` returns the whole reading as
+one JSON text; ``keys()`` returns ``"<installed> <loaded>"``, two digests that stay equal while nothing changed, at next
+to no cost; ``loaded()`` tells as JSON what this process runs, ``{name: [version or null, in use]}``.
 
 Rules: Python 3.8, standard library only, never raises, no network, no subprocess, nothing written; modules of the user
 are looked at through ``vars`` only, since a module's ``__getattr__`` may run code or warn.
@@ -11,18 +12,25 @@ import json
 import os
 import re
 import sys
+import time
 
 LIMIT = 20000
 TEXT_LIMIT = 500
+REPLACED = "replaced since start"
+"""Stands for the version that runs where a package was replaced on disk after the process had started."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
 _SUFFIX = re.compile(r"^(.*?)\.(dist-info|egg-info|egg-link)$")
 # What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
 _TOPS = {}
-# {name: version} of the distributions that the process had imported when it was first read.
-_BASELINE = {}
+# {name: version} that the process was first seen to run, of distributions whose modules don't tell their version.
+_RUNS = {}
+# {name: version} as installed when the process was last looked at; None before the first look.
+_LISTED = [None]
 # Distributions that the program itself (such as the kernel) had imported before any code of the user ran.
 _OWN = set()
+# The last reading, with what it was made from.
+_LAST = {}
 # The user's namespaces, where the program has any: a module named there is the user's choice, whoever imported it.
 _NAMESPACES = []
 
@@ -81,6 +89,17 @@ def _identify(folder, entry, stem, kind):
     return _headers(path)
 
 
+def _started():
+    """Return the time at which this process started, or None where the system doesn't tell it cheaply."""
+    try:
+        ticks = int(_read("/proc/self/stat").rpartition(")")[2].split()[19])
+        lines = _read("/proc/stat", 1 << 20).splitlines()
+        boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+        return boot + ticks / os.sysconf("SC_CLK_TCK")
+    except Exception:
+        return None
+
+
 def _source(path):
     """Return what PEP 610 tells of a distribution's origin, without credentials."""
     data = json.loads(_read(path))
@@ -111,8 +130,10 @@ def _scan(problems):
         visited.add(real)
         for entry in sorted(entries):
             if entry.startswith("~") and os.path.isdir(os.path.join(folder, entry)):
-                where = _clip(os.path.join(folder, entry))
-                problems.append({"kind": "leftover", "package": None, "where": where, "fix": "Remove this folder"})
+                where = os.path.join(folder, entry)
+                name = _leftover(where, entries)
+                fix = "Remove this folder"
+                problems.append({"kind": "leftover", "package": name, "where": _clip(where), "fix": fix})
                 continue
             match = _SUFFIX.match(entry)
             if match is None or len(found) >= LIMIT:
@@ -127,6 +148,22 @@ def _scan(problems):
     return found
 
 
+def _leftover(path, entries):
+    """Return the distribution that an interrupted pip has moved aside as ``~ame``, or None where nothing tells."""
+    try:
+        if path.endswith(".dist-info"):
+            return _clip(_normal(_headers(os.path.join(path, "METADATA"))[0])) or None
+    except OSError:
+        pass
+    rest = os.path.basename(path)[1:].split("-")[0].lower()
+    for entry in entries:
+        # pip replaces the first letter; a later install has brought the name back.
+        name = entry.split("-")[0].lower()
+        if entry.endswith(".dist-info") and name[1:] == rest:
+            return _clip(_normal(name))
+    return None
+
+
 def _add(found, problems, folder, position, entry, stem, kind):
     path = os.path.join(folder, entry)
     name, version = _identify(folder, entry, stem, kind)
@@ -139,6 +176,7 @@ def _add(found, problems, folder, position, entry, stem, kind):
             problems.append({"kind": "duplicate", "package": _clip(key), "where": _clip(path), "fix": _clip(fix)})
         return
     installer = source = None
+    requested = False
     if kind == "dist-info":
         # One look into the folder instead of one for each file that may be missing.
         files = os.listdir(path) if os.path.isdir(path) else ()
@@ -152,7 +190,10 @@ def _add(found, problems, folder, position, entry, stem, kind):
             problems.append(
                 {"kind": "unreadable", "package": _clip(key), "where": _clip(path), "fix": "Reinstall %s" % _clip(key)}
             )
-        if installer in ("pip", "uv") and "RECORD" not in files:
+        requested = "REQUESTED" in files
+        # Debian's and conda's packages may have no RECORD; pip and uv write INSTALLER just before it.
+        known = installer in ("pip", "uv") or (installer is None and "WHEEL" in files)
+        if known and "RECORD" not in files:
             fix = "Reinstall %s: its installation was interrupted" % key
             problems.append({"kind": "no_record", "package": _clip(key), "where": _clip(path), "fix": _clip(fix)})
     found[key] = {
@@ -160,6 +201,7 @@ def _add(found, problems, folder, position, entry, stem, kind):
         "version": _clip(version),
         "installer": installer,
         "source": source,
+        "requested": requested,
         "position": position,
         "path": path,
         "folder": folder,
@@ -237,16 +279,34 @@ def _use(found):
             known = [modules[top][1] for top in hits if modules[top][1]]
             versions[key] = known[0] if len(known) == 1 else None
     named = _named() if _OWN else set()
+    listed = _LISTED[0]
+    started = _started() if listed is None else None
     for key, record in found.items():
         record["in_use"] = key in versions and (key not in _OWN or not named.isdisjoint((key, *_tops(record))))
         record["loaded"] = None
         if key in versions:
             seen = versions[key]
-            if seen is not None:
-                record["loaded"] = _clip(seen)
-            elif key in _BASELINE:
-                record["loaded"] = _BASELINE[key]
-            _BASELINE.setdefault(key, record["version"])
+            if seen is None:
+                if key not in _RUNS:
+                    _RUNS[key] = _first(record, listed, started)
+                seen = _RUNS[key]
+            record["loaded"] = _clip(seen)
+    _LISTED[0] = {key: record["version"] for key, record in found.items()}
+
+
+def _first(record, listed, started):
+    """Return the version that a module without one of its own runs, as far as can be told when it is first seen.
+
+    It was imported since the last look; what was installed then is what it may run still. At the first look of all it
+    may have been imported at any time since the process started.
+    """
+    if listed is not None:
+        return listed.get(record["name"], record["version"])
+    try:
+        replaced = started is not None and os.stat(record["path"]).st_mtime > started + 1
+    except OSError:
+        replaced = False
+    return REPLACED if replaced else record["version"]
 
 
 def _named():
@@ -268,11 +328,11 @@ def baseline(fresh=False, namespaces=()):
     With `fresh`, no code of the user has run yet: what is imported now counts as the program's own.
     """
     try:
-        found = _scan([])
-        _use(found)
+        found = _look()["found"]
         _NAMESPACES[:] = namespaces
         if fresh:
-            _OWN.update(key for key, record in found.items() if record["in_use"])
+            _OWN.update(key for key, record in found.items() if record.get("in_use"))
+        _LAST.clear()
         return True
     except Exception:
         return False
@@ -308,47 +368,149 @@ def _where():
     }
 
 
-def probe():
-    """Return the reading of this process as JSON; an ``error`` key stands for a reading that failed as a whole."""
+def _conda(found, problems):
+    """Return what conda has installed besides Python distributions; mark the distributions that it has installed."""
+    folder = os.path.join(sys.prefix, "conda-meta")
     try:
-        problems = []
-        found = _scan(problems)
+        entries = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    others = []
+    for entry in entries[:LIMIT]:
+        stem, dot, _ = entry.rpartition(".json")
+        pieces = stem.rsplit("-", 2)
+        if not dot or len(pieces) != 3:
+            continue
+        name, version, build = pieces
         try:
-            _use(found)
-        except Exception as error:
-            fix = "What is imported could not be read: " + type(error).__name__
-            problems.append({"kind": "unreadable", "package": None, "where": "sys.modules", "fix": fix})
-        reading = _where()
-        keys = ("name", "version", "loaded", "source", "installer", "in_use")
-        reading["packages"] = [{key: found[name].get(key) for key in keys} for name in sorted(found)]
-        for package in reading["packages"]:
-            package["in_use"] = bool(package["in_use"])
-        reading["problems"] = problems[:LIMIT]
-        return json.dumps(reading)
+            # The channel comes early, keys being sorted; the lists of files that follow can have many megabytes.
+            head = _read(os.path.join(folder, entry), 8192)
+        except OSError:
+            where = _clip(os.path.join(folder, entry))
+            problems.append({"kind": "unreadable", "package": None, "where": where, "fix": "Look at this file"})
+            continue
+        channel = re.search(r'"channel"\s*:\s*"([^"]*)"', head)
+        others.append(
+            {
+                "name": _clip(name.lower()),
+                "version": _clip(version),
+                "build": _clip(build),
+                # A channel's address may hold a token.
+                "channel": _clip(re.sub(r"//[^/@]*@|/t/[^/]*", "//", channel.group(1)) if channel else ""),
+                "noarch": '"subdir": "noarch"' in head,
+            }
+        )
+    return others
+
+
+def _stamps():
+    stamps = []
+    for path in sys.path:
+        try:
+            stamps.append(os.stat(path or os.curdir).st_mtime_ns)
+        except (OSError, TypeError, ValueError):
+            stamps.append(0)
+    return stamps
+
+
+def _signature():
+    """Return what moves when something may have been installed, imported or named since; costs some stats.
+
+    None where it can't be relied on: two changes within one tick of the file system's clock have one time.
+    """
+    times = _stamps()
+    paths = [record["path"] for record in _LAST.get("found", {}).values()]
+    for path in (os.path.join(sys.prefix, "conda-meta"), *paths):
+        try:
+            times.append(os.stat(path).st_mtime_ns)
+        except (OSError, TypeError, ValueError):
+            times.append(0)
+    if times and abs(time.time_ns() - max(times)) < 2000000000:
+        return None
+    names = tuple(sorted(_named())) if _NAMESPACES else ()
+    return tuple(times), tuple(map(str, sys.path)), hash(tuple(sys.modules)), names
+
+
+def _digest(value):
+    import hashlib
+
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _look():
+    """Return the reading as it was made when something last changed, made anew when something may have."""
+    if _LAST and _LAST["signature"] is not None and _LAST["signature"] == _signature():
+        return _LAST
+    before = [len(sys.modules), _stamps()]
+    problems = []
+    found = _scan(problems)
+    try:
+        _use(found)
+    except Exception as error:
+        fix = "What is imported could not be read: " + type(error).__name__
+        problems.append({"kind": "unreadable", "package": None, "where": "sys.modules", "fix": fix})
+    conda = _conda(found, problems)
+    keys = ("name", "version", "source", "installer", "requested")
+    installed = [{key: found[name][key] for key in keys} for name in sorted(found)]
+    loaded = {
+        name: [record.get("loaded"), bool(record.get("in_use"))]
+        for name, record in sorted(found.items())
+        if record.get("loaded") or record.get("in_use")
+    }
+    where = _where()
+    where.pop("pid")
+    installed_key = _digest([where, installed, conda, problems])
+    _LAST.clear()
+    _LAST.update(
+        signature=None,
+        found=found,
+        packages=installed,
+        conda=conda,
+        problems=problems[:LIMIT],
+        loaded=loaded,
+        installed_key=installed_key,
+        loaded_key=_digest(loaded),
+    )
+    # Of what changed meanwhile the next look must be told, so it's from before as far as it can be.
+    _LAST["signature"] = _signature() if before == [len(sys.modules), _stamps()] else None
+    return _LAST
+
+
+def records():
+    """Return ``[(name, path of its metadata, folder that it lies in, source)]`` of every distribution."""
+    return [(key, r["path"], r["folder"], r["source"]) for key, r in sorted(_look()["found"].items())]
+
+
+def keys():
+    """Return ``"<installed> <loaded>"``; equal texts stand for equal readings but for times."""
+    try:
+        last = _look()
+        return last["installed_key"] + " " + last["loaded_key"]
+    except BaseException as error:
+        return "error " + type(error).__name__
+
+
+def loaded():
+    """Return what this process runs as JSON: ``{name: [version or null, in use]}``."""
+    try:
+        return json.dumps(_look()["loaded"])
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})
 
 
-def fingerprint():
-    """Return a cheap key that changes when anything is installed, upgraded or removed, as JSON."""
+def probe():
+    """Return the reading of this process as JSON; an ``error`` key stands for a reading that failed as a whole."""
     try:
-        import hashlib
-
-        seen = hashlib.blake2b(digest_size=16)
-        for folder in list(sys.path):
-            try:
-                with os.scandir(folder or os.curdir) as entries:
-                    marks = sorted(
-                        (entry.name, entry.stat().st_mtime_ns)
-                        for entry in entries
-                        if entry.name.endswith(("-info", ".egg-link", ".pth")) or entry.name.startswith("~")
-                    )
-            except (OSError, TypeError):
-                continue
-            if marks:
-                seen.update(repr(marks).encode("utf-8", "surrogateescape"))
+        last = _look()
         reading = _where()
-        reading["fingerprint"] = seen.hexdigest()
+        reading["keys"] = last["installed_key"] + " " + last["loaded_key"]
+        reading["packages"] = packages = []
+        for package in last["packages"]:
+            version, in_use = last["loaded"].get(package["name"], (None, False))
+            packages.append(dict(package, loaded=version, in_use=in_use))
+        reading["conda"] = last["conda"]
+        reading["problems"] = last["problems"]
         return json.dumps(reading)
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})

@@ -105,7 +105,7 @@ export interface paths {
       };
     };
     readonly put?: never;
-    /** Create a cluster */
+    /** Create a cluster, or attach one by its address */
     readonly post: {
       readonly parameters: {
         readonly query?: never;
@@ -115,7 +115,9 @@ export interface paths {
       };
       readonly requestBody: {
         readonly content: {
-          readonly 'application/json': components['schemas']['ClusterCreate'];
+          readonly 'application/json':
+            | components['schemas']['ClusterCreate']
+            | components['schemas']['ClusterAttach'];
         };
       };
       readonly responses: {
@@ -510,6 +512,17 @@ export interface components {
       readonly steps: readonly components['schemas']['Step'][];
       readonly tasks: components['schemas']['Tasks'] | null;
       readonly workers: readonly components['schemas']['Worker'][];
+    };
+    /**
+     * ClusterAttach
+     * @description Body of ``POST clusters`` with an address: follow a cluster that somebody else runs.
+     */
+    readonly ClusterAttach: {
+      readonly address: string;
+      /** @default null */
+      readonly name?: string | null;
+      /** @default null */
+      readonly tls?: components['schemas']['TLSFiles'] | null;
     };
     /**
      * ClusterCreate
@@ -937,6 +950,15 @@ export interface components {
       readonly running: number;
     };
     /**
+     * TLSFiles
+     * @description Paths of PEM files below the server's `tls_roots`.
+     */
+    readonly TLSFiles: {
+      readonly ca_file: string;
+      readonly cert_file: string;
+      readonly key_file: string;
+    };
+    /**
      * Unread
      * @description A node that could not be read, with the reason in plain words; the kernel is the node `kernel`.
      */
@@ -1003,6 +1025,7 @@ export type AdaptiveRequest = components['schemas']['AdaptiveRequest'];
 export type Change = components['schemas']['Change'];
 export type Checked = components['schemas']['Checked'];
 export type Cluster = components['schemas']['Cluster'];
+export type ClusterAttach = components['schemas']['ClusterAttach'];
 export type ClusterCreate = components['schemas']['ClusterCreate'];
 export type ClusterSoftware = components['schemas']['ClusterSoftware'];
 export type ClusterUsage = components['schemas']['ClusterUsage'];
@@ -1032,6 +1055,7 @@ export type Severities = components['schemas']['Severities'];
 export type Source = components['schemas']['Source'];
 export type Step = components['schemas']['Step'];
 export type Tasks = components['schemas']['Tasks'];
+export type TlsFiles = components['schemas']['TLSFiles'];
 export type Unread = components['schemas']['Unread'];
 export type Usage = components['schemas']['Usage'];
 export type UsageCores = components['schemas']['UsageCores'];

@@ -103,11 +103,11 @@ def test_reads_while_a_cell_runs_and_leaves_no_trace(name, specs, monkeypatch):
         before = (await session.run("x = 1", names="sorted(set(dir()))", count="get_ipython().execution_count"))[
             "user_expressions"
         ]
-        idle, _ = await readable(link, session.id)
+        idle = (await readable(link, session.id)).reading
         message = session.client.execute("import time; time.sleep(3); 7")
         await asyncio.sleep(0.8)
         begun = time.monotonic()
-        busy, _ = await link.read(session.id)
+        busy = (await link.read(session.id)).reading
         seconds = time.monotonic() - begun
         content = await session.reply(message)
         after = await session.run("x = 1", names="sorted(set(dir()) - {'time'})", out="Out", hist="In[1:]")
@@ -154,10 +154,10 @@ def test_prints_and_figures_stay_with_the_cell(specs, monkeypatch):
 
 def test_again_after_a_restart(specs, monkeypatch):
     async def body(session, link):
-        first, _ = await readable(link, session.id)
+        first = (await readable(link, session.id)).reading
         await session.manager.restart_kernel(session.id)
         link.notice(session.id, "restart")
-        second, _ = await readable(link, session.id)
+        second = (await readable(link, session.id)).reading
         return first, second
 
     first, second = with_kernel("python3", body, specs, monkeypatch)
@@ -211,13 +211,13 @@ def test_a_kernel_met_while_busy_is_not_touched_until_idle(specs, monkeypatch):
             with pytest.raises(Unavailable, match="cell was running"):
                 await link.read(kernel_id)
             await Session(manager, kernel_id, client).reply(message)
-            return await readable(link, kernel_id)
+            return (await readable(link, kernel_id)).reading
         finally:
             client.stop_channels()
             await link.close()
             await manager.shutdown_kernel(kernel_id, now=True)
 
-    reading, _ = asyncio.run(go())
+    reading = asyncio.run(go())
     assert reading.packages
 
 

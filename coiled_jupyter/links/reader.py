@@ -1,0 +1,288 @@
+"""Reads every node of a cluster over a `NodeLink`: installed packages once per place, what runs from each process.
+
+Phases: who is there; what each newcomer is (two short digests); the full list from one node of each kind; what runs from
+one of each kind of process. While the disk of a place is as it was, its other nodes need not be asked again: a process
+can only import what lies there. Every `SWEEP_SECONDS` all are asked nevertheless.
+
+The keys are the nodes' own words. They decide only which nodes are asked and which share a list; a list is decoded anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .. import texts
+from ..core.cluster import Readings, now
+from ..core.environment import (
+    Answer,
+    Reading,
+    decode_answer,
+    decode_loaded,
+    group,
+    unpack,
+    versions_environment,
+    with_loaded,
+)
+from ..core.errors import CoiledError, Timeout, Unavailable
+from ..core.wire import Environment, Role, Unread
+from .ports import NodeLink
+
+SWEEP_SECONDS = 30.0
+SILENT_SECONDS = 10.0
+SILENT_DEADLINE = 1.5
+SPEAKERS = 3
+"""How many nodes of one installation are asked for it, until one answers."""
+SCHEDULER = "scheduler"
+
+
+@dataclass
+class _Node:
+    """What is known of one node: the key of what is installed there, and of what its process runs."""
+
+    installed: str
+    loaded: str
+
+
+@dataclass
+class _Place:
+    """One installation as one of its nodes has told it; `mark` is the key that this node knows it by."""
+
+    speaker: str
+    mark: str
+    reading: Reading
+    loaded: str
+    content_age: float | None
+
+
+class Reader:
+    """Reads one cluster again and again, asking only for what may have changed.
+
+    Parameters
+    ----------
+    link
+        The way to the nodes.
+    deadline
+        Seconds for one request.
+
+    """
+
+    def __init__(self, link: NodeLink, *, deadline: float = 4.0) -> None:
+        self._link = link
+        self._deadline = deadline
+        self._nodes: dict[str, _Node] = {}
+        self._places: dict[str, _Place] = {}
+        self._loaded: dict[tuple[str, str], dict[str, tuple[str | None, bool]]] = {}
+        self._complete: dict[tuple[str, str, str], Reading] = {}
+        self._reasons: dict[str, CoiledError] = {}
+        self._refused: set[str] = set()
+        self._swept = 0.0
+
+    async def read(self, workers: Mapping[str, float], wanted: Iterable[str] = (), *, sweep: bool = False) -> Readings:
+        """Return the readings of the scheduler and `workers`; who can't be read is named with the reason.
+
+        Parameters
+        ----------
+        workers
+            By address, the seconds since the scheduler has last heard of each.
+        wanted
+            Names of modules beside the notebook, which are looked for on the nodes.
+        sweep
+            Whether all nodes are asked, even where nothing seems to have changed.
+
+        """
+        taken_at = now()
+        self._reasons = {}
+        present = {SCHEDULER, *workers}
+        self._nodes = {node: known for node, known in self._nodes.items() if node in present}
+        self._refused &= present
+        if sweep or time.monotonic() - self._swept > SWEEP_SECONDS:
+            self._swept = time.monotonic()
+            self._refused.clear()
+            asked = present
+        else:
+            asked = present - set(self._nodes) - self._refused
+        # The scheduler has heard nothing of these for long: are they still there?
+        asked = asked | {node for node, silent in workers.items() if silent >= SILENT_SECONDS}
+        names = sorted(set(wanted))[:500]
+        await self._meet(asked, workers)
+        # A place that has changed makes all that is known of its nodes doubtful.
+        changed = await self._read_places(names)
+        if changed:
+            doubtful = {node for node, known in self._nodes.items() if known.installed in changed}
+            await self._meet(doubtful, workers)
+            await self._read_places(names)
+        await self._read_loaded()
+        versions = await self._versions(present - set(self._nodes), workers)
+        return self._collect(workers, versions, taken_at)
+
+    async def _meet(self, asked: set[str], workers: Mapping[str, float]) -> None:
+        """Ask nodes for their keys."""
+        for node in asked:
+            self._nodes.pop(node, None)
+        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names("keys", load=True))
+        for node, answer in answers.items():
+            installed, _, loaded = answer.partition(" ")
+            if not loaded or installed == "error" or len(answer) > 100:
+                self._reasons[node] = Unavailable("The process could not read its own environment")
+                continue
+            self._nodes[node] = _Node(installed, loaded)
+
+    async def _ask(
+        self, nodes: set[str], workers: Mapping[str, float], expression: str, names: dict[str, object]
+    ) -> dict[str, str]:
+        """Return the texts of those that answered; of the others the reason is kept."""
+        quick = sorted(node for node in nodes if workers.get(node, 0.0) < SILENT_SECONDS and node != SCHEDULER)
+        slow = sorted(node for node in nodes if workers.get(node, 0.0) >= SILENT_SECONDS)
+        groups = [quick, *([node] for node in slow)]
+        calls = [
+            self._link.evaluate_on_workers(g, expression, names, self._deadline if g is quick else SILENT_DEADLINE)
+            for g in groups
+            if g
+        ]
+        scheduler = [self._on_scheduler(expression, names)] if SCHEDULER in nodes else []
+        found: dict[str, str] = {}
+        for answers in await asyncio.gather(*calls, *scheduler):
+            for node, answer in answers.items():
+                if isinstance(answer, CoiledError):
+                    self._reasons[node] = self._reason(answer, workers.get(node))
+                    # One that answers at all, but doesn't do this, may tell its versions.
+                    if not isinstance(answer, Timeout):
+                        self._refused.add(node)
+                else:
+                    found[node] = answer
+        return found
+
+    async def _on_scheduler(self, expression: str, names: dict[str, object]) -> dict[str, str | CoiledError]:
+        try:
+            return {SCHEDULER: await self._link.evaluate_on_scheduler(expression, names, self._deadline)}
+        except CoiledError as error:
+            return {SCHEDULER: error}
+
+    def _reason(self, error: CoiledError, silent: float | None) -> CoiledError:
+        if isinstance(error, Timeout) and silent is not None and silent >= SILENT_SECONDS:
+            return Timeout(f"It doesn't answer; the scheduler has heard nothing of it for {silent:.0f} s (stopped?)")
+        return error
+
+    async def _read_places(self, wanted: list[str]) -> set[str]:
+        """Read one node of each installation; return the keys of those that are no longer what they were."""
+        members: dict[str, list[str]] = {}
+        for node, known in self._nodes.items():
+            members.setdefault(known.installed, []).append(node)
+        self._places = {key: place for key, place in self._places.items() if key in members}
+        changed = await asyncio.gather(*(self._read_place(key, nodes, wanted) for key, nodes in members.items()))
+        return {key for key in changed if key is not None}
+
+    async def _read_place(self, key: str, nodes: list[str], wanted: list[str]) -> str | None:
+        """Read an installation through the first of its nodes that answers; return `key` if it has changed."""
+        place = self._places.get(key)
+        last = place.speaker if place else ""
+        # A worker before the scheduler: its process has what tasks would import.
+        for speaker in sorted(nodes, key=lambda node: (node != last, node == SCHEDULER, node))[:SPEAKERS]:
+            answer = await self._hear(speaker, place.mark if place and speaker == last else "", wanted)
+            if answer is None:
+                self._nodes.pop(speaker, None)
+                continue
+            installed, _, rest = answer.keys.partition(" ")
+            loaded = rest.partition(" ")[0]
+            self._nodes[speaker] = _Node(installed, loaded)
+            if answer.reading is not None:
+                self._places[installed] = _Place(speaker, answer.keys, answer.reading, loaded, answer.content_age)
+            elif place is not None:
+                place.content_age, place.loaded = answer.content_age, loaded
+            return key if installed != key else None
+        # Nobody has confirmed it: what was read before isn't known to hold.
+        self._places.pop(key, None)
+        for node in nodes:
+            self._nodes.pop(node, None)
+        return None
+
+    async def _hear(self, speaker: str, mark: str, wanted: list[str]) -> Answer | None:
+        names = texts.node_names("read", mark, wanted, texts.packed("content"), load=True)
+        answers = await self._ask({speaker}, {}, texts.LOAD, names)
+        if speaker not in answers:
+            return None
+        try:
+            answer = decode_answer(unpack(answers[speaker]))
+        except CoiledError as error:
+            self._reasons[speaker] = error
+            return None
+        if answer.reading is None and answer.keys != mark:
+            self._reasons[speaker] = Unavailable("The process answered something else than what was asked")
+            return None
+        return answer
+
+    async def _read_loaded(self) -> None:
+        """Ask one process of each kind for what it runs."""
+        needed = {(known.installed, known.loaded) for known in self._nodes.values()}
+        self._loaded = {key: value for key, value in self._loaded.items() if key in needed}
+        speakers: dict[str, tuple[str, str]] = {}
+        for node, known in sorted(self._nodes.items()):
+            kind = (known.installed, known.loaded)
+            place = self._places.get(known.installed)
+            told = kind in self._loaded or (place is not None and place.loaded == known.loaded)
+            if not told and kind not in speakers.values():
+                speakers[node] = kind
+        if not speakers:
+            return
+        answers = await self._ask(set(speakers), {}, texts.LOAD, texts.node_names("loaded", load=True))
+        for node, answer in answers.items():
+            try:
+                self._loaded[speakers[node]] = decode_loaded(unpack(answer))
+            except CoiledError as error:
+                self._reasons[node] = error
+
+    async def _versions(self, silent: set[str], workers: Mapping[str, float]) -> dict[str, object]:
+        """Ask those that refuse to be read for what Dask's own handler tells."""
+        refusing = silent & self._refused
+        if not refusing:
+            return {}
+        answers = await self._link.versions(sorted(refusing - {SCHEDULER}), self._deadline)
+        return {
+            node: answer
+            for node, answer in answers.items()
+            if node in refusing and not isinstance(answer, CoiledError) and answer.get("packages")
+        }
+
+    def _collect(self, workers: Mapping[str, float], versions: dict[str, object], taken_at: str) -> Readings:
+        readings: dict[str, Reading] = {}
+        ages: dict[str, float | None] = {}
+        complete: dict[tuple[str, str, str], Reading] = {}
+        for node, known in self._nodes.items():
+            place = self._places.get(known.installed)
+            if place is None:
+                continue
+            if place.loaded == known.loaded:
+                readings[node] = place.reading
+            else:
+                loaded = self._loaded.get((known.installed, known.loaded))
+                if loaded is None:
+                    continue
+                key = (known.installed, place.mark, known.loaded)
+                complete[key] = complete.get(key) or self._complete.get(key) or with_loaded(place.reading, loaded)
+                readings[node] = complete[key]
+            ages[node] = place.content_age
+        self._complete = complete
+        environments: list[Environment] = []
+        roles: tuple[tuple[Role, set[str]], ...] = (("worker", set(workers)), ("scheduler", {SCHEDULER}))
+        for role, nodes in roles:
+            environments += group(
+                {node: reading for node, reading in readings.items() if node in nodes},
+                role,
+                taken_at=taken_at,
+                content_ages=ages,
+            )
+            environments += versions_environment(
+                {node: answer for node, answer in versions.items() if node in nodes},
+                role,
+                taken_at=taken_at,
+            )
+        default = Unavailable("It could not be read")
+        unread = tuple(
+            Unread(node=node, reason=self._reasons.get(node, default).message)
+            for node in (SCHEDULER, *sorted(workers))
+            if node not in readings and node not in versions
+        )
+        return Readings(environments=tuple(environments), unread=unread, taken_at=taken_at)

@@ -1,0 +1,373 @@
+"""Looks, beside a reading and in a thread of its own, at what a version number can't tell: the files themselves.
+
+Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``look(records, local, wanted)`` begins where the
+last look is old and returns the last result's key, or ``""``; ``result()`` returns the last result as JSON.
+
+For each distribution: a digest of the code that would be imported, files that are missing, and files that were edited
+since their install. For code beside the notebook (`local`: what this process has imported of it; `wanted`: what another
+one has) a digest too. And the markers of requirements that stand on some platforms only.
+
+Rules: Python 3.8, standard library only, never raises, nothing written; a thread that yields, ended with its process.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import threading
+import time
+
+FRESH_SECONDS = 20.0
+FILE_LIMIT = 200000
+TREE_LIMIT = 5000
+HASH_LIMIT = 2 << 30
+SHOWN = 5
+_BUILT = (".so", ".pyd", ".dylib", ".dll")
+_CODE = (".py", *_BUILT)
+_BESIDE = frozenset(
+    (
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "build",
+        "dist",
+        "node_modules",
+        "__pycache__",
+        "benchmarks",
+    )
+)
+_NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
+_SEPARATORS = re.compile(r"[-_.]+")
+_LOCK = threading.Lock()
+_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": ""}
+# {path: (size, mtime, ctime, digest)} of files that had to be read.
+_HASHES = {}
+_BUDGET = [0]
+
+
+def _clip(text):
+    return str(text)[:500]
+
+
+def _hash(path, status, algorithm="sha256"):
+    """Return a file's digest in the form of a RECORD."""
+    mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, algorithm)
+    known = _HASHES.get(path)
+    if known is not None and known[0] == mark:
+        return known[1]
+    _BUDGET[0] -= status.st_size
+    if _BUDGET[0] < 0:
+        raise OverflowError
+    seen = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            seen.update(piece)
+    digest = base64.urlsafe_b64encode(seen.digest()).rstrip(b"=").decode("ascii")
+    if len(_HASHES) < FILE_LIMIT:
+        _HASHES[path] = (mark, digest)
+    return digest
+
+
+def _summary(files):
+    """Return ``pure:…`` or ``built:…`` for ``{relative path: digest}`` of what would be imported."""
+    built = any(name.endswith(_BUILT) for name in files)
+    seen = hashlib.blake2b(digest_size=12)
+    for name in sorted(files):
+        seen.update(("%s\0%s\0" % (name, files[name])).encode("utf-8", "surrogateescape"))
+    return ("built:" if built else "pure:") + seen.hexdigest()
+
+
+def _of_record(path, folder):
+    """Return (files, missing, edited) of an installed distribution, by its RECORD."""
+    record = os.path.join(path, "RECORD")
+    written = os.stat(record).st_mtime_ns
+    with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        text = file.read(32 << 20)
+    files, missing, edited = {}, [], []
+    for number, row in enumerate(csv.reader(io.StringIO(text))):
+        if len(row) < 3 or number > FILE_LIMIT:
+            continue
+        name, expected, size = row[0], row[1], row[2]
+        top = name.split("/")[0]
+        # Scripts are written anew at each install; bytecode and metadata aren't what is imported.
+        if not expected or top in ("..", "") or os.path.isabs(name) or top.endswith((".dist-info", ".data")):
+            continue
+        if number % 200 == 199:
+            time.sleep(0.001)
+        full = os.path.join(folder, name)
+        code = name.endswith(_CODE)
+        try:
+            status = os.stat(full)
+        except OSError:
+            # Images leave tests out to be small.
+            if code and not _BESIDE.intersection(name.split("/")[:-1]):
+                missing.append(name)
+            continue
+        algorithm, _, digest = expected.partition("=")
+        changed = size.isdigit() and int(size) != status.st_size
+        if changed or max(status.st_mtime_ns, status.st_ctime_ns) > written:
+            actual = _hash(full, status, algorithm if algorithm in hashlib.algorithms_available else "sha256")
+            if actual != digest:
+                edited.append(name)
+                files[name] = actual
+                continue
+        if code:
+            files[name] = digest
+    return files, missing, edited
+
+
+def _tree(root, top, files):
+    """Add the digests of the code below ``root/top``, by their path relative to `root`."""
+    full = os.path.join(root, top)
+    if os.path.isfile(full):
+        files[top] = _hash(full, os.stat(full))
+        return
+    for folder, folders, names in os.walk(full):
+        folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(_CODE) and len(files) < TREE_LIMIT:
+                path = os.path.join(folder, name)
+                relative = os.path.relpath(path, root).replace(os.sep, "/")
+                files[relative] = _hash(path, os.stat(path))
+
+
+def _mapping(path):
+    """Return ``{module: path}`` of setuptools' finder of an editable install."""
+    import ast
+
+    with open(path, encoding="utf-8", errors="replace") as file:
+        tree = ast.parse(file.read(1 << 20))
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(getattr(target, "id", None) == "MAPPING" for target in targets) and node.value is not None:
+            value = ast.literal_eval(node.value)
+            return {str(key): str(item) for key, item in value.items()}
+    return {}
+
+
+def _importable(root):
+    """Return what a folder on sys.path gives to import, without what lies beside a project's code."""
+    tops = []
+    project = any(os.path.exists(os.path.join(root, name)) for name in ("pyproject.toml", "setup.py", "setup.cfg"))
+    for name in sorted(os.listdir(root)):
+        full = os.path.join(root, name)
+        if name.startswith(".") or (project and (name in _BESIDE or name in _NOT_MODULES)):
+            continue
+        if name.endswith(_CODE) or (os.path.isfile(os.path.join(full, "__init__.py"))):
+            tops.append(name)
+    return tops
+
+
+def _of_editable(name, path, folder, url):
+    """Return the files that an editable distribution would import, from its own tree."""
+    roots, files = [], {}
+    try:
+        with open(os.path.join(path, "RECORD"), encoding="utf-8", errors="surrogateescape") as file:
+            entries = [line.split(",")[0] for line in file.read(1 << 20).splitlines()]
+    except OSError:
+        entries = []
+    for entry in entries:
+        full = os.path.join(folder, entry)
+        if entry.endswith(".pth"):
+            with open(full, encoding="utf-8", errors="replace") as file:
+                lines = file.read(1 << 16).splitlines()
+            roots += [x.strip() for x in lines if x.strip() and not x.startswith(("import ", "import\t", "#"))]
+        elif "__editable__" in entry and entry.endswith("finder.py"):
+            for module, target in _mapping(full).items():
+                if os.path.exists(target):
+                    base = os.path.dirname(target)
+                    before = set(files)
+                    _tree(base, os.path.basename(target), files)
+                    last = module.split(".")[-1]
+                    if last != os.path.basename(target) and os.path.isdir(target):
+                        for added in set(files) - before:
+                            files[last + "/" + added.partition("/")[2]] = files.pop(added)
+    if not roots and not files and url.startswith("file://"):
+        from urllib.parse import unquote, urlsplit
+
+        base = unquote(urlsplit(url).path)
+        roots = [x for x in (os.path.join(base, "src"), base) if os.path.isdir(x)][:1]
+    for root in roots:
+        if os.path.isdir(root):
+            for top in _importable(root):
+                _tree(root, top, files)
+    return files
+
+
+def _conditions(path, found):
+    """Add to `found` ``{required distribution: [marker or ""]}`` of what a distribution requires."""
+    try:
+        with open(os.path.join(path, "METADATA"), encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if not line.strip():
+                    return
+                if line.startswith("Requires-Dist:"):
+                    requirement, _, marker = line[14:].partition(";")
+                    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+                    if match and "extra" not in marker:
+                        name = _SEPARATORS.sub("-", match.group(1)).lower()
+                        found.setdefault(name, set()).add(marker.strip())
+    except OSError:
+        return
+
+
+def modules(skipped=()):
+    """Return ``{name: path}`` of the code that this process has imported and no distribution or Python brought."""
+    outside = [os.path.realpath(x) + os.sep for x in {sys.prefix, sys.base_prefix, sys.exec_prefix, *skipped} if x]
+    found = {}
+    for name, module in list(sys.modules.items()):
+        try:
+            path = vars(module).get("__file__")
+        except Exception:
+            continue
+        if not isinstance(name, str) or "." in name or name.startswith("__") or not isinstance(path, str):
+            continue
+        real = os.path.realpath(path)
+        if not real.endswith(".py") or real.startswith(tuple(outside)) or "site-packages" in real.split(os.sep):
+            continue
+        if "dist-packages" in real.split(os.sep) or not os.path.isfile(real):
+            continue
+        found[name] = os.path.dirname(real) if os.path.basename(real) == "__init__.py" else real
+        if len(found) >= 500:
+            break
+    return found
+
+
+def _find(name):
+    """Return where this process would import a module from, without importing it."""
+    import importlib.machinery
+
+    module = sys.modules.get(name)
+    origin = vars(module).get("__file__") if module is not None else None
+    if origin is None:
+        spec = importlib.machinery.PathFinder.find_spec(name)
+        origin = spec.origin if spec is not None else None
+    if not isinstance(origin, str) or not os.path.isfile(origin):
+        return None
+    return os.path.dirname(origin) if os.path.basename(origin) == "__init__.py" else origin
+
+
+def _module(name, path):
+    files = {}
+    _tree(os.path.dirname(path), os.path.basename(path), files)
+    label = name + ("/" if os.path.isdir(path) else ".py")
+    return {"name": _clip(label), "path": _clip(path), "content": _summary(files)}
+
+
+def _work(records, local, wanted):
+    begun = time.time()
+    answer = {"packages": {}, "modules": [], "conditional": {}, "at": 0.0}
+    try:
+        _BUDGET[0] = HASH_LIMIT
+        conditions = {}
+        trees = []
+        for name, path, folder, source in records:
+            entry = {}
+            try:
+                _conditions(path, conditions)
+                if (source or {}).get("kind") == "editable":
+                    trees.append(path)
+                    files = _of_editable(name, path, folder, source.get("url") or "")
+                    entry["content"] = _summary(files) if files else None
+                elif os.path.exists(os.path.join(path, "RECORD")):
+                    files, missing, edited = _of_record(path, folder)
+                    entry["content"] = _summary(files) if files else None
+                    if missing:
+                        entry["missing"] = [len(missing), *map(_clip, missing[:SHOWN])]
+                    if edited:
+                        entry["edited"] = [len(edited), *map(_clip, edited[:SHOWN])]
+            except OverflowError:
+                raise
+            except Exception as error:
+                entry["error"] = type(error).__name__
+            if entry.get("content") or len(entry) > 1 or "error" in entry:
+                answer["packages"][name] = entry
+        answer["conditional"] = {
+            name: sorted(map(_clip, markers))[:20] for name, markers in conditions.items() if "" not in markers
+        }
+        places = modules() if local else {}
+        owned = {os.path.realpath(x) for x in _roots(records)}
+        for name, path in sorted(places.items()):
+            # The tree of an editable install is that distribution's.
+            if not any(path.startswith(root + os.sep) or path == root for root in owned):
+                _try(answer["modules"], name, path)
+        for name in wanted:
+            try:
+                path = _find(name)
+            except Exception:
+                path = None
+            if path is not None:
+                _try(answer["modules"], name, path)
+    except BaseException as error:
+        answer["error"] = "too much to look at" if isinstance(error, OverflowError) else type(error).__name__
+    key = hashlib.blake2b(
+        json.dumps(answer, sort_keys=True).encode("utf-8", "surrogateescape"), digest_size=8
+    ).hexdigest()
+    answer["at"] = begun
+    answer["seconds"] = round(time.time() - begun, 3)
+    with _LOCK:
+        _STATE.update(thread=None, ended=time.monotonic(), result=answer, key=key)
+
+
+def _roots(records):
+    from urllib.parse import unquote, urlsplit
+
+    for _, _, _, source in records:
+        if (source or {}).get("kind") == "editable" and (source.get("url") or "").startswith("file://"):
+            yield unquote(urlsplit(source["url"]).path)
+
+
+def _try(found, name, path):
+    try:
+        found.append(_module(name, path))
+    except Exception:
+        found.append({"name": _clip(name) + ".py", "path": _clip(path), "content": None})
+
+
+def look(records, installed_key, local=False, wanted=()):
+    """Begin to look at the files where that is due, and return the key of the last result or ``""``.
+
+    Parameters
+    ----------
+    records
+        ``[(name, path of its metadata, folder that it lies in, source)]``.
+    installed_key
+        What they were read as: another key makes the last result worthless at once.
+    local
+        Whether code beside the program, which no distribution brought, is looked at too.
+    wanted
+        Names of modules that another process has of that kind.
+
+    """
+    try:
+        asked = (installed_key, bool(local), tuple(sorted({str(name) for name in wanted}))[:500])
+        with _LOCK:
+            if _STATE["asked"] != asked:
+                _STATE.update(result=None, key="", ended=0.0)
+            due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
+            if due and _STATE["thread"] is None:
+                _STATE["asked"] = asked
+                thread = threading.Thread(
+                    target=_work, args=(list(records), asked[1], asked[2]), name="coiled-jupyter content", daemon=True
+                )
+                _STATE["thread"] = thread
+                thread.start()
+            return _STATE["key"] if _STATE["asked"] == asked else ""
+    except BaseException:
+        return ""
+
+
+def result():
+    """Return the last result as JSON, or ``null`` where there is none yet."""
+    try:
+        with _LOCK:
+            return json.dumps(_STATE["result"])
+    except BaseException as error:
+        return json.dumps({"error": type(error).__name__})
