@@ -16,6 +16,18 @@ os.environ["COILED_JUPYTER_RUNTIME_DIR"] = str(Path(_RUNTIME, "r"))
 os.environ.setdefault("COILED_JUPYTER_DATA_DIR", str(Path(__file__).resolve().parent.parent / ".cache" / "data"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full-matrix", action="store_true", help="every transport for each pair of versions")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--full-matrix"):
+        left = [item for item in items if item.get_closest_marker("full_matrix")]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            items[:] = [item for item in items if item not in left]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _runtime_folder():
     yield

@@ -389,7 +389,7 @@ class Supervisor:
             with contextlib.suppress(CoiledError):
                 # Who is there now: a worker that has just joined must not be left out.
                 await self._observe()
-            if self._fresh(1.0) and set(wanted) <= self._wanted:
+            if self._fresh(0.3) and set(wanted) <= self._wanted:
                 return self.readings
             self._wanted = frozenset(wanted)
             silent = {worker.id: self._silent.get(worker.id, 0.0) for worker in self.cluster.workers}
@@ -506,7 +506,7 @@ class Supervisor:
         if method == "cluster":
             return self.cluster
         if method == "environments":
-            known = self._fresh(2.0) and set(request.wanted) <= self._wanted
+            known = self._fresh(0.5) and set(request.wanted) <= self._wanted
             return self.readings if known else await self._read(request.wanted)
         if method == "watch":
             return None

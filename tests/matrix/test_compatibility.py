@@ -1,0 +1,151 @@
+"""Clusters of other Dask and Python versions, attached by address and read; writes docs/compatibility.md.
+
+``UPDATE_COMPATIBILITY=1`` writes the table; otherwise it must be what was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from packaging.version import Version
+
+from coiled_jupyter import texts
+from coiled_jupyter.core.wire import ClusterAttach
+from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
+from coiled_jupyter.service import Configuration, Service
+from tests.environments import environment
+from tests.remote import RemoteCluster
+from tests.texts.test_probe import interpreters
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
+PAIRS = [
+    ("2022.2.0", "3.8"),
+    ("2023.5.0", "3.8"),
+    ("2023.5.0", "3.10"),
+    ("2024.5.0", "3.10"),
+    ("2024.5.0", "3.12"),
+    ("2025.5.0", "3.12"),
+    ("2025.5.0", "3.13"),
+    ("2026.8.0", "3.12"),
+    ("2026.8.0", "3.13"),
+]
+# Tools of that time, where today's don't run with it any more.
+BESIDE = {"2022.2.0": ("click<8.1", "setuptools<66", "tornado<6.2", "msgpack<1.1")}
+FORMS = {
+    "plain": {"tls": False, "dashboard": False, "nannies": True},
+    "TLS": {"tls": True, "dashboard": False, "nannies": True},
+    "plain, dashboard, no nanny": {"tls": False, "dashboard": True, "nannies": False},
+}
+SEEN: dict[tuple[str, str, str], str] = {}
+
+
+def cases():
+    made = []
+    for index, (dask, python) in enumerate(PAIRS):
+        for number, form in enumerate(FORMS):
+            reduced = number == index % len(FORMS)
+            made.append(pytest.param(dask, python, form, id=f"{dask}-{python}-{form}", marks=() if reduced else FULL))
+    return made
+
+
+FULL = pytest.mark.full_matrix
+
+
+def dask_environment(dask: str, python: str) -> Path:
+    found = interpreters()
+    if python not in found:
+        pytest.skip(f"no Python {python} on this machine: Dask {dask} on Python {python} is left out")
+    more = ("bokeh>=3.1", "numpy<3") if python != "3.8" else ()
+    return environment(found[python], f"distributed=={dask}", *BESIDE.get(dask, ()), *(more if dask > "2026" else ()))
+
+
+def test_enough_pairs():
+    found = [(dask, python) for dask, python in PAIRS if python in interpreters()]
+    assert len(found) >= 6, f"only {found}"
+    assert len({python for _, python in found}) >= 3, f"only {found}"
+
+
+@pytest.mark.parametrize(("dask", "python", "form"), cases())
+def test_scheduler_workers_and_nannies_are_read(dask, python, form, tmp_path):
+    options = FORMS[form]
+
+    async def go(remote):
+        service = Service(Configuration(tls_roots=(str(tmp_path),)))
+        await service.start()
+        try:
+            cluster = await service.attach(msgspec.convert(remote.body(), ClusterAttach))
+            deadline = time.monotonic() + 60
+            while True:
+                diff = await service.diff(cluster.id)
+                environments = await service.environments(cluster=cluster.id)
+                nodes = [node for e in environments for node in e.nodes]
+                if len(nodes) == 3 and all(e.content_at for e in environments):
+                    break
+                now = service.cluster(cluster.id)
+                assert time.monotonic() < deadline, (now.status, now.reason, diff.unread, nodes, remote.log())
+                await asyncio.sleep(0.2)
+            tls = remote.tls and TLSFiles(
+                ca=remote.tls["ca_file"], cert=remote.tls["cert_file"], key=remote.tls["key_file"]
+            )
+            link = SchedulerLink(remote.address, tls)
+            workers = [node for node in nodes if node != "scheduler"]
+            names = texts.node_names("keys", load=True)
+            nannies = await link.evaluate_on_workers(workers, texts.LOAD, names, nanny=True)
+            await service.delete(cluster.id)
+            await asyncio.sleep(0.5)
+            return diff, environments, nannies
+        finally:
+            await service.close()
+
+    with RemoteCluster(tmp_path / "remote", dask_environment(dask, python), workers=2, **options) as remote:
+        diff, environments, nannies = asyncio.run(go(remote))
+        # What we have left is not what we have stopped.
+        assert all(process.poll() is None for process in remote.processes), remote.log()
+    assert not diff.unread
+    assert diff.level == "all"
+    assert {e.level for e in environments} == {"all"}
+    assert {e.python.rpartition(".")[0] for e in environments} == {python}
+    for found in environments:
+        packages = {package.name: package for package in found.packages}
+        assert packages["distributed"].version == dask
+        (loaded,) = packages["distributed"].loaded
+        assert Version(loaded.version) == Version(dask)
+        assert set(loaded.nodes) == set(found.nodes)
+        assert not {p.kind for p in found.problems} - {"edited"}
+    assert {e.role for e in environments} == {"worker", "scheduler"}
+    if options["nannies"]:
+        assert all(isinstance(answer, str) and len(answer) == 33 for answer in nannies.values()), nannies
+    SEEN[dask, python, form] = "all"
+
+
+def test_the_table_says_what_was_seen(request):
+    """Runs last in this file."""
+    if not SEEN:
+        pytest.skip("nothing was read in this run")
+    rows = "".join(
+        f"| {dask} | {python} | {form} | scheduler, workers{', nannies' if 'no nanny' not in form else ''} | {level} |\n"
+        for (dask, python, form), level in sorted(SEEN.items())
+    )
+    if os.environ.get("UPDATE_COMPATIBILITY"):
+        TABLE.write_text(HEAD + rows, encoding="utf-8")
+    written = TABLE.read_text(encoding="utf-8")
+    assert [row for row in rows.splitlines() if row not in written] == []
+
+
+HEAD = """# Which clusters can be read
+
+Clusters of these versions are started as their own programs, attached by their address, and read from a server on
+Python 3.11 with Dask 2026.8.0. This table is written by `tests/matrix/test_compatibility.py` (with
+`UPDATE_COMPATIBILITY=1`, `--full-matrix` for every row); a run checks that it says what was seen.
+
+Reading never needs a `distributed.Client`, which can't even connect between some of them. Only builtins by reference
+and text cross to another Python.
+
+| Dask | Python | connection | read | level |
+|---|---|---|---|---|
+"""
