@@ -46,7 +46,7 @@ _BESIDE = frozenset(
 _NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOCK = threading.Lock()
-_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": ""}
+_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0}
 # {path: (size, mtime, ctime, digest)} of files that had to be read.
 _HASHES = {}
 _BUDGET = [0]
@@ -352,8 +352,11 @@ def look(records, installed_key, local=False, wanted=()):
             if _STATE["asked"] != asked:
                 _STATE.update(result=None, key="", ended=0.0)
             due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
+            # What was imported since may be code beside the notebook; what is known of the rest still holds.
+            imported = hash(tuple(sys.modules)) if local else 0
+            due = due or _STATE["imported"] != imported
             if due and _STATE["thread"] is None:
-                _STATE["asked"] = asked
+                _STATE.update(asked=asked, imported=imported)
                 thread = threading.Thread(
                     target=_work, args=(list(records), asked[1], asked[2]), name="coiled-jupyter content", daemon=True
                 )

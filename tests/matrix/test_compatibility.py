@@ -84,7 +84,7 @@ def test_scheduler_workers_and_nannies_are_read(dask, python, form, tmp_path):
                 diff = await service.diff(cluster.id)
                 environments = await service.environments(cluster=cluster.id)
                 nodes = [node for e in environments for node in e.nodes]
-                if len(nodes) == 3 and all(e.content_at for e in environments):
+                if len(nodes) == 3 and not diff.unread and all(e.content_at for e in environments):
                     break
                 now = service.cluster(cluster.id)
                 assert time.monotonic() < deadline, (now.status, now.reason, diff.unread, nodes, remote.log())
