@@ -1,0 +1,156 @@
+"""Readings of clusters with many workers, beside what Dask itself takes to ask each worker anything."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from coiled_jupyter.links import scheduler as raw
+from coiled_jupyter.links.reader import Reader
+
+from .table import Figure, median
+
+PROCESSES = 5
+_SCHEDULER = """
+import asyncio, sys, time
+from distributed import Scheduler
+
+LAGS = []
+
+async def main():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard_address=None) as scheduler:
+        sys.modules["lags"] = sys.modules["__main__"]
+        print(scheduler.address, flush=True)
+        while True:
+            start = time.perf_counter()
+            await asyncio.sleep(0.002)
+            LAGS.append(time.perf_counter() - start - 0.002)
+
+asyncio.run(main())
+"""
+_WORKERS = """
+import asyncio, sys
+from distributed import Worker
+import dask
+
+dask.config.set({"distributed.worker.memory.spill": False, "distributed.admin.system-monitor.interval": "10s"})
+
+async def main():
+    workers = [Worker(sys.argv[1], nthreads=1, dashboard_address=None, memory_limit=0) for _ in range(int(sys.argv[2]))]
+    for part in range(0, len(workers), 10):
+        await asyncio.gather(*workers[part:part + 10])
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+class _Cluster:
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._processes = [self._run(_SCHEDULER)]
+        self.address = self._line(0)
+        for _ in range(PROCESSES):
+            self._processes.append(self._run(_WORKERS, self.address, str(workers // PROCESSES)))
+        for index in range(PROCESSES):
+            self._line(index + 1)
+
+    def _run(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def _line(self, index: int) -> str:
+        pipe = self._processes[index].stdout
+        line = pipe.readline().decode().strip() if pipe else ""
+        if not line:
+            raise SystemExit("a process of the cluster didn't start")
+        return line
+
+    def close(self) -> None:
+        for process in reversed(self._processes):
+            process.kill()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+def _nothing() -> None:
+    return None
+
+
+async def _timed(act: Callable[[], Awaitable[Any]]) -> float:
+    start = time.perf_counter()
+    await act()
+    return time.perf_counter() - start
+
+
+_FORGET = "str([__import__('sys').modules.pop(k) and 1 for k in list(__import__('sys').modules) if k[:9] == '_coiled_j'])"
+_LAG = "(lambda m: (str(max(m.LAGS[3:] or [0])), m.LAGS.clear())[0])(__import__('sys').modules['lags'])"
+
+
+async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
+    from distributed import Client
+
+    link = raw.SchedulerLink(cluster.address)
+    workers = dict.fromkeys((await link.identity(30.0))["workers"], 0.0)
+    if len(workers) != cluster.workers:
+        raise SystemExit(f"{len(workers)} of {cluster.workers} workers came")
+    received = [0]
+    loads = raw._loads
+
+    def counted(frames: list[Any]) -> Any:
+        received[0] += sum(memoryview(frame).nbytes for frame in frames)
+        return loads(frames)
+
+    raw._loads = counted
+    found: dict[str, list[float]] = {key: [] for key in ("noop", "versions", "first", "again", "lag", "bytes")}
+    async with Client(cluster.address, asynchronous=True, set_as_default=False) as client:
+        for _ in range(rounds + 1):
+            await link.evaluate_on_workers(list(workers), _FORGET, {}, 60.0)
+            reader = Reader(link, deadline=60.0)
+            found["noop"].append(await _timed(lambda: client.run(_nothing)))
+            await link.evaluate_on_scheduler(_LAG, {})
+            received[0] = 0
+            begun = time.perf_counter()
+            readings = await reader.read(workers)
+            found["first"].append(time.perf_counter() - begun)
+            found["bytes"].append(received[0])
+            found["lag"].append(float(await link.evaluate_on_scheduler(_LAG, {})))
+            if readings.unread or sum(len(e.nodes) for e in readings.environments) != len(workers) + 1:
+                raise SystemExit(f"not everything was read: {readings.unread[:3]}")
+            found["versions"].append(await _timed(client.get_versions))
+            found["again"].append(await _timed(lambda: reader.read(workers)))  # noqa: B023 - awaited at once
+    raw._loads = loads
+    return {key: values[1:] for key, values in found.items()}
+
+
+def measure(rounds: int) -> list[Figure]:
+    """Return the seconds of first and later readings of 50, 200 and 1000 workers."""
+    figures = []
+    for workers, limit in ((50, 3.0), (200, 2.0), (1000, 2.0)):
+        if rounds == 1 and workers > 50:
+            break
+        cluster = _Cluster(workers)
+        try:
+            found = asyncio.run(_measure(cluster, min(rounds, 5)))
+        finally:
+            cluster.close()
+        middle = {key: median(values) for key, values in found.items()}
+        what = f"{workers} workers"
+        figures += [
+            Figure(f"First full reading of {what}", middle["first"], "an empty `client.run`", middle["noop"], limit),
+            Figure(
+                f"Reading of {what} again, nothing changed",
+                *(middle["again"], "`client.get_versions()`, ten packages", middle["versions"], 1.0),
+            ),
+            Figure(f"Longest delay of the scheduler in a first reading of {what}", max(found["lag"]), limit=0.05),
+            Figure(
+                f"Bytes received for each of {what} in a first reading (as ms)", middle["bytes"] / workers / 1000, limit=0.2
+            ),
+        ]
+    return figures
