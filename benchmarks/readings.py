@@ -89,7 +89,9 @@ async def _timed(act: Callable[[], Awaitable[Any]]) -> float:
     return time.perf_counter() - start
 
 
-_FORGET = "str([__import__('sys').modules.pop(k) and 1 for k in list(__import__('sys').modules) if k[:9] == '_coiled_j'])"
+_FORGET = (
+    "str([__import__('sys').modules.pop(k) and 1 for k in list(__import__('sys').modules) if k[:9] == '_coiled_j'])"
+)
 _LAG = "(lambda m: (str(max(m.LAGS[3:] or [0])), m.LAGS.clear())[0])(__import__('sys').modules['lags'])"
 
 
@@ -150,7 +152,9 @@ def measure(rounds: int) -> list[Figure]:
             ),
             Figure(f"Longest delay of the scheduler in a first reading of {what}", max(found["lag"]), limit=0.05),
             Figure(
-                f"Bytes received for each of {what} in a first reading (as ms)", middle["bytes"] / workers / 1000, limit=0.2
+                f"Bytes received for each of {what} in a first reading (as ms)",
+                middle["bytes"] / workers / 1000,
+                limit=0.2,
             ),
         ]
     return figures

@@ -32,7 +32,8 @@ def read(content_seconds: float = CONTENT_SECONDS) -> tuple[Reading, float | Non
     texts = _namespaces()
     deadline = time.monotonic() + content_seconds
     while True:
-        text = texts["node"]["answer"](texts["probe"], texts["content"], "", False, ())
+        keys = texts["probe"]["keys"]()
+        text = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", False, ())
         answer: Answer = decode_answer(text)
         if answer.reading is None:
             raise Unavailable("This Python could not read its own environment")

@@ -122,7 +122,7 @@ class Reader:
         """Ask nodes for their keys."""
         for node in asked:
             self._nodes.pop(node, None)
-        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names("keys", load=True))
+        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names("keys"))
         for node, answer in answers.items():
             installed, _, loaded = answer.partition(" ")
             if not loaded or installed == "error" or len(answer) > 100:
@@ -200,7 +200,7 @@ class Reader:
         return None
 
     async def _hear(self, speaker: str, mark: str, wanted: list[str]) -> Answer | None:
-        names = texts.node_names("read", mark, wanted, texts.packed("content"), load=True)
+        names = texts.node_names("read", mark, wanted, needs=("probe", "content"))
         answers = await self._ask({speaker}, {}, texts.LOAD, names)
         if speaker not in answers:
             return None
@@ -227,7 +227,7 @@ class Reader:
                 speakers[node] = kind
         if not speakers:
             return
-        answers = await self._ask(set(speakers), {}, texts.LOAD, texts.node_names("loaded", load=True))
+        answers = await self._ask(set(speakers), {}, texts.LOAD, texts.node_names("loaded", needs=("probe",)))
         for node, answer in answers.items():
             try:
                 self._loaded[speakers[node]] = decode_loaded(unpack(answer))

@@ -31,6 +31,8 @@ SIZE_LIMIT = 4 * 1024 * 1024
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of one frame; the identity of a scheduler with thousands of workers has some MiB."""
 AT_ONCE = 16
+IDLE = 2
+"""Connections that are kept open between requests."""
 BROADCAST = 50
 """Workers that one request is passed on to: it keeps the scheduler only that long, and one silent worker only those."""
 BROADCAST_SECONDS = 2.0
@@ -132,24 +134,41 @@ class SchedulerLink:
             )
             self._arguments = security.get_connection_args("client")
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._idle: list[Any] = []
+        self._closed = False
+
+    async def _open(self, deadline: float) -> Any:
+        return await connect(
+            self.address,
+            timeout=deadline,
+            deserialize=False,
+            # Without it a peer of another version may compress in a way that isn't installed here.
+            handshake_overrides={"compression": None},
+            **self._arguments,
+        )
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abort()
 
     async def _request(self, message: dict[str, Any], deadline: float) -> Any:
         async def exchange() -> Any:
             # Holds in this task only.
             _guarded.set(True)
-            comm = await connect(
-                self.address,
-                timeout=deadline,
-                deserialize=False,
-                # Without it a peer of another version may compress in a way that isn't installed here.
-                handshake_overrides={"compression": None},
-                **self._arguments,
-            )
+            comm = self._idle.pop() if self._idle else await self._open(deadline)
             try:
-                await comm.write({**message, "reply": True, "close": True}, serializers=["pickle"])
-                return await comm.read()
-            finally:
+                await comm.write({**message, "reply": True}, serializers=["pickle"])
+                answer = await comm.read()
+            except BaseException:
                 comm.abort()
+                raise
+            if self._closed or len(self._idle) >= IDLE:
+                comm.abort()
+            else:
+                self._idle.append(comm)
+            return answer
 
         try:
             async with self._gate:

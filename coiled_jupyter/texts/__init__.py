@@ -6,14 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-EVALUATE = "(lambda m: '' if m is None else m.node(*A))(__import__('sys').modules.get(K))"
-"""Asks a node that has the texts already; ``''`` where it hasn't. Names: those of `node_names`."""
 LOAD = (
     "(lambda m: (K in m or (lambda z, g: (exec(z.decompress(Z).decode('utf-8'), g),"
-    " g['enter'](K, z.decompress(P).decode('utf-8'))))(__import__('zlib'), {'__name__': K}),"
+    " g['enter'](K, z.decompress(M).decode('utf-8'))))(__import__('zlib'), {'__name__': K}),"
     " m[K].node(*A))[1])(__import__('sys').modules)"
 )
-"""Sends the texts to a node that may not have them and asks it."""
+"""Sends the texts that every node keeps, and asks it; names: those of `node_names`."""
 
 
 @cache
@@ -31,13 +29,13 @@ def packed(name: str) -> bytes:
 @cache
 def node_key() -> str:
     """Return the name under which the texts of this version stay in a node's ``sys.modules``."""
-    seen = hashlib.blake2b((source("node") + source("probe")).encode("utf-8"), digest_size=6)
+    seen = hashlib.blake2b(digest_size=6)
+    for name in ("node", "mark", "probe", "content"):
+        seen.update(source(name).encode("utf-8"))
     return "_coiled_jupyter_" + seen.hexdigest()
 
 
-def node_names(*arguments: Any, load: bool = False) -> dict[str, Any]:
-    """Return the names for `EVALUATE`, or for `LOAD`, that make a node answer ``node(*arguments)``."""
-    names: dict[str, Any] = {"K": node_key(), "A": list(arguments)}
-    if load:
-        names |= {"Z": packed("node"), "P": packed("probe")}
-    return names
+def node_names(verb: str, *arguments: Any, needs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the names for `LOAD` that make a node answer ``node(verb, …)`` with the texts that it needs for it."""
+    sources = {name: packed(name) for name in needs}
+    return {"K": node_key(), "A": [verb, sources, *arguments], "Z": packed("node"), "M": packed("mark")}

@@ -1,6 +1,6 @@
 """Looks, beside a reading and in a thread of its own, at what a version number can't tell: the files themselves.
 
-Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``look(records, local, wanted)`` begins where the
+Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``look(…)`` begins where the
 last look is old and returns the last result's key, or ``""``; ``result()`` returns the last result as JSON.
 
 For each distribution: a digest of the code that would be imported, files that are missing, and files that were edited
@@ -262,6 +262,8 @@ def _module(name, path):
 
 
 def _work(records, local, wanted):
+    # Whoever asked for the reading gets it first.
+    time.sleep(0.2)
     begun = time.time()
     answer = {"packages": {}, "modules": [], "conditional": {}, "at": 0.0}
     try:
@@ -337,7 +339,7 @@ def look(records, installed_key, local=False, wanted=()):
     Parameters
     ----------
     records
-        ``[(name, path of its metadata, folder that it lies in, source)]``.
+        A callable that returns ``[(name, path of its metadata, folder that it lies in, source)]``.
     installed_key
         What they were read as: another key makes the last result worthless at once.
     local
@@ -358,7 +360,7 @@ def look(records, installed_key, local=False, wanted=()):
             if due and _STATE["thread"] is None:
                 _STATE.update(asked=asked, imported=imported)
                 thread = threading.Thread(
-                    target=_work, args=(list(records), asked[1], asked[2]), name="coiled-jupyter content", daemon=True
+                    target=_work, args=(records(), asked[1], asked[2]), name="coiled-jupyter content", daemon=True
                 )
                 _STATE["thread"] = thread
                 thread.start()

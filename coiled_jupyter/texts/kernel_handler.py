@@ -39,7 +39,8 @@ def install(sources):
                 asked = parent.get("content", {})
                 if asked.get("verb") == "read":
                     known = str(asked.get("known", ""))
-                    text = texts["node"]["answer"](texts["probe"], texts["content"], known, True, ())
+                    keys = texts["probe"]["keys"]()
+                    text = texts["node"]["answer"](keys, texts["probe"], texts["content"], known, True, ())
                     content = {"status": "ok", "text": text}
                 else:
                     content = {"status": "error", "reason": "unknown verb"}

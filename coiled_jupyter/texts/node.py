@@ -1,12 +1,12 @@
 """Keeps the texts that read a node in that node's process, and answers requests to it shortly.
 
-Evaluated once with ``exec(text, {"__name__": key, "PROBE": source, ...})``; it enters itself in ``sys.modules`` under
-`key`, so that nodes that share a process share their readings, and later requests are short.
+Evaluated once with ``exec(text, {"__name__": key})``; ``enter`` puts it into ``sys.modules`` under `key`, so that nodes
+that share a process share their readings, and later requests are short.
 
-``node(verb, …)`` returns text: ``keys`` what the probe's ``keys`` does, ``loaded`` what its ``loaded`` does, ``read``
-the reading with the last result of the look at files (`CONTENT`, where it was sent): a JSON object
-``{"keys", "content_age", "reading", "content"}``, without the last two where the asker knows them already.
-What may be long is packed: JSON, compressed by zlib, as Base64 text.
+``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells; ``loaded`` what the process runs; ``read`` the
+reading with the last result of the look at files: a JSON object ``{"keys", "content_age", "reading", "content"}``,
+without the last two where the asker knows them already. What may be long is packed: JSON, compressed by zlib, as Base64
+text. The texts that a request needs are sent with it, compressed by zlib, as ``{name: source}``.
 
 Rules: Python 3.8, standard library only, never raises.
 """
@@ -20,8 +20,8 @@ import zlib
 
 
 def _load(source, name):
-    namespace = {"__name__": name}
-    exec(compile(source, "<" + name + ">", "exec"), namespace)  # noqa: S102 - our own text
+    namespace = {"__name__": "coiled-jupyter " + name}
+    exec(compile(source, "<coiled-jupyter " + name + ">", "exec"), namespace)  # noqa: S102 - our own text
     return namespace
 
 
@@ -29,16 +29,14 @@ def _pack(text):
     return base64.b64encode(zlib.compress(text.encode("utf-8", "surrogateescape"), 6)).decode("ascii")
 
 
-def answer(probe, content, known, local, wanted):
+def answer(keys, probe, content, known, local, wanted):
     """Return the JSON of one reading of this process; `known` is the key that the asker had last."""
-    keys = probe["keys"]()
-    looked = content["look"](probe["records"](), keys.split(" ")[0], local, wanted) if content else ""
+    looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted)
     result = content["result"]() if looked else "null"
     parts = json.loads(result) or {}
     mark = keys + " " + looked
     age = max(time.time() - parts["at"], 0.0) if "at" in parts else None
-    told = {"keys": mark, "content_age": age}
-    text = json.dumps(told)
+    text = json.dumps({"keys": mark, "content_age": age})
     if known == mark:
         return text
     return text[:-1] + ', "reading": ' + probe["probe"]() + ', "content": ' + result + "}"
@@ -47,24 +45,30 @@ def answer(probe, content, known, local, wanted):
 class _Node(types.ModuleType):
     """The module that stays in the process."""
 
-    def __init__(self, key, probe):
+    def __init__(self, key, mark):
         super().__init__(key)
-        self.probe = _load(probe, "coiled-jupyter probe")
-        self.content = None
+        self.texts = {"mark": _load(mark, "mark")}
 
-    def node(self, verb, known="", wanted=(), content=None):
+    def _need(self, sources):
+        for name, source in sources.items():
+            if name not in self.texts:
+                self.texts[name] = _load(zlib.decompress(source).decode("utf-8"), name)
+                if name == "probe":
+                    self.texts[name]["recall"](self.texts["mark"]["HISTORY"])
+
+    def node(self, verb, sources=None, known="", wanted=()):
         try:
+            self._need(sources or {})
+            keys = self.texts["mark"]["keys"]()
             if verb == "keys":
-                return self.probe["keys"]()
+                return keys
             if verb == "loaded":
-                return _pack(self.probe["loaded"]())
-            if content is not None and self.content is None:
-                self.content = _load(zlib.decompress(content).decode("utf-8"), "coiled-jupyter content")
-            return _pack(answer(self.probe, self.content, known, False, wanted))
+                return _pack(self.texts["probe"]["loaded"]())
+            return _pack(answer(keys, self.texts["probe"], self.texts["content"], known, False, wanted))
         except BaseException as error:
             return "error " + type(error).__name__
 
 
-def enter(key, probe):
+def enter(key, mark):
     """Enter the module in ``sys.modules``."""
-    sys.modules.setdefault(key, _Node(key, probe))
+    sys.modules.setdefault(key, _Node(key, mark))

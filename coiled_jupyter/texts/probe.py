@@ -338,6 +338,34 @@ def baseline(fresh=False, namespaces=()):
         return False
 
 
+def recall(history):
+    """Take over what was seen before this text came: ``[([(folder, [(entry, time)])], [(module, version)])]``.
+
+    A module that doesn't tell its version runs at most what was installed at the look before it was first seen.
+    """
+    first = listed = None
+    started = _started()
+    for folders, imported in history:
+        names = {}
+        for folder, entries in folders:
+            for entry, moment in entries:
+                match = _SUFFIX.match(entry)
+                try:
+                    name, version = _identify(folder, entry, match.group(1), match.group(2))
+                except Exception:
+                    continue
+                if listed is None and started is not None and moment > (started + 1) * 1e9:
+                    version = REPLACED
+                names.setdefault(_normal(name), version)
+        before = names if listed is None else listed
+        for module, _ in imported:
+            if _normal(module) in before:
+                _RUNS.setdefault(_normal(module), before[_normal(module)])
+        first = first or {name: version for name, version in names.items() if version != REPLACED}
+        listed = names
+    _LISTED[0] = first
+
+
 def _machine():
     """Return (platform tag, host); `platform` and `sysconfig` are slow to import, so only where there is no uname."""
     if sys.platform == "linux":

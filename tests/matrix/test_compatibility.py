@@ -94,7 +94,7 @@ def test_scheduler_workers_and_nannies_are_read(dask, python, form, tmp_path):
             )
             link = SchedulerLink(remote.address, tls)
             workers = [node for node in nodes if node != "scheduler"]
-            names = texts.node_names("keys", load=True)
+            names = texts.node_names("keys")
             nannies = await link.evaluate_on_workers(workers, texts.LOAD, names, nanny=True)
             await service.delete(cluster.id)
             await asyncio.sleep(0.5)
