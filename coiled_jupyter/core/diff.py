@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from . import rules as rulebook
 from .cluster import age
@@ -226,8 +228,7 @@ class _Side:
         return None
 
 
-@dataclass(frozen=True)
-class _Finding:
+class _Finding(Struct, frozen=True):
     """Something found about a package on some sides, rated by a rule."""
 
     name: str
@@ -251,6 +252,7 @@ class _Comparison:
         self.software = software
         self.rules = rules
         self.workers = sum(len(side.environment.nodes) for side in self.sides if not side.scheduler)
+        self._places: dict[tuple[_Side, ...], str] = {}
         every = (self.kernel, *self.sides)
         self.marked = {name for side in every for name in (*side.damaged, *side.edited, *side.unreadable)}
 
@@ -306,19 +308,23 @@ class _Comparison:
     ) -> tuple[RowStatus, Severity, str, str]:
         """Return the first status that holds, the worst severity, and what both are due to."""
         found = self._split(name, mine, theirs)
-        found += self._damage(name)
+        if name in self.marked:
+            found += self._damage(name)
         for side, other in zip(self.sides, theirs, strict=True):
             found += self._pair(name, mine, side, other)
         restart = self._restart(name, mine, theirs)
         found += restart
         if not found:
             return _SAME
+        if len(found) == 1 and name not in self.marked:
+            # Most rows that differ: nothing to weigh.
+            return found[0].status, found[0].spec.severity, *self._say(found[0], found)
         statuses = {finding.status for finding in found}
         # A place that is not known could have any version, so whether nodes are split isn't known either.
         status = next(s for s in _STATUSES if s in statuses)
         worst = min(found, key=_rank)
         first = restart[0] if status == "restart_needed" else min((f for f in found if f.status == status), key=_rank)
-        said = [self._say(finding, found) for finding in (first, worst, *restart[:1])]
+        said = [self._say(finding, found) for finding in _unique([first, worst, *restart[:1]])]
         why = [text for text, _ in said if text] + self._edits(name)
         fix = [text for _, text in said if text]
         return status, worst.spec.severity, " ".join(dict.fromkeys(why)), " ".join(dict.fromkeys(fix))
@@ -326,11 +332,12 @@ class _Comparison:
     def _say(self, finding: _Finding, found: Sequence[_Finding]) -> tuple[str, str]:
         """Return the sentences of a finding, for all sides on which the same was found."""
         alike = [f for f in found if f.spec is finding.spec and f.status == finding.status]
+        several = len(alike) > 1
         values = {
             "name": finding.name,
-            "kernel": _listed(f.kernel for f in alike),
-            "cluster": _listed(f.cluster for f in alike),
-            "where": self._where([f.side for f in alike]),
+            "kernel": _listed(f.kernel for f in alike) if several else finding.kernel,
+            "cluster": _listed(f.cluster for f in alike) if several else finding.cluster,
+            "where": self._where(tuple(f.side for f in alike)),
             **finding.values,
         }
         why, fix = rulebook.words(finding.spec.why, values), rulebook.words(finding.spec.fix, values)
@@ -338,10 +345,9 @@ class _Comparison:
 
     def _case(self, name: str, status: RowStatus, mine: Package | None, other: Package | None, side: _Side) -> Case:
         kind: Kind = "package"
-        either = [package for package in (mine, other) if package is not None]
-        if any(_is_module(package) for package in either):
+        if (mine and _is_module(mine)) or (other and _is_module(other)):
             kind = "module"
-        elif either and all(_native(package) for package in either):
+        elif (mine or other) and (mine is None or _native(mine)) and (other is None or _native(other)):
             kind = "conda"
         return Case(
             name=name,
@@ -423,6 +429,8 @@ class _Comparison:
 
     def _restart(self, name: str, mine: Package | None, theirs: Sequence[Package | None]) -> list[_Finding]:
         """Say which processes run something else than what is installed; the worst rating first."""
+        if not (mine and mine.loaded) and not any(other and other.loaded for other in theirs):
+            return []
         who: list[str] = []
         told: list[str] = []
         runs: list[_Finding] = []
@@ -469,6 +477,8 @@ class _Comparison:
 
     def _split(self, name: str, mine: Package | None, theirs: Sequence[Package | None]) -> list[_Finding]:
         """Say in counts how nodes differ among themselves, if they do."""
+        if len(theirs) < 2:
+            return []
         known = [
             (side, other)
             for side, other in zip(self.sides, theirs, strict=True)
@@ -520,14 +530,19 @@ class _Comparison:
 
     def _edits(self, name: str) -> list[str]:
         return [
-            f"Changed after its installation on {self._where([side])}: {side.edited[name]}."
+            f"Changed after its installation on {self._where((side,))}: {side.edited[name]}."
             for side in (self.kernel, *self.sides)
             if name in side.edited
         ]
 
-    def _where(self, sides: Sequence[_Side]) -> str:
+    def _where(self, sides: tuple[_Side, ...]) -> str:
         """Say which nodes these are, such as "2 of 64 workers and the scheduler"."""
-        unique = {id(side): side for side in sides}.values()
+        if sides not in self._places:
+            self._places[sides] = self._place(sides)
+        return self._places[sides]
+
+    def _place(self, sides: tuple[_Side, ...]) -> str:
+        unique = dict.fromkeys(sides)
         count = sum(len(side.environment.nodes) for side in unique if side.environment.role == "worker")
         parts = ["the notebook's kernel"] if self.kernel in unique else []
         scheduler = any(side.scheduler for side in unique)
@@ -544,6 +559,10 @@ _SAME: tuple[RowStatus, Severity, str, str] = ("same", "ok", "", "")
 _RUNS_THE_SAME = RuleSpec(
     severity="ok", why="The scheduler's disk has {name} {cluster}, and its process runs {kernel} as the notebook does."
 )
+
+
+def _unique(findings: Iterable[_Finding]) -> list[_Finding]:
+    return list({id(finding): finding for finding in findings}.values())
 
 
 def _rank(finding: _Finding) -> int:

@@ -36,6 +36,8 @@ PROTECTED = frozenset({"python", "dask", "distributed"})
 SIZE_LIMIT = 1024 * 1024
 """Bytes of one file of rules."""
 _WHO = {"admin": "the administrator's rules", "user": "your rules"}
+_REMEMBERED = 50_000
+"""Names come from nodes, so what is kept of them is bounded."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 _Text = Annotated[str, Meta(max_length=500)]
@@ -80,8 +82,7 @@ class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     rule: tuple[RuleSpec, ...] = ()
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True):
     """What a rule can look at: one package of the kernel against that of one group of nodes."""
 
     name: str
@@ -106,34 +107,33 @@ class _Compiled:
     pattern: re.Pattern[str] | None
     older: SpecifierSet | None
 
-    def concerns(self, name: str, status: RowStatus) -> bool:
-        spec = self.spec
-        if spec.status and status not in spec.status:
-            return False
-        return not spec.names or name in self.exact or bool(self.pattern and self.pattern.fullmatch(name))
+    def concerns(self, name: str) -> bool:
+        return not self.spec.names or name in self.exact or bool(self.pattern and self.pattern.fullmatch(name))
 
-    def holds(self, case: Case) -> bool:
-        """Whether the conditions other than name and status hold."""
+    def fits(self, case: Case) -> bool:
+        """Whether all conditions hold but those on versions."""
         spec = self.spec
-        if spec.in_use is not None and spec.in_use != case.in_use:
-            return False
-        if spec.requested is not None and spec.requested != case.requested:
-            return False
-        if (spec.kind and spec.kind != case.kind) or (spec.role and spec.role != case.role):
-            return False
-        if spec.platform and (spec.platform == "same") != case.same_platform:
-            return False
-        if spec.python and (spec.python == "same") != case.same_python:
-            return False
-        if (spec.problem and case.problem not in spec.problem) or (
-            spec.evidence and case.evidence not in spec.evidence
-        ):
-            return False
-        if spec.distance and distance(case.kernel, case.cluster) not in spec.distance:
-            return False
-        if spec.direction and direction(case.kernel, case.cluster) != spec.direction:
-            return False
-        return self.older is None or _older_in(self.older, case.kernel, case.cluster)
+        return (
+            (not spec.status or case.status in spec.status)
+            and self.concerns(case.name)
+            and spec.in_use in (None, case.in_use)
+            and spec.requested in (None, case.requested)
+            and spec.kind in (None, case.kind)
+            and spec.role in (None, case.role)
+            and spec.platform in (None, "same" if case.same_platform else "other")
+            and spec.python in (None, "same" if case.same_python else "other")
+            and (not spec.problem or case.problem in spec.problem)
+            and (not spec.evidence or case.evidence in spec.evidence)
+        )
+
+    def holds(self, kernel: str, cluster: str) -> bool:
+        """Whether the conditions on versions hold."""
+        spec = self.spec
+        return (
+            (not spec.distance or distance(kernel, cluster) in spec.distance)
+            and (spec.direction is None or direction(kernel, cluster) == spec.direction)
+            and (self.older is None or _older_in(self.older, kernel, cluster))
+        )
 
 
 _NOTHING = RuleSpec(severity="ok", why="")
@@ -148,25 +148,33 @@ class RuleSet:
     overrides: Mapping[str, tuple[Severity, Origin]]
     _rules: tuple[_Compiled, ...]
     _only: tuple[tuple[_Compiled, str], ...]
-    _chosen: dict[tuple[str, RowStatus], tuple[_Compiled, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _chosen: dict[tuple[object, ...], tuple[_Compiled, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _limits: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def rule(self, case: Case) -> RuleSpec:
         """Return the first rule that holds."""
-        key = (case.name, case.status)
+        key = (
+            case.name, case.status, case.in_use, case.requested, case.kind, case.role, case.same_platform,
+            case.same_python, case.problem, case.evidence,
+        )  # fmt: skip
         candidates = self._chosen.get(key)
         if candidates is None:
-            # Names come from nodes, so what is kept of them is bounded.
-            if len(self._chosen) > 50_000:
+            if len(self._chosen) > _REMEMBERED:
                 self._chosen.clear()
-            candidates = self._chosen[key] = tuple(r for r in self._rules if r.concerns(*key))
-        return next((rule.spec for rule in candidates if rule.holds(case)), _NOTHING)
+            candidates = self._chosen[key] = tuple(rule for rule in self._rules if rule.fits(case))
+        for rule in candidates:
+            if rule.holds(case.kernel, case.cluster):
+                return rule.spec
+        return _NOTHING
 
     def only_where(self, name: str, environment: Environment) -> str | None:
         """Return the marker because of which `environment` can't have `name`, or None."""
-        for rule, marker in self._only:
-            if rule.concerns(name, "same") and not needed([marker], environment):
-                return marker
-        return None
+        markers = self._limits.get(name)
+        if markers is None:
+            if len(self._limits) > _REMEMBERED:
+                self._limits.clear()
+            markers = self._limits[name] = tuple(marker for rule, marker in self._only if rule.concerns(name))
+        return next((marker for marker in markers if not needed([marker], environment)), None)
 
     def decided(
         self, name: str, status: RowStatus, severity: Severity, why: str, fix: str
