@@ -35,6 +35,8 @@ from .core.wire import (
     Environment,
     Limits,
     Memory,
+    Rules,
+    RulesChange,
     Tasks,
     Unread,
     Usage,
@@ -42,6 +44,7 @@ from .core.wire import (
 )
 from .ledger import Ledger
 from .links import here
+from .rulebook import RuleBook
 from .software import requirements as requirement_lines
 from .supervisor import client as supervisors
 
@@ -69,6 +72,7 @@ class Configuration(msgspec.Struct, kw_only=True, frozen=True):
     lease_seconds: float = 600.0
     index_options: tuple[str, ...] = ()
     allow_source_builds: bool = False
+    rules_file: str = ""
 
 
 class _Watch:
@@ -107,6 +111,8 @@ class Service:
         self._kernels = kernels
         self._changed = changed or (lambda change: None)
         self._ledger = ledger or Ledger()
+        rules_file = self.configuration.rules_file
+        self._rulebook = RuleBook(Path(rules_file).expanduser() if rules_file else None)
         self._watches: dict[str, _Watch] = {}
         self._children: dict[str, supervisors.Process[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -446,6 +452,7 @@ class Service:
             kernel_label=label or default,
             unread=(*missing, *readings.unread),
             at=now(),
+            rules=self._rulebook.rules(),
         )
 
     async def _side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...]]:
@@ -459,6 +466,14 @@ class Service:
         except CoiledError as error:
             return None, (Unread(node="kernel", reason=error.message),)
         return kernel_environment(reading, kernel, taken_at), ()
+
+    def rules(self) -> Rules:
+        """Return every rule in its order, and what this user ignores or rates otherwise."""
+        return self._rulebook.to_wire()
+
+    def change_rules(self, body: RulesChange) -> Rules:
+        """Change what this user ignores or rates otherwise, and return the rules that then hold."""
+        return self._rulebook.change(body)
 
     def usage(self) -> Usage:
         """Return the core usage of this user on this host, all figures from the last snapshots."""

@@ -180,10 +180,14 @@ class RuleSet:
         self, name: str, status: RowStatus, severity: Severity, why: str, fix: str
     ) -> tuple[Severity, str, str]:
         """Apply what is ignored and overridden to a row that isn't equal."""
-        if name in self.ignored:
-            return "ok", f"Ignored by {_WHO[self.ignored[name]]}. {why}".strip(), fix
-        if status != "same" and name in self.overrides:
-            wished, origin = self.overrides[name]
+        if not self.ignored and not self.overrides:
+            return severity, why, fix
+        # Files beside a notebook aren't spelled as packages are.
+        key = normal(name)
+        if key in self.ignored:
+            return "ok", f"Ignored by {_WHO[self.ignored[key]]}. {why}".strip(), fix
+        if status != "same" and key in self.overrides:
+            wished, origin = self.overrides[key]
             if wished != severity:
                 return wished, f"Rated {wished} by {_WHO[origin]}, otherwise {severity}. {why}".strip(), fix
         return severity, why, fix
@@ -352,11 +356,11 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
-def check_name(name: str) -> str:
-    """Return the name as PEP 503 spells it, or raise Invalid."""
+def check_name(name: str, field: str) -> str:
+    """Return the name as PEP 503 spells it, or raise Invalid for this field of a request."""
     spelled = normal(name)
     if not _NAME.fullmatch(spelled):
-        raise Invalid("name", f"{name[:80]!r} is no name of a package")
+        raise Invalid(field, f"{name[:80]!r} is no name of a package")
     return spelled
 
 

@@ -30,6 +30,9 @@ class CoiledJupyter(ExtensionApp):
     ).tag(config=True)
     index_options = List(Unicode(), help="Options for uv that choose package indexes.").tag(config=True)
     allow_source_builds = Bool(False, help="Let uv build source distributions, which runs their code.").tag(config=True)
+    rules_file = Unicode(
+        "", help="A file of rules that come before each user's; see core/rules.toml for its form."
+    ).tag(config=True)
 
     service: Service
     kernel_link: KernelLink
@@ -50,6 +53,7 @@ class CoiledJupyter(ExtensionApp):
                 lease_seconds=self.lease_seconds,
                 index_options=tuple(self.index_options),
                 allow_source_builds=self.allow_source_builds,
+                rules_file=self.rules_file,
             ),
             kernels=self.kernel_link,
             changed=self._emit,

@@ -114,7 +114,8 @@ class Cluster:
         deadline = time.monotonic() + 60
         while not condition():
             dead = any(process.poll() is not None for process in self._processes)
-            assert not dead and time.monotonic() < deadline, f"{what} did not start:\n{self.logs()}"
+            if dead or time.monotonic() > deadline:
+                pytest.fail(f"{what} did not start:\n{self.logs()}")
             time.sleep(0.05)
 
     def logs(self) -> str:
@@ -143,3 +144,19 @@ class Cluster:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+_LIST = """
+import importlib.metadata, json, platform, sys, sysconfig
+print(json.dumps({
+    "python": platform.python_version(), "implementation": sys.implementation.name, "platform": sysconfig.get_platform(),
+    "packages": sorted({d.metadata["Name"].lower().replace("_", "-"): d.version for d in importlib.metadata.distributions()}.items()),
+}))
+"""
+
+
+@functools.cache
+def listed(env: Env) -> dict[str, object]:
+    """Return what an environment says of itself: Python, platform and all distributions."""
+    done = subprocess.run([build(env), "-I", "-c", _LIST], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)

@@ -264,5 +264,5 @@ def test_placeholders_that_are_none_stay():
 @pytest.mark.parametrize("name", ["", "a b", "-", "../x", "<img>"])
 def test_names(name):
     with pytest.raises(Invalid):
-        check_name(name)
-    assert check_name("Zope.Interface") == "zope-interface"
+        check_name(name, "ignores")
+    assert check_name("Zope.Interface", "ignores") == "zope-interface"
