@@ -97,15 +97,6 @@ def package_new(client):
     return len(client.submit(new).result(SECONDS))
 
 
-def text_type(client):
-    def make():
-        import pandas
-
-        return str(pandas.DataFrame({"b": ["x", "y"]})["b"].dtype)
-
-    return [client.submit(make).result(SECONDS), make()]
-
-
 def _causes(error):
     while error is not None:
         yield f"{type(error).__name__}: {error}"[:300]

@@ -24,6 +24,7 @@ PICKLE_2 = BASE.plus("cloudpickle==2.2.1", overrides=("cloudpickle==2.2.1",))
 MSGPACK_0 = BASE.plus("msgpack==0.6.2", overrides=("msgpack==0.6.2",))
 PANDAS_3 = BASE.plus("numpy==2.4.2", "pandas==3.0.0")
 PANDAS_2 = BASE.plus("numpy==2.3.5", "pandas==2.3.3")
+PANDAS_PATCH = BASE.plus("numpy==2.3.5", "pandas==2.3.2")
 NUMPY_PATCH = BASE.plus("numpy==2.4.1")
 NUMPY_1 = BASE.plus("numpy==1.26.4")
 
@@ -55,7 +56,6 @@ def everywhere(
 TASKS = (("call", 2), ("many", 380), ("text", 400_000))
 GRAPH = "Error during deserialization of the task graph"
 ARRAYS = (("array_there", 10), ("array_back", 10), ("array_function", 3))
-FRAMES = (("frame_there", 3), ("frame_back", 3))
 MISMATCHES = {
     "equal": everywhere("distributed", "ok", BASE, BASE, *TASKS),
     "python minor": everywhere("python", "block", BASE, BASE.plus(python="3.13"), fails=[("call", "")]),
@@ -86,7 +86,7 @@ MISMATCHES = {
     "toolz": everywhere("toolz", "note", BASE, OLD_WIRE, *TASKS),
     "toolz, newer there": everywhere("toolz", "note", OLD_WIRE, BASE, *TASKS),
     "lz4 only here": everywhere("lz4", "ok", NOTEBOOK, BASE, *TASKS),
-    "lz4 only there": everywhere("lz4", "note", BASE, NOTEBOOK, *TASKS, in_use=False),
+    "lz4 only there": everywhere("lz4", "ok", BASE, NOTEBOOK, *TASKS, in_use=False),
     "lz4 not on the scheduler": Mismatch("lz4", "ok", NOTEBOOK, BASE, NOTEBOOK, TASKS),
     "tools": everywhere("traitlets", "ok", NOTEBOOK, OTHERS, *TASKS),
     "numpy 2 to 1": everywhere("numpy", "block", PANDAS_3, NUMPY_1, fails=[("array_there", "numpy._core")]),
@@ -96,8 +96,11 @@ MISMATCHES = {
     ),
     "numpy minor": everywhere("numpy", "warn", PANDAS_3, PANDAS_2, *ARRAYS),
     "numpy patch": everywhere("numpy", "note", PANDAS_3, NUMPY_PATCH, *ARRAYS),
-    "pandas 3 to 2": everywhere("pandas", "warn", PANDAS_3, PANDAS_2, *FRAMES, ("text_type", ["object", "str"])),
-    "pandas 2 to 3": everywhere("pandas", "warn", PANDAS_2, PANDAS_3, *FRAMES, ("text_type", ["str", "object"])),
+    "pandas 3 to 2": everywhere("pandas", "block", PANDAS_3, PANDAS_2, fails=[("frame_there", "StringDtype")]),
+    "pandas 2 to 3": everywhere(
+        "pandas", "block", PANDAS_2, PANDAS_3, ("frame_there", 3), fails=[("frame_back", "StringDtype")]
+    ),
+    "pandas patch": everywhere("pandas", "note", PANDAS_2, PANDAS_PATCH, ("frame_there", 3), ("frame_back", 3)),
     "missing": everywhere(
         "more-itertools", "block", NOTEBOOK, BASE, ("package_unused", 2), fails=[("package_used", "No module named")]
     ),
@@ -134,10 +137,8 @@ def clusters():
 
 
 def environment(env: Env, role: Role, *more: Package, in_use: str = "") -> Environment:
-    found = listed(env)
-    packages = [
-        Package(name=name, version=version, in_use=name == in_use) for name, version in found.pop("packages", [])
-    ]
+    found = dict(listed(env))
+    packages = [Package(name=name, version=version, in_use=name == in_use) for name, version in found.pop("packages")]
     return Environment(
         id=role, role=role, host="h", prefix=role, packages=(*packages, *more), problems=(), level="all", digest=role,
         nodes=(role,), taken_at=AT, content_at=AT, **found,

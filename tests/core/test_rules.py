@@ -47,7 +47,7 @@ SYMMETRIC = [
     ("numpy", "2.4.6", "custom", "block"),
     ("torch", "2.4.0+cpu", "2.4.0+cu118", "warn"),
     ("polars", "0.20.1", "0.21.0", "block"),
-    ("pandas", "3.0.0", "2.3.3", "warn"),
+    ("pandas", "3.0.0", "2.3.3", "block"),
     ("pandas", "2.3.3", "1.5.3", "block"),
     ("ipykernel", "7.0", "6.0", "ok"),
     ("lz4", "4.4.0", "4.3.0", "ok"),
