@@ -64,12 +64,6 @@ def package_used(client):
     return client.submit(more_itertools.take, 2, [1, 2, 3]).result(SECONDS)
 
 
-def package_used_inside(client):
-    import more_itertools
-
-    return client.submit(lambda: more_itertools.take(2, [1, 2, 3])).result(SECONDS)
-
-
 def package_unused(client):
     import more_itertools  # noqa: F401
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -66,17 +67,24 @@ def build(env: Env) -> str:
     key = hashlib.blake2b(json.dumps([base, env.requirements, env.overrides]).encode(), digest_size=8).hexdigest()
     target = CACHE / key
     python = target / "bin" / "python"
-    if not (target / "complete").exists():
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        uv = [sys.executable, "-m", "uv", "--quiet"]
-        subprocess.run([*uv, "venv", "--no-config", "--python", base, str(target)], check=True)
-        overrides = target / "overrides.txt"
-        overrides.write_text("\n".join(env.overrides))
-        command = [*uv, "pip", "install", "--python", str(python), "--override", str(overrides), *env.requirements]
-        subprocess.run(command, check=True)
-        (target / "complete").touch()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        # Another run of the tests may build the same.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / "complete").exists():
+            _make(env, base, target, python)
     return str(python)
+
+
+def _make(env: Env, base: str, target: Path, python: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    uv = [sys.executable, "-m", "uv", "--quiet"]
+    subprocess.run([*uv, "venv", "--no-config", "--python", base, str(target)], check=True)
+    overrides = target / "overrides.txt"
+    overrides.write_text("\n".join(env.overrides))
+    command = [*uv, "pip", "install", "--python", str(python), "--override", str(overrides), *env.requirements]
+    subprocess.run(command, check=True)
+    (target / "complete").touch()
 
 
 def _environ() -> dict[str, str]:
