@@ -158,6 +158,8 @@ def _unread_parts(environment: Environment) -> Iterable[Unread]:
             yield Unread(node=node, reason="The list of packages was cut: there are more than can be compared")
         elif problem.kind == "unreadable" and problem.package is None:
             yield Unread(node=node, reason=f"Could not be read: {problem.where}")
+        elif problem.kind == "edited" and problem.package is None:
+            yield Unread(node=node, reason=f"Changed after its installation, and of no known package: {problem.where}")
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------
@@ -196,6 +198,8 @@ class _Side:
                 if known is None or _DAMAGES.index(problem.kind) < _DAMAGES.index(known):
                     self.damaged[name] = problem.kind
                     self.folders[name] = problem.where
+        # Files of a package that isn't listed: what the list says of it can't be the truth.
+        self.unreadable |= self.edited.keys() - self.packages.keys()
 
     @property
     def scheduler(self) -> bool:
@@ -324,7 +328,9 @@ class _Comparison:
         status = next(s for s in _STATUSES if s in statuses)
         worst = min(found, key=_rank)
         first = restart[0] if status == "restart_needed" else min((f for f in found if f.status == status), key=_rank)
-        said = [self._say(finding, found) for finding in _unique([first, worst, *restart[:1]])]
+        # Each thing that breaks tasks has to be mended, so each is said; of lesser ones the worst.
+        breaking = [f for f in found if f.spec.severity == "block"]
+        said = [self._say(finding, found) for finding in _unique([first, worst, *breaking, *restart[:1]])]
         why = [text for text, _ in said if text] + self._edits(name)
         fix = [text for _, text in said if text]
         return status, worst.spec.severity, " ".join(dict.fromkeys(why)), " ".join(dict.fromkeys(fix))
@@ -562,7 +568,11 @@ _RUNS_THE_SAME = RuleSpec(
 
 
 def _unique(findings: Iterable[_Finding]) -> list[_Finding]:
-    return list({id(finding): finding for finding in findings}.values())
+    # What one rule found in several places is one sentence.
+    found: dict[tuple[int, RowStatus], _Finding] = {}
+    for finding in findings:
+        found.setdefault((id(finding.spec), finding.status), finding)
+    return list(found.values())
 
 
 def _rank(finding: _Finding) -> int:

@@ -219,6 +219,8 @@ DAMAGE = {
         kind: lambda env, name, kind=kind: with_problem(env, kind, name)
         for kind in ("duplicate", "leftover", "no_record", "missing_files", "edited", "conda_conflict", "unreadable")
     },
+    "edited of nobody": lambda env, name: with_problem(env, "edited", None),
+    "edited of what isn't listed": lambda env, name: with_problem(env, "edited", "absent"),
     "leftover of nobody": lambda env, name: with_problem(env, "leftover", None),
     "unreadable folder": lambda env, name: with_problem(env, "unreadable", None),
     "truncated": lambda env, name: with_problem(env, "truncated", None),
