@@ -173,7 +173,7 @@ def test_what_is_rated_is_what_happens(title, clusters):
 
 
 def module(content: str | None, *, in_use: bool = False) -> Package:
-    source = Source(url="file:///work/helpers.py", kind="module")
+    source = Source(url="file:///home/me/helpers.py", kind="module")
     return Package(name="helpers", version="", source=source, content=content, in_use=in_use)
 
 

@@ -425,7 +425,7 @@ def test_markers_of_requirements_excuse_an_absence():
 
 
 def module(content: str | None = None, **fields) -> Package:
-    source = Source(url="file:///work/helpers.py", kind="module")
+    source = Source(url="file:///home/me/helpers.py", kind="module")
     return Package(name="helpers", version="", source=source, content=content, **fields)
 
 
