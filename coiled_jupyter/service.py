@@ -37,6 +37,8 @@ from .core.wire import (
     Environment,
     Limits,
     Memory,
+    Rules,
+    RulesChange,
     Tasks,
     Unread,
     Usage,
@@ -45,6 +47,7 @@ from .core.wire import (
 from .ledger import Ledger
 from .links import here
 from .links.kernel import KernelReading
+from .rulebook import RuleBook
 from .software import requirements as requirement_lines
 from .supervisor import client as supervisors
 
@@ -76,6 +79,7 @@ class Configuration(msgspec.Struct, kw_only=True, frozen=True):
     allow_source_builds: bool = False
     allowed_addresses: tuple[str, ...] = ()
     tls_roots: tuple[str, ...] = ("~",)
+    rules_file: str = ""
 
 
 class _Watch:
@@ -114,6 +118,8 @@ class Service:
         self._kernels = kernels
         self._changed = changed or (lambda change: None)
         self._ledger = ledger or Ledger()
+        rules_file = self.configuration.rules_file
+        self._rulebook = RuleBook(Path(rules_file).expanduser() if rules_file else None)
         self._watches: dict[str, _Watch] = {}
         self._children: dict[str, supervisors.Process[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -523,6 +529,7 @@ class Service:
             kernel_label=label or default,
             unread=(*missing, *readings.unread),
             at=now(),
+            rules=self._rulebook.rules(),
         )
 
     async def _side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...]]:
@@ -536,6 +543,14 @@ class Service:
         except CoiledError as error:
             return None, (Unread(node="kernel", reason=error.message),)
         return kernel_environment(found.reading, kernel, found.taken_at, found.content_age), ()
+
+    def rules(self) -> Rules:
+        """Return every rule in its order, and what this user ignores or rates otherwise."""
+        return self._rulebook.to_wire()
+
+    def change_rules(self, body: RulesChange) -> Rules:
+        """Change what this user ignores or rates otherwise, and return the rules that then hold."""
+        return self._rulebook.change(body)
 
     def usage(self) -> Usage:
         """Return the core usage of this user on this host, all figures from the last snapshots."""

@@ -1,129 +1,497 @@
-"""How bad a difference is, why, and what to do: decided here, once, for panel, command line and magic alike."""
+"""How bad a difference is, why, and what to do: decided here, once, for panel, command line and magic alike.
+
+The rules themselves are data: ``rules.toml`` beside this module, before it a user's file of the same form, and before
+that an administrator's. The first rule that holds decides.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import lru_cache
+from importlib import resources
+from typing import Annotated, Literal, TypeAlias
 
+import msgspec
+from msgspec import Meta, Struct
+from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from .wire import RowStatus, Severity
+from .errors import Invalid
+from .wire import Environment, Role, RowStatus, Rule, Rules, Severity
 
 ORDER: tuple[Severity, ...] = ("block", "warn", "note", "ok")
+Distance: TypeAlias = Literal["epoch", "major", "minor", "micro", "pre", "post", "local", "text"]
+Direction: TypeAlias = Literal["kernel_newer", "cluster_newer"]
+Kind: TypeAlias = Literal["package", "module", "conda"]
+Damage: TypeAlias = Literal["duplicate", "leftover", "no_record", "missing_files", "conda_conflict"]
+Evidence: TypeAlias = Literal["content", "source", "build", "edited"]
+Origin: TypeAlias = Literal["admin", "user", "shipped"]
 
-PROTOCOL = frozenset({"dask", "distributed"})
-SERIALIZERS = frozenset({"cloudpickle", "msgpack", "tornado"})
-DATA = frozenset(
-    {
-        "awkward", "cudf", "cupy", "dask-ml", "geopandas", "h5py", "jax", "joblib", "lightgbm", "networkx", "numba",
-        "numpy", "pandas", "polars", "pyarrow", "scikit-image", "scikit-learn", "scipy", "shapely", "sparse", "statsmodels",
-        "torch", "xarray", "xgboost", "zarr",
-    }
-)  # fmt: skip
-"""Libraries whose objects are pickled to workers and back."""
-TOOLS = frozenset(
-    {
-        "asttokens", "coiled-jupyter", "comm", "debugpy", "decorator", "executing", "ipykernel", "ipython",
-        "ipython-pygments-lexers", "ipywidgets", "jedi", "jupyter-client", "jupyter-core", "jupyterlab-widgets",
-        "matplotlib-inline", "nest-asyncio", "nest-asyncio2", "parso", "pexpect", "pip", "prompt-toolkit", "ptyprocess",
-        "pure-eval", "pygments", "pyzmq", "setuptools", "stack-data", "traitlets", "uv", "wcwidth", "wheel",
-        "widgetsnbextension",
-    }
-)  # fmt: skip
-"""What the notebook itself runs on, and installers: tasks don't use them."""
-SCHEDULER = PROTOCOL | SERIALIZERS | {"python", "toolz", "lz4", "zict"}
-"""What a scheduler, which runs no tasks, needs equal."""
+PROTECTED = frozenset({"python", "dask", "distributed"})
+"""What can't be ignored: without it no task runs, so nothing else that the diff says would mean anything."""
+SIZE_LIMIT = 1024 * 1024
+"""Bytes of one file of rules."""
+_WHO = {"admin": "the administrator's rules", "user": "your rules"}
+_REMEMBERED = 50_000
+"""Names come from nodes, so what is kept of them is bounded."""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+_Text = Annotated[str, Meta(max_length=500)]
+_Names = Annotated[tuple[_Text, ...], Meta(max_length=2000)]
+
+
+class RuleSpec(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One rule as a file has it; the conditions are described at the top of ``rules.toml``."""
+
+    names: _Names = ()
+    kind: Kind | None = None
+    status: tuple[RowStatus, ...] = ()
+    distance: tuple[Distance, ...] = ()
+    direction: Direction | None = None
+    older: _Text | None = None
+    in_use: bool | None = None
+    requested: bool | None = None
+    role: Role | None = None
+    platform: Literal["same", "other"] | None = None
+    python: Literal["same", "other"] | None = None
+    problem: tuple[Damage, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    severity: Severity
+    why: _Text
+    fix: _Text = ""
+
+
+class Only(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Packages that can exist only where a marker (PEP 508) holds."""
+
+    names: _Names
+    marker: _Text
+
+
+class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A file of rules."""
+
+    ignore: _Names = ()
+    overrides: dict[_Text, Severity] = {}
+    names: dict[_Text, _Names] = {}
+    only: tuple[Only, ...] = ()
+    rule: tuple[RuleSpec, ...] = ()
+
+
+class Case(Struct, frozen=True):
+    """What a rule can look at: one package of the kernel against that of one group of nodes."""
+
+    name: str
+    status: RowStatus
+    kernel: str = ""
+    cluster: str = ""
+    in_use: bool = False
+    requested: bool = False
+    kind: Kind = "package"
+    role: Role = "worker"
+    same_platform: bool = True
+    same_python: bool = True
+    problem: Damage | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
-class Rating:
-    """A severity with its reason and remedy, plain English sentences."""
+class _Compiled:
+    spec: RuleSpec
+    origin: Origin
+    exact: frozenset[str]
+    pattern: re.Pattern[str] | None
+    older: SpecifierSet | None
 
-    severity: Severity
-    why: str
-    fix: str
+    def concerns(self, name: str) -> bool:
+        return not self.spec.names or name in self.exact or bool(self.pattern and self.pattern.fullmatch(name))
 
+    def fits(self, case: Case) -> bool:
+        """Whether all conditions hold but those on versions."""
+        spec = self.spec
+        return (
+            (not spec.status or case.status in spec.status)
+            and self.concerns(case.name)
+            and spec.in_use in (None, case.in_use)
+            and spec.requested in (None, case.requested)
+            and spec.kind in (None, case.kind)
+            and spec.role in (None, case.role)
+            and spec.platform in (None, "same" if case.same_platform else "other")
+            and spec.python in (None, "same" if case.same_python else "other")
+            and (not spec.problem or case.problem in spec.problem)
+            and (not spec.evidence or case.evidence in spec.evidence)
+        )
 
-def worst(ratings: list[Rating]) -> Rating:
-    """Return the most severe rating, the first of equals."""
-    return min(ratings, key=lambda rating: ORDER.index(rating.severity))
-
-
-def rate_versions(name: str, kernel: str, cluster: str, *, in_use: bool) -> Rating:
-    """Rate two versions that differ."""
-    part = _first_difference(kernel, cluster)
-    if name == "python":
-        return _python(part)
-    if name in PROTOCOL:
-        if part == "patch":
-            return Rating("warn", "Dask itself differs in its patch release.", "Use one release of Dask on both sides.")
-        why = "Dask's own releases differ: scheduler, workers and notebook don't speak the same protocol."
-        return Rating("block", why, "Use one release of dask and distributed on both sides.")
-    if name in SERIALIZERS:
-        severity: Severity = "block" if part in ("major", "text") else "warn"
-        return Rating(severity, f"{name} carries every message and task between notebook and cluster.", _same(name))
-    if name in DATA:
-        if part in ("major", "text"):
-            return Rating("block", f"Objects of {name} pickled on one side may not load on the other.", _same(name))
-        if part == "minor":
-            return Rating("warn", f"Results of {name} may differ between notebook and workers.", _same(name))
-        return Rating("note", f"{name} differs in its patch release.", _same(name))
-    if name in TOOLS:
-        return Rating("ok", "A tool of the notebook; tasks don't use it.", "")
-    if in_use and part in ("major", "text"):
-        return Rating("warn", f"This notebook imports {name}, and workers have another major version.", _same(name))
-    return Rating("note", f"Workers have another version of {name}.", _same(name))
+    def holds(self, kernel: str, cluster: str) -> bool:
+        """Whether the conditions on versions hold."""
+        spec = self.spec
+        return (
+            (not spec.distance or distance(kernel, cluster) in spec.distance)
+            and (spec.direction is None or direction(kernel, cluster) == spec.direction)
+            and (self.older is None or _older_in(self.older, kernel, cluster))
+        )
 
 
-def _python(part: str) -> Rating:
-    if part == "patch":
-        return Rating("note", "Python differs in its patch release only.", "Nothing has to be done.")
-    why = "Functions pickled by one Python don't load in another and can crash workers and the scheduler."
-    return Rating("block", why, "Start the cluster with the notebook's Python.")
+_NOTHING = RuleSpec(severity="ok", why="")
 
 
-def _same(name: str) -> str:
-    return f"Install the same {name} on both sides."
+@dataclass(frozen=True)
+class RuleSet:
+    """All rules in their order, with what is ignored and overridden; made by `combine`."""
+
+    files: tuple[tuple[Origin, RuleFile], ...]
+    ignored: Mapping[str, Origin]
+    overrides: Mapping[str, tuple[Severity, Origin]]
+    _rules: tuple[_Compiled, ...]
+    _only: tuple[tuple[_Compiled, str], ...]
+    _chosen: dict[tuple[object, ...], tuple[_Compiled, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _limits: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    def rule(self, case: Case) -> RuleSpec:
+        """Return the first rule that holds."""
+        key = (
+            case.name, case.status, case.in_use, case.requested, case.kind, case.role, case.same_platform,
+            case.same_python, case.problem, case.evidence,
+        )  # fmt: skip
+        candidates = self._chosen.get(key)
+        if candidates is None:
+            if len(self._chosen) > _REMEMBERED:
+                self._chosen.clear()
+            candidates = self._chosen[key] = tuple(rule for rule in self._rules if rule.fits(case))
+        for rule in candidates:
+            if rule.holds(case.kernel, case.cluster):
+                return rule.spec
+        return _NOTHING
+
+    def only_where(self, name: str, environment: Environment) -> str | None:
+        """Return the marker because of which `environment` can't have `name`, or None."""
+        markers = self._limits.get(name)
+        if markers is None:
+            if len(self._limits) > _REMEMBERED:
+                self._limits.clear()
+            markers = self._limits[name] = tuple(marker for rule, marker in self._only if rule.concerns(name))
+        return next((marker for marker in markers if not needed([marker], environment)), None)
+
+    def decided(
+        self, name: str, status: RowStatus, severity: Severity, why: str, fix: str
+    ) -> tuple[Severity, str, str]:
+        """Apply what is ignored and overridden to a row that isn't equal."""
+        if not self.ignored and not self.overrides:
+            return severity, why, fix
+        # Files beside a notebook aren't spelled as packages are.
+        key = normal(name)
+        if key in self.ignored:
+            return "ok", f"Ignored by {_WHO[self.ignored[key]]}. {why}".strip(), fix
+        if status != "same" and key in self.overrides:
+            wished, origin = self.overrides[key]
+            if wished != severity:
+                return wished, f"Rated {wished} by {_WHO[origin]}, otherwise {severity}. {why}".strip(), fix
+        return severity, why, fix
+
+    def to_wire(self, faults: Sequence[str] = ()) -> Rules:
+        """Return the answer of ``GET rules``."""
+        rules: list[Rule] = []
+        for origin, file in self.files:
+            if origin == "admin":
+                rules += [
+                    Rule(names=(name,), severity="ok", why="Ignored by the administrator's rules.", origin=origin)
+                    for name in sorted(name for name, by in self.ignored.items() if by == origin)
+                ]
+                rules += [
+                    Rule(names=(name,), severity=severity, why="Rated so by the administrator's rules.", origin=origin)
+                    for name, (severity, by) in sorted(self.overrides.items())
+                    if by == origin
+                ]
+            rules += [_wire_rule(spec, origin) for spec in file.rule]
+        user = next((file for origin, file in self.files if origin == "user"), RuleFile())
+        return Rules(
+            ignores=tuple(sorted({normal(name) for name in user.ignore} - PROTECTED)),
+            overrides={normal(name): user.overrides[name] for name in sorted(user.overrides)},
+            rules=tuple(rules),
+            faults=tuple(faults),
+        )
 
 
-def _first_difference(a: str, b: str) -> str:
-    """Return which part of two unequal versions differs first: major, minor, patch or text."""
+def _wire_rule(spec: RuleSpec, origin: Origin) -> Rule:
+    return Rule(
+        names=spec.names,
+        kind=spec.kind,
+        statuses=spec.status,
+        distances=spec.distance,
+        direction=spec.direction,
+        older=spec.older,
+        in_use=spec.in_use,
+        requested=spec.requested,
+        role=spec.role,
+        platform=spec.platform,
+        python=spec.python,
+        problems=spec.problem,
+        evidence=spec.evidence,
+        severity=spec.severity,
+        why=spec.why,
+        fix=spec.fix,
+        origin=origin,
+    )
+
+
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+def words(text: str, values: Mapping[str, str]) -> str:
+    """Fill the placeholders of a rule's sentence; what isn't known stays as it is written."""
+    return _PLACE.sub(lambda match: values.get(match[1], match[0]), text) if "{" in text else text
+
+
+# ---- files ------------------------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> RuleFile:
+    """Read a file of rules.
+
+    Raises
+    ------
+    Invalid
+        It isn't TOML, or not of this form; the message says where.
+
+    """
+    if len(text) > SIZE_LIMIT:
+        raise Invalid("rules", "The file is larger than 1 MiB")
     try:
-        left, right = Version(a), Version(b)
+        file = msgspec.toml.decode(text, type=RuleFile)
+    except msgspec.ValidationError as error:
+        said, _, path = str(error).partition(" - at `$")
+        raise Invalid("rules", f"{path.rstrip('`').lstrip('.') or 'The file'}: {said}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Invalid("rules", f"It isn't TOML: {str(error)[:200]}") from None
+    _compile("user", file)
+    return file
+
+
+@lru_cache(maxsize=1)
+def shipped_file() -> RuleFile:
+    """Return the rules that come with the package."""
+    text = resources.files(__package__).joinpath("rules.toml").read_text(encoding="utf-8")
+    return msgspec.toml.decode(text, type=RuleFile)
+
+
+def combine(*, admin: RuleFile | None = None, user: RuleFile | None = None) -> RuleSet:
+    """Return the rules of an administrator, of a user and the shipped ones, in this order."""
+    files: list[tuple[Origin, RuleFile]] = []
+    if admin is not None:
+        files.append(("admin", admin))
+    if user is not None:
+        files.append(("user", user))
+    files.append(("shipped", shipped_file()))
+    ignored: dict[str, Origin] = {}
+    overrides: dict[str, tuple[Severity, Origin]] = {}
+    for origin, file in files:
+        for name in map(normal, file.ignore):
+            if name not in PROTECTED:
+                ignored.setdefault(name, origin)
+        for name, severity in file.overrides.items():
+            overrides.setdefault(normal(name), (severity, origin))
+    rules: list[_Compiled] = []
+    only: list[tuple[_Compiled, str]] = []
+    for origin, file in files:
+        made, excused = _compile(origin, file)
+        rules += made
+        only += excused
+    return RuleSet(tuple(files), ignored, overrides, tuple(rules), tuple(only))
+
+
+@lru_cache(maxsize=1)
+def shipped() -> RuleSet:
+    """Return the rules as they come with the package."""
+    return combine()
+
+
+def _compile(origin: Origin, file: RuleFile) -> tuple[list[_Compiled], list[tuple[_Compiled, str]]]:
+    """Return the rules and the `only` table of a file, or raise Invalid."""
+    groups = {**shipped_file().names, **file.names}
+    rules = [_compiled(origin, spec, groups, f"rule {number}") for number, spec in enumerate(file.rule, 1)]
+    only: list[tuple[_Compiled, str]] = []
+    for number, entry in enumerate(file.only, 1):
+        if _marker(entry.marker) is None:
+            raise Invalid("rules", f"only {number}: {entry.marker!r} is no marker of PEP 508")
+        spec = RuleSpec(names=entry.names, severity="ok", why="")
+        only.append((_compiled(origin, spec, groups, f"only {number}"), entry.marker))
+    return rules, only
+
+
+def _compiled(origin: Origin, spec: RuleSpec, groups: Mapping[str, Sequence[str]], where: str) -> _Compiled:
+    names = list(_members(spec.names, groups, where))
+    patterns = [translate(name) for name in names if "*" in name or "?" in name or "[" in name]
+    try:
+        older = None if spec.older is None else SpecifierSet(spec.older, prereleases=True)
+    except InvalidSpecifier:
+        raise Invalid("rules", f"{where}: {spec.older!r} is no set of versions such as '<2'") from None
+    return _Compiled(
+        spec=spec,
+        origin=origin,
+        exact=frozenset(names),
+        pattern=re.compile("|".join(patterns)) if patterns else None,
+        older=older,
+    )
+
+
+def _members(names: Iterable[str], groups: Mapping[str, Sequence[str]], where: str, depth: int = 0) -> Iterable[str]:
+    for name in names:
+        if not name.startswith("@"):
+            yield name if name.endswith(".py") else normal(name)
+        elif name[1:] not in groups or depth > 8:
+            raise Invalid("rules", f"{where}: there is no group {name} in [names]")
+        else:
+            yield from _members(groups[name[1:]], groups, where, depth + 1)
+
+
+# ---- versions and markers -----------------------------------------------------------------------------------------
+
+
+def normal(name: str) -> str:
+    """Return a name as PEP 503 spells it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def check_name(name: str, field: str) -> str:
+    """Return the name as PEP 503 spells it, or raise Invalid for this field of a request."""
+    spelled = normal(name)
+    if not _NAME.fullmatch(spelled):
+        raise Invalid(field, f"{name[:80]!r} is no name of a package")
+    return spelled
+
+
+@lru_cache(maxsize=50_000)
+def _version(text: str) -> Version | None:
+    try:
+        return Version(text)
     except InvalidVersion:
-        return "text"
-    if (left.epoch, left.major) != (right.epoch, right.major):
-        return "major"
-    if left.minor != right.minor:
-        # Below 1.0 the second number is the one that breaks.
-        return "minor" if left.major else "major"
-    return "patch"
+        return None
 
 
 def equal_versions(a: str, b: str) -> bool:
     """Whether two versions are one by PEP 440; text that is no version is compared as text."""
+    if a == b:
+        return True
+    left, right = _version(a), _version(b)
+    return left is not None and left == right
+
+
+def is_version(text: str) -> bool:
+    """Whether a text is a version by PEP 440."""
+    return _version(text) is not None
+
+
+@lru_cache(maxsize=50_000)
+def distance(a: str, b: str) -> Distance | None:
+    """Return the first part in which two versions differ, None if they are equal."""
+    if equal_versions(a, b):
+        return None
+    left, right = _version(a), _version(b)
+    if left is None or right is None:
+        # Other Pythons than CPython are told with their implementation before the version.
+        kind, _, rest = a.partition(" ")
+        other, _, others = b.partition(" ")
+        return (distance(rest, others) or "text") if rest and others and kind == other else "text"
+    if left.epoch != right.epoch:
+        return "epoch"
+    if left.major != right.major:
+        return "major"
+    if left.minor != right.minor:
+        # Below 1.0 the second number is the one that breaks.
+        return "minor" if left.major else "major"
+    if _numbers(left) != _numbers(right):
+        return "micro"
+    if left.pre != right.pre:
+        return "pre"
+    return "post" if (left.post, left.dev) != (right.post, right.dev) else "local"
+
+
+def _numbers(version: Version) -> tuple[int, ...]:
+    numbers = list(version.release)
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def direction(kernel: str, cluster: str) -> Direction | None:
+    """Return which side has the newer version, None if that can't be told."""
+    left, right = _version(kernel), _version(cluster)
+    if left is None or right is None or left == right:
+        return None
+    return "kernel_newer" if left > right else "cluster_newer"
+
+
+def _older_in(specifiers: SpecifierSet, a: str, b: str) -> bool:
+    left, right = _version(a), _version(b)
+    return left is not None and right is not None and specifiers.contains(min(left, right))
+
+
+@lru_cache(maxsize=10_000)
+def _marker(text: str) -> Marker | None:
+    if len(text) > 1000:
+        return None
     try:
-        return Version(a) == Version(b)
-    except InvalidVersion:
-        return a == b
+        return Marker(text)
+    except (InvalidMarker, RecursionError):
+        return None
 
 
-def rate_status(status: RowStatus, name: str, *, in_use: bool) -> Rating:
-    """Rate what isn't a difference of two versions."""
-    if name in TOOLS and status in ("only_kernel", "only_cluster"):
-        return Rating("ok", "A tool of the notebook or an installer; tasks don't use it.", "")
-    if status == "only_kernel":
-        if in_use:
-            why = f"This notebook imports {name}; a task that uses it fails on workers with ModuleNotFoundError."
-            return Rating("block", why, f"Install {name} on the cluster.")
-        return Rating("note", f"{name} is only in the notebook's environment.", f"Install {name} if tasks need it.")
-    if status == "only_cluster":
-        return Rating("note", f"{name} is only on the cluster.", "Nothing has to be done.")
-    if status == "broken":
-        severity: Severity = "block" if in_use else "warn"
-        return Rating(severity, f"The installation of {name} is damaged.", f"Reinstall {name}.")
-    if status == "content_differs":
-        why = f"Both have this version of {name}, but from different sources, so its code may differ."
-        return Rating("warn", why, f"Install {name} from one source on both sides.")
-    if status == "unknown":
-        return Rating("warn", f"{name} could not be read everywhere.", "Look at what could not be read.")
-    return Rating("ok", "", "")
+def needed(markers: Iterable[str], environment: Environment) -> bool:
+    """Whether any of these markers (PEP 508) holds where `environment` is; one that can't be read does."""
+    facts = _facts(environment.python, environment.implementation, environment.platform)
+    return any(_holds(text, facts) for text in markers)
+
+
+@lru_cache(maxsize=50_000)
+def _holds(text: str, facts: tuple[tuple[str, str], ...]) -> bool:
+    marker = _marker(text)
+    # The release of an operating system isn't read, so a marker that asks for it stays in doubt.
+    if marker is None or "platform_release" in text or "platform_version" in text:
+        return True
+    if _version(dict(facts)["python_full_version"]) is None:
+        return True
+    try:
+        return marker.evaluate(dict(facts))
+    except (UndefinedComparison, UndefinedEnvironmentName, InvalidVersion, RecursionError):
+        return True
+
+
+_SYSTEMS = {
+    "linux": ("linux", "Linux", "posix"),
+    "macosx": ("darwin", "Darwin", "posix"),
+    "win": ("win32", "Windows", "nt"),
+}
+_MACHINES = {("win", "amd64"): "AMD64", ("win", "arm64"): "ARM64"}
+
+
+@lru_cache(maxsize=1000)
+def _facts(python: str, implementation: str, platform: str) -> tuple[tuple[str, str], ...]:
+    """Return the variables of markers for a Python and a platform tag such as ``macosx-14.0-arm64``."""
+    system, _, rest = platform.partition("-")
+    machine = rest.rpartition("-")[2] if system == "macosx" else rest
+    if system == "win32":
+        system, machine = "win", "x86"
+    sys_platform, platform_system, os_name = _SYSTEMS.get(system, (system, system.capitalize(), "posix"))
+    return (
+        ("python_version", minor(python)),
+        ("python_full_version", python),
+        ("implementation_name", implementation),
+        ("implementation_version", python),
+        ("platform_python_implementation", {"cpython": "CPython", "pypy": "PyPy"}.get(implementation, implementation)),
+        ("sys_platform", sys_platform),
+        ("platform_system", platform_system),
+        ("os_name", os_name),
+        ("platform_machine", _MACHINES.get((system, machine), machine)),
+        ("platform_release", ""),
+        ("platform_version", ""),
+        ("extra", ""),
+    )
+
+
+def minor(python: str) -> str:
+    """Return the first two numbers of Python's version."""
+    return ".".join(python.split(".")[:2])

@@ -464,9 +464,18 @@ class Rule(Wire, frozen=True, kw_only=True):
     """One rule of severity; an empty tuple or null is no condition. The first rule that holds decides."""
 
     names: tuple[str, ...] = ()
+    kind: str | None = None
     statuses: tuple[RowStatus, ...] = ()
     distances: tuple[str, ...] = ()
+    direction: str | None = None
+    older: str | None = None
     in_use: bool | None = None
+    requested: bool | None = None
+    role: Role | None = None
+    platform: str | None = None
+    python: str | None = None
+    problems: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
     severity: Severity
     why: str
     fix: str = ""
@@ -474,11 +483,15 @@ class Rule(Wire, frozen=True, kw_only=True):
 
 
 class Rules(Wire, frozen=True, kw_only=True):
-    """Answer of ``GET rules``: what this user ignores or rates otherwise, and every rule in its order."""
+    """Answer of ``GET rules``: what this user ignores or rates otherwise, and every rule in its order.
+
+    `faults` says which file of rules could not be used, and why; the others hold all the same.
+    """
 
     ignores: tuple[str, ...]
     overrides: dict[str, Severity]
     rules: tuple[Rule, ...]
+    faults: tuple[str, ...] = ()
 
 
 class RulesChange(Request, frozen=True, kw_only=True):

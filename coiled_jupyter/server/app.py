@@ -34,6 +34,9 @@ class CoiledJupyter(ExtensionApp):
         Unicode(), help="Hosts that may be attached: names with * or networks; none: all but link-local ones."
     ).tag(config=True)
     tls_roots = List(Unicode(), ["~"], help="Folders below which certificate files may lie.").tag(config=True)
+    rules_file = Unicode(
+        "", help="A file of rules that come before each user's; see core/rules.toml for its form."
+    ).tag(config=True)
 
     service: Service
     kernel_link: KernelLink
@@ -56,6 +59,7 @@ class CoiledJupyter(ExtensionApp):
                 allow_source_builds=self.allow_source_builds,
                 allowed_addresses=tuple(self.allowed_addresses),
                 tls_roots=tuple(self.tls_roots),
+                rules_file=self.rules_file,
             ),
             kernels=self.kernel_link,
             changed=self._emit,

@@ -13,7 +13,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from ..core.errors import CoiledError, Invalid, NotFound, TooLarge
-from ..core.wire import ClusterAttach, ClusterCreate, ErrorBody, ErrorKind, Problematic
+from ..core.wire import ClusterAttach, ClusterCreate, ErrorBody, ErrorKind, Problematic, RulesChange
 from ..service import Service
 
 STATUS: dict[ErrorKind, int] = {
@@ -197,6 +197,22 @@ class DiffHandler(Handler):
         return None
 
 
+class RulesHandler(Handler):
+    """``rules``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """What this user ignores or rates otherwise, and every rule."""
+        self.answer(self.service.rules())
+
+    @web.authenticated
+    @authorized
+    async def patch(self) -> None:
+        """Change what this user ignores or rates otherwise."""
+        self.answer(self.service.change_rules(self.body(RulesChange)))
+
+
 class UsageHandler(Handler):
     """``usage``."""
 
@@ -247,6 +263,7 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/clusters/([^/]{{1,80}})", ClusterHandler),
         (rf"{base}/environments", EnvironmentsHandler),
         (rf"{base}/diff", DiffHandler),
+        (rf"{base}/rules", RulesHandler),
         (rf"{base}/usage", UsageHandler),
         (rf"{base}/.*", UnknownHandler),
     ]

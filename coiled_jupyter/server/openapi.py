@@ -44,6 +44,16 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
         200,
         wire.Diff,
     ),
+    ("/rules", "get", "What this user ignores or rates otherwise, and every rule", [], None, 200, wire.Rules),
+    (
+        "/rules",
+        "patch",
+        "Change what this user ignores or rates otherwise",
+        [],
+        wire.RulesChange,
+        200,
+        wire.Rules,
+    ),
     ("/usage", "get", "Core usage of this user on this host", [], None, 200, wire.Usage),
 )
 

@@ -365,6 +365,102 @@ export interface paths {
     readonly patch?: never;
     readonly trace?: never;
   };
+  readonly '/rules': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** What this user ignores or rates otherwise, and every rule */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Rules'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    /** Change what this user ignores or rates otherwise */
+    readonly patch: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['RulesChange'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Rules'];
+          };
+        };
+      };
+    };
+    readonly trace?: never;
+  };
   readonly '/usage': {
     readonly parameters: {
       readonly query?: never;
@@ -892,6 +988,82 @@ export interface components {
       readonly version: string;
     };
     /**
+     * Rule
+     * @description One rule of severity; an empty tuple or null is no condition. The first rule that holds decides.
+     */
+    readonly Rule: {
+      /** @default null */
+      readonly direction: string | null;
+      /** @default [] */
+      readonly distances: readonly string[];
+      /** @default [] */
+      readonly evidence: readonly string[];
+      /** @default  */
+      readonly fix: string;
+      /** @default null */
+      readonly in_use: boolean | null;
+      /** @default null */
+      readonly kind: string | null;
+      /** @default [] */
+      readonly names: readonly string[];
+      /** @default null */
+      readonly older: string | null;
+      /** @default shipped */
+      readonly origin: string;
+      /** @default null */
+      readonly platform: string | null;
+      /** @default [] */
+      readonly problems: readonly string[];
+      /** @default null */
+      readonly python: string | null;
+      /** @default null */
+      readonly requested: boolean | null;
+      /** @default null */
+      readonly role: ('kernel' | 'scheduler' | 'worker') | null;
+      /** @enum {unknown} */
+      readonly severity: 'block' | 'note' | 'ok' | 'warn';
+      /** @default [] */
+      readonly statuses: readonly (
+        | 'broken'
+        | 'content_differs'
+        | 'differs'
+        | 'only_cluster'
+        | 'only_kernel'
+        | 'restart_needed'
+        | 'same'
+        | 'split'
+        | 'unknown'
+      )[];
+      readonly why: string;
+    };
+    /**
+     * Rules
+     * @description Answer of ``GET rules``: what this user ignores or rates otherwise, and every rule in its order.
+     *
+     *         `faults` says which file of rules could not be used, and why; the others hold all the same.
+     */
+    readonly Rules: {
+      /** @default [] */
+      readonly faults: readonly string[];
+      readonly ignores: readonly string[];
+      readonly overrides: {
+        readonly [key: string]: 'block' | 'note' | 'ok' | 'warn';
+      };
+      readonly rules: readonly components['schemas']['Rule'][];
+    };
+    /**
+     * RulesChange
+     * @description Body of ``PATCH rules``; null is unchanged, a null severity takes an override back.
+     */
+    readonly RulesChange: {
+      /** @default null */
+      readonly ignores?: readonly string[] | null;
+      /** @default null */
+      readonly overrides?: {
+        readonly [key: string]: ('block' | 'note' | 'ok' | 'warn') | null;
+      } | null;
+    };
+    /**
      * SchedulerInfo
      * @description The scheduler's address and its own id, the key that joins clients to clusters.
      */
@@ -1050,6 +1222,9 @@ export type Row = components['schemas']['Row'];
 export type RowGroup = components['schemas']['RowGroup'];
 export type RowSide = components['schemas']['RowSide'];
 export type RowSoftware = components['schemas']['RowSoftware'];
+export type Rule = components['schemas']['Rule'];
+export type Rules = components['schemas']['Rules'];
+export type RulesChange = components['schemas']['RulesChange'];
 export type SchedulerInfo = components['schemas']['SchedulerInfo'];
 export type Severities = components['schemas']['Severities'];
 export type Source = components['schemas']['Source'];

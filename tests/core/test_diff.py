@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from coiled_jupyter.core.diff import compare, verdict
 from coiled_jupyter.core.environment import Reading, ReadPackage, digest, group, kernel_environment
-from coiled_jupyter.core.wire import Diff, Source, Unread
+from coiled_jupyter.core.rules import RuleFile, combine
+from coiled_jupyter.core.wire import Diff, Environment, Loaded, Package, Problem, Source, Unread
 
 AT = "2026-01-01T00:00:10.000Z"
 TAKEN = "2026-01-01T00:00:00.000Z"
@@ -46,10 +48,23 @@ packages = st.dictionaries(
 readings = st.builds(reading, packages, python=st.sampled_from(["3.11.7", "3.11.9", "3.12.1"]))
 
 
-def diff(kernel: Reading | None, workers: dict[str, Reading], *, unread=(), at: str = AT) -> Diff:
+def looked_at(environment: Environment) -> Environment:
+    return replace(environment, content_at=TAKEN)
+
+
+def diff(kernel: Reading | None, workers: dict[str, Reading], *, unread=(), at: str = AT, scheduler=None) -> Diff:
+    groups = group(workers, "worker", taken_at=TAKEN)
+    if scheduler is not None:
+        groups += group({"s": scheduler}, "scheduler", taken_at=TAKEN)
+    mine = looked_at(kernel_environment(kernel, "k", TAKEN)) if kernel else None
+    return compared(mine, [looked_at(g) for g in groups], unread=unread, at=at)
+
+
+def compared(kernel: Environment | None, groups: list[Environment], *, unread=(), at: str = AT, rules=None) -> Diff:
     return compare(
-        kernel_environment(kernel, "k", TAKEN) if kernel else None,
-        group(workers, "worker", taken_at=TAKEN),
+        kernel,
+        groups,
+        rules=rules,
         cluster_id="c",
         cluster_name="c",
         kernel_id="k",
@@ -174,3 +189,291 @@ def test_digest_covers_what_is_installed_only():
     b = reading({"toolz": package("toolz", "1.0")})
     assert digest(a) == digest(b)
     assert digest(a) != digest(reading({"toolz": package("toolz", "1.1")}))
+
+
+# ---- damage of every kind is never green -----------------------------------------------------------------------------
+
+
+def environment(reading: Reading, role: str = "worker", nodes: int = 1) -> Environment:
+    made = group({f"{role[0]}{i}": reading for i in range(nodes)}, role, taken_at=TAKEN)[0]
+    return looked_at(made)
+
+
+def with_problem(env: Environment, kind: str, package: str | None) -> Environment:
+    where = f"/p/site-packages/~{package}" if kind == "leftover" else f"/p/site-packages/{package}/a.py"
+    return replace(env, problems=(*env.problems, Problem(kind=kind, package=package, where=where, fix="")))
+
+
+def running(env: Environment, name: str, version: str) -> Environment:
+    loaded = (Loaded(version=version, nodes=env.nodes),)
+    return replace(env, packages=tuple(replace(p, loaded=loaded) if p.name == name else p for p in env.packages))
+
+
+def named_only(env: Environment) -> Environment:
+    named = tuple(p for p in env.packages if p.name in ("numpy", "dask"))
+    return replace(env, level="versions", packages=named, content_at=None)
+
+
+DAMAGE = {
+    **{
+        kind: lambda env, name, kind=kind: with_problem(env, kind, name)
+        for kind in ("duplicate", "leftover", "no_record", "missing_files", "edited", "conda_conflict", "unreadable")
+    },
+    "edited of nobody": lambda env, name: with_problem(env, "edited", None),
+    "edited of what isn't listed": lambda env, name: with_problem(env, "edited", "absent"),
+    "leftover of nobody": lambda env, name: with_problem(env, "leftover", None),
+    "unreadable folder": lambda env, name: with_problem(env, "unreadable", None),
+    "truncated": lambda env, name: with_problem(env, "truncated", None),
+    "stale": lambda env, name: replace(env, taken_at="2025-12-31T23:59:30.000Z"),
+    "content unchecked": lambda env, name: replace(env, content_at=None),
+    "versions": lambda env, name: named_only(env),
+    "nothing": lambda env, name: replace(env, level="none", packages=()),
+    "loaded another": lambda env, name: running(env, name, "99.1"),
+}
+plain = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(VERSIONS), st.booleans()), min_size=1).map(
+    lambda d: reading({name: package(name, version, in_use=used) for name, (version, used) in d.items()})
+)
+
+
+@given(plain, st.sampled_from(sorted(DAMAGE)), st.sampled_from(["kernel", "worker", "scheduler"]), st.data())
+def test_no_damage_anywhere_is_ever_equal(read, damage, where, data):
+    places = {role: environment(read, role) for role in ("kernel", "worker", "scheduler")}
+    assert compared(places["kernel"], [places["worker"], places["scheduler"]]).verdict == "equal"
+    name = data.draw(st.sampled_from([p.name for p in read.packages]))
+    places[where] = DAMAGE[damage](places[where], name)
+    made = compared(places["kernel"], [places["worker"], places["scheduler"]])
+    assert made.verdict != "equal"
+    unread = [Unread(node="w9", reason="silent")]
+    assert compared(places["kernel"], [places["worker"]], unread=unread).verdict != "equal"
+
+
+def some(version: str = "1.0", name: str = "my-lib", **fields) -> Package:
+    return Package(name=name, version=version, **fields)
+
+
+def env_of(*packages: Package, role: str = "worker", nodes: int = 1, **fields) -> Environment:
+    made = environment(reading({}), role, nodes)
+    made = replace(made, id=f"{role}-{sorted(fields.items())!r}-{packages!r}", packages=packages)
+    return replace(made, **fields)
+
+
+def one(kernel: Environment, *groups: Environment, name: str = "my-lib", **rest):
+    return row(compared(kernel, list(groups), **rest), name)
+
+
+# ---- content --------------------------------------------------------------------------------------------------------
+
+
+def test_content_decides_before_the_source_does():
+    editable = Source(url="file:///home/me/lib", kind="editable")
+    mine = env_of(some(content="pure:aa", source=editable, in_use=True), role="kernel")
+    assert one(mine, env_of(some(content="pure:aa"))).status == "same"
+    assert one(mine, env_of(some(content="pure:bb"))).status == "content_differs"
+    assert one(mine, env_of(some())).status == "content_differs"
+    same_source = some(content="pure:bb", source=editable)
+    assert one(mine, env_of(same_source)).severity == "warn"
+
+
+def test_compiled_content_is_compared_only_where_it_can_be_equal():
+    mine = env_of(some(content="built:aa"), role="kernel")
+    other = some(content="built:bb")
+    assert one(mine, env_of(other)).status == "content_differs"
+    assert one(mine, env_of(some(content="pure:aa"))).status == "content_differs"
+    assert one(mine, env_of(other, platform="macosx-14.0-arm64")).status == "same"
+    assert one(mine, env_of(other, python="3.12.1")).status == "same"
+    assert one(mine, env_of(some(content="built:aa"))).status == "same"
+
+
+def test_what_was_edited_is_told():
+    mine = env_of(some(), role="kernel")
+    edited = with_problem(env_of(some()), "edited", "my-lib")
+    made = one(mine, edited)
+    assert (made.status, made.severity) == ("content_differs", "warn")
+    assert "/p/site-packages/my-lib/a.py" in made.why
+    both = with_problem(replace(mine, packages=(some(content="pure:aa"),)), "edited", "my-lib")
+    assert one(both, replace(edited, packages=(some(content="pure:aa"),))).status == "same"
+
+
+# ---- groups ---------------------------------------------------------------------------------------------------------
+
+
+def test_nodes_that_differ_are_counted_in_words():
+    kernel = env_of(some("2.1.3", "numpy"), role="kernel")
+    many, two = env_of(some("2.1.3", "numpy"), nodes=62), env_of(some("1.26.4", "numpy"), nodes=2)
+    made = one(kernel, many, two, name="numpy")
+    assert (made.status, made.severity) == ("split", "block")
+    assert made.why.startswith("62 of 64 workers have numpy 2.1.3 as the notebook does, 2 have 1.26.4.")
+    assert "1.26.4 on 2 of 64 workers" in made.why
+    lacking = one(kernel, many, env_of(nodes=2), name="numpy")
+    assert lacking.why.startswith("62 of 64 workers have numpy 2.1.3 as the notebook does, 2 lack it.")
+    assert one(kernel, env_of(some("2.1.3", "numpy"), host="b"), many, name="numpy").status == "same"
+
+
+def test_what_differs_only_on_the_scheduler_says_so():
+    kernel, workers = env_of(some("2.0", in_use=True), role="kernel"), env_of(some("2.0"), nodes=4)
+    made = one(kernel, workers, env_of(some("1.0"), role="scheduler"))
+    assert (made.status, made.severity) == ("split", "ok")
+    assert made.why.startswith("All 4 workers have my-lib 2.0 as the notebook does, the scheduler has 1.0.")
+    lacking = one(kernel, workers, env_of(role="scheduler"))
+    assert (lacking.status, lacking.severity) == ("split", "block")
+    assert "can't load the graph" in lacking.why
+    wire = env_of(some("1.0", "toolz"), role="scheduler")
+    made = one(env_of(some("2.0", "toolz"), role="kernel"), env_of(some("2.0", "toolz")), wire, name="toolz")
+    assert (made.status, made.severity) == ("split", "note")
+
+
+def test_a_level_of_versions_knows_only_what_it_names():
+    kernel = env_of(some("1.0", in_use=True), some("2.1", "numpy"), some("1.0", "other"), role="kernel")
+    group = env_of(some("1.26.4", "numpy"), level="versions", content_at=None)
+    made = compared(kernel, [group])
+    assert (row(made, "my-lib").status, row(made, "my-lib").severity) == ("unknown", "warn")
+    assert (row(made, "other").status, row(made, "other").severity) == ("unknown", "note")
+    assert (row(made, "numpy").status, row(made, "numpy").severity) == ("differs", "block")
+    assert row(made, "python").status == "same"
+    assert made.level == "versions"
+    assert row(compared(kernel, [replace(group, python="")]), "python").status == "unknown"
+
+
+# ---- processes ------------------------------------------------------------------------------------------------------
+
+
+def test_restarts_name_the_processes():
+    kernel = env_of(some("1.1", loaded=(Loaded(version="1.0", nodes=("k",)),), in_use=True), role="kernel")
+    made = one(kernel, env_of(some("1.1")))
+    assert (made.status, made.severity) == ("restart_needed", "warn")
+    assert made.fix == "Restart the notebook's kernel."
+    loaded = (Loaded(version="1.0", nodes=("w0", "w1")), Loaded(version="1.1", nodes=("w2",)))
+    workers = env_of(some("1.1", loaded=loaded), nodes=3)
+    made = one(env_of(some("1.1"), role="kernel"), workers)
+    assert made.why.startswith("2 of 3 workers (w0, w1) still run 1.0, though 1.1 is installed.")
+    assert made.fix == "Restart 2 of 3 workers (w0, w1)."
+
+
+def test_processes_are_rated_by_what_they_run():
+    loaded = (Loaded(version="1.26.4", nodes=("w0",)),)
+    kernel = env_of(some("2.3", "numpy"), role="kernel")
+    made = one(kernel, env_of(some("2.3", "numpy", loaded=loaded)), name="numpy")
+    assert (made.status, made.severity) == ("restart_needed", "block")
+    assert made.why.startswith("Worker w0 still runs 1.26.4, though 2.3 is installed.")
+    assert made.fix.startswith("Restart worker w0.")
+
+
+def test_the_scheduler_is_rated_by_what_it_runs():
+    kernel = env_of(some("2026.8.0", "distributed"), role="kernel")
+    worker = env_of(some("2026.8.0", "distributed"))
+    old = Loaded(version="2024.5.0", nodes=("s0",))
+    made = one(
+        kernel, worker, env_of(some("2026.8.0", "distributed", loaded=(old,)), role="scheduler"), name="distributed"
+    )
+    assert (made.status, made.severity) == ("restart_needed", "block")
+    assert "The scheduler still runs 2024.5.0" in made.why
+    new = Loaded(version="2026.8.0", nodes=("s0",))
+    ahead = env_of(some("2024.5.0", "distributed", loaded=(new,)), role="scheduler")
+    made = one(kernel, ahead, name="distributed")
+    assert (made.status, made.severity) == ("differs", "warn")
+    assert "runs 2026.8.0 as the notebook does" in made.why
+
+
+# ---- damage ---------------------------------------------------------------------------------------------------------
+
+
+def test_broken_rows_say_the_repair():
+    kernel = env_of(some("1.0", in_use=True), role="kernel")
+    group = with_problem(env_of(some("1.0", installer="uv"), nodes=2), "missing_files", "my-lib")
+    made = one(kernel, group, env_of(some("1.0"), nodes=2))
+    assert (made.status, made.severity) == ("broken", "block")
+    assert "2 of 4 workers" in made.why
+    assert "`uv pip install --reinstall my-lib`" in made.fix
+    pip = one(kernel, with_problem(env_of(some(installer="pip")), "no_record", "my-lib"))
+    assert (pip.status, pip.severity) == ("broken", "warn")
+    assert pip.fix == "Repair it with `pip install --force-reinstall my-lib`."
+    leftover = one(kernel, with_problem(env_of(some()), "leftover", None), name="~None")
+    assert (leftover.status, leftover.severity) == ("broken", "warn")
+    assert leftover.fix == "Remove the folder /p/site-packages/~None."
+    mine = one(with_problem(kernel, "duplicate", "my-lib"), env_of(some()))
+    assert "the notebook's kernel" in mine.why
+
+
+# ---- platforms ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_other_side_need_not_have_is_ok_and_says_why():
+    windows = {"platform": "win-amd64"}
+    kernel = env_of(some("306", "pywin32", in_use=True), some("0.4", "colorama"), role="kernel", **windows)
+    made = compared(kernel, [env_of()])
+    assert (row(made, "pywin32").status, row(made, "pywin32").severity) == ("only_kernel", "ok")
+    assert "linux-x86_64" in row(made, "pywin32").why
+    assert one(kernel, env_of(**windows), name="pywin32").severity == "block"
+    back = one(env_of(role="kernel"), env_of(some("306", "pywin32"), **windows), name="pywin32")
+    assert (back.status, back.severity) == ("only_cluster", "ok")
+
+
+def test_markers_of_requirements_excuse_an_absence():
+    conditional = {"tomli": ("python_version < '3.11'",)}
+    mine = some("2.0", "tomli", in_use=True)
+    kernel = env_of(mine, role="kernel", python="3.10.2", conditional=conditional)
+    assert one(kernel, env_of(python="3.11.7"), name="tomli").severity == "ok"
+    assert one(kernel, env_of(python="3.10.9"), name="tomli").severity == "block"
+    asked_for = replace(kernel, packages=(replace(mine, requested=True),))
+    assert one(asked_for, env_of(python="3.11.7"), name="tomli").severity == "block"
+    there = env_of(mine, python="3.10.2", conditional=conditional)
+    mixed = one(kernel, there, env_of(python="3.11.7"), name="tomli")
+    assert mixed.status != "split"
+
+
+# ---- modules and conda ----------------------------------------------------------------------------------------------
+
+
+def module(content: str | None = None, **fields) -> Package:
+    source = Source(url="file:///home/me/helpers.py", kind="module")
+    return Package(name="helpers", version="", source=source, content=content, **fields)
+
+
+def test_local_modules():
+    kernel = env_of(module("pure:aa", in_use=True), role="kernel")
+    missing = one(kernel, env_of(), name="helpers")
+    assert (missing.status, missing.severity) == ("only_kernel", "block")
+    assert "ModuleNotFoundError" in missing.why
+    assert "upload_file" in missing.fix
+    other = one(kernel, env_of(module("pure:bb")), name="helpers")
+    assert (other.status, other.severity) == ("content_differs", "warn")
+    assert one(kernel, env_of(module("pure:aa"), host="b"), name="helpers").status == "same"
+    assert "helpers" not in {r.name for r in compared(env_of(role="kernel"), [env_of(module())]).rows}
+
+
+def conda(name: str, version: str, build: str = "h1_0", channel: str = "conda-forge") -> Package:
+    return Package(name=name, version=version, build=build, channel=channel, installer="conda")
+
+
+def test_libraries_of_conda_are_compared_where_both_sides_have_conda():
+    kernel = env_of(conda("openssl", "3.1"), conda("libblas", "3.9", "20_openblas"), role="kernel")
+    pip = compared(kernel, [env_of(some("1.0"))])
+    assert (row(pip, "openssl").status, row(pip, "openssl").severity) == ("only_kernel", "ok")
+    assert "no conda packages" in row(pip, "openssl").why
+    both = compared(kernel, [env_of(conda("openssl", "3.1", "h2_1"), conda("libblas", "3.9", "20_mkl"))])
+    assert (row(both, "openssl").status, row(both, "openssl").severity) == ("content_differs", "note")
+    assert (row(both, "libblas").status, row(both, "libblas").severity) == ("content_differs", "warn")
+    mac = compared(kernel, [env_of(conda("openssl", "3.1", "h2_1"), platform="macosx-14.0-arm64")])
+    assert (row(mac, "openssl").status, row(mac, "libblas").severity) == ("same", "ok")
+    numpy = conda("numpy", "2.1", "py311h_0")
+    assert one(env_of(numpy, role="kernel"), env_of(conda("openssl", "3.1")), name="numpy").severity == "note"
+    conflict = one(env_of(numpy, role="kernel"), with_problem(env_of(numpy), "conda_conflict", "numpy"), name="numpy")
+    assert (conflict.status, conflict.severity) == ("broken", "warn")
+
+
+# ---- rules of one's own ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_ignored_stays_and_is_ok():
+    own = combine(user=RuleFile(ignore=("my-lib",), overrides={"numpy": "note"}))
+    kernel = env_of(some("2.0", in_use=True), some("2.0", "numpy"), role="kernel")
+    made = compared(kernel, [env_of(some("1.0"), some("1.26", "numpy"))], rules=own)
+    assert (row(made, "my-lib").status, row(made, "my-lib").severity) == ("differs", "ok")
+    assert row(made, "my-lib").why.startswith("Ignored by your rules.")
+    assert (row(made, "numpy").severity, made.verdict) == ("note", "equal")
+    assert row(made, "numpy").why.startswith("Rated note by your rules, otherwise block.")
+
+
+def test_nothing_installed_can_pass_for_the_interpreter():
+    fake = some("3.11.7", "python")
+    assert one(env_of(role="kernel"), env_of(fake, python="3.12.1"), name="python").severity == "block"

@@ -1,4 +1,4 @@
-"""What a difference means, by example."""
+"""What a difference means, by example, and the files of rules."""
 
 from __future__ import annotations
 
@@ -6,65 +6,133 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coiled_jupyter.core.rules import DATA, ORDER, PROTOCOL, TOOLS, equal_versions, rate_status, rate_versions, worst
-
-
-@pytest.mark.parametrize(
-    ("name", "kernel", "cluster", "in_use", "severity"),
-    [
-        ("python", "3.11.7", "3.12.1", False, "block"),
-        ("python", "3.11.7", "3.11.9", False, "note"),
-        ("python", "3.11.7", "pypy 3.11.7", False, "block"),
-        ("distributed", "2026.8.0", "2026.7.0", False, "block"),
-        ("distributed", "2026.8.0", "2026.8.1", False, "warn"),
-        ("dask", "2026.8.0", "2025.8.0", False, "block"),
-        ("cloudpickle", "3.1.0", "2.2.0", False, "block"),
-        ("cloudpickle", "3.1.0", "3.0.0", False, "warn"),
-        ("numpy", "2.4.6", "1.26.4", False, "block"),
-        ("numpy", "2.4.6", "2.3.0", False, "warn"),
-        ("numpy", "2.4.6", "2.4.5", False, "note"),
-        ("numpy", "2.4.6", "custom", False, "block"),
-        ("polars", "0.20.1", "0.21.0", False, "block"),
-        ("ipykernel", "7.0", "6.0", True, "ok"),
-        ("mylib", "2.0", "1.0", True, "warn"),
-        ("mylib", "2.0", "1.0", False, "note"),
-        ("mylib", "2.1", "2.0", True, "note"),
-        ("mylib", "1!1.0", "1.0", True, "warn"),
-    ],
+from coiled_jupyter.core import rules
+from coiled_jupyter.core.errors import Invalid
+from coiled_jupyter.core.rules import (
+    ORDER,
+    Case,
+    RuleFile,
+    check_name,
+    combine,
+    direction,
+    distance,
+    equal_versions,
+    needed,
+    parse,
+    shipped,
+    shipped_file,
 )
+from coiled_jupyter.core.wire import Environment
+
+SYMMETRIC = [
+    ("python", "3.11.7", "3.12.1", "block"),
+    ("python", "3.11.7", "3.11.9", "note"),
+    ("python", "3.11.7", "pypy 3.11.7", "block"),
+    ("python", "pypy 3.10.14", "pypy 3.10.16", "note"),
+    ("distributed", "2026.8.0", "2025.3.0", "block"),
+    ("distributed", "2026.8.0", "2025.4.1", "warn"),
+    ("distributed", "2026.8.0", "2026.7.0", "warn"),
+    ("distributed", "2026.8.0", "2026.8.1", "note"),
+    ("dask", "2026.8.0", "2024.5.0", "block"),
+    ("dask", "2026.8.0", "2026.8.0+3.gabc", "note"),
+    ("dask", "2026.8.0", "custom", "block"),
+    ("cloudpickle", "3.1.0", "2.2.0", "block"),
+    ("cloudpickle", "3.1.0", "3.0.0", "note"),
+    ("msgpack", "1.2.1", "1.0.5", "note"),
+    ("msgpack", "1.2.1", "0.6.2", "block"),
+    ("tornado", "6.6.1", "6.2", "note"),
+    ("toolz", "1.1.0", "0.12.0", "note"),
+    ("numpy", "2.4.6", "2.3.0", "warn"),
+    ("numpy", "2.4.6", "2.4.5", "note"),
+    ("numpy", "2.4.6", "custom", "block"),
+    ("torch", "2.4.0+cpu", "2.4.0+cu118", "warn"),
+    ("polars", "0.20.1", "0.21.0", "block"),
+    ("pandas", "3.0.0", "2.3.3", "block"),
+    ("pandas", "2.3.3", "1.5.3", "block"),
+    ("ipykernel", "7.0", "6.0", "ok"),
+    ("lz4", "4.4.0", "4.3.0", "ok"),
+    ("mylib", "2.0", "1.0", "note"),
+]
+DIFFERENCES = [
+    *((name, a, b, False, severity) for name, a, b, severity in SYMMETRIC),
+    *((name, b, a, False, severity) for name, a, b, severity in SYMMETRIC),
+    ("numpy", "2.4.6", "1.26.4", False, "block"),
+    ("numpy", "1.26.4", "2.4.6", False, "warn"),
+    ("numpy", "1.25.2", "2.4.6", False, "block"),
+    ("mylib", "2.0", "1.0", True, "warn"),
+    ("mylib", "1.0", "2.0", True, "warn"),
+    ("mylib", "2.1", "2.0", True, "note"),
+    ("mylib", "1!1.0", "1.0", True, "warn"),
+    ("mylib", "here", "there", True, "warn"),
+]
+
+
+@pytest.mark.parametrize(("name", "kernel", "cluster", "in_use", "severity"), DIFFERENCES)
 def test_versions(name, kernel, cluster, in_use, severity):
-    rating = rate_versions(name, kernel, cluster, in_use=in_use)
-    assert rating.severity == severity
-    # The same seen from the other side.
-    assert rate_versions(name, cluster, kernel, in_use=in_use).severity == severity
-    assert rating.severity == "ok" or (rating.why.endswith(".") and rating.fix.endswith("."))
+    rule = shipped().rule(Case(name, "differs", kernel, cluster, in_use=in_use))
+    assert rule.severity == severity
+    assert rule.why.endswith(".")
+    assert rule.severity == "ok" or rule.fix.endswith(".")
 
 
 @pytest.mark.parametrize(
-    ("status", "name", "in_use", "severity"),
+    ("case", "severity"),
     [
-        ("only_kernel", "mylib", True, "block"),
-        ("only_kernel", "mylib", False, "note"),
-        ("only_kernel", "ipykernel", True, "ok"),
-        ("only_cluster", "mylib", False, "note"),
-        ("broken", "mylib", True, "block"),
-        ("broken", "mylib", False, "warn"),
-        ("content_differs", "mylib", True, "warn"),
-        ("unknown", "mylib", False, "warn"),
-        ("same", "mylib", True, "ok"),
+        (Case("mylib", "only_kernel", in_use=True), "block"),
+        (Case("mylib", "only_kernel", in_use=True, role="scheduler"), "block"),
+        (Case("mylib", "only_kernel", requested=True), "note"),
+        (Case("mylib", "only_kernel"), "note"),
+        (Case("ipykernel", "only_kernel", in_use=True), "ok"),
+        (Case("lz4", "only_kernel", in_use=True), "ok"),
+        (Case("lz4", "only_kernel", in_use=True, requested=True), "note"),
+        (Case("distributed", "only_kernel", in_use=True), "block"),
+        (Case("distributed", "only_cluster"), "block"),
+        (Case("mylib", "only_cluster"), "note"),
+        (Case("mylib", "differs", "2.0", "1.0", requested=True), "warn"),
+        (Case("mylib", "differs", "2.0", "1.0", in_use=True, role="scheduler"), "ok"),
+        (Case("numpy", "differs", "2.0", "1.0", role="scheduler"), "block"),
+        (Case("numpy", "differs", "1.0", "2.0", role="scheduler"), "warn"),
+        (Case("numpy", "differs", "2.1", "2.0", role="scheduler"), "ok"),
+        (Case("toolz", "content_differs", role="scheduler", evidence="content"), "warn"),
+        (Case("mylib", "content_differs", in_use=True, evidence="content"), "warn"),
+        (Case("mylib", "content_differs", evidence="build"), "note"),
+        (Case("numpy", "content_differs", evidence="build"), "warn"),
+        (Case("ipykernel", "content_differs", evidence="edited"), "warn"),
+        (Case("mylib", "broken", in_use=True, problem="missing_files"), "block"),
+        (Case("mylib", "broken", in_use=True, problem="duplicate"), "block"),
+        (Case("mylib", "broken", problem="duplicate"), "warn"),
+        (Case("mylib", "broken", in_use=True, problem="no_record"), "warn"),
+        (Case("ipykernel", "broken", problem="leftover"), "warn"),
+        (Case("mylib", "restart_needed"), "warn"),
+        (Case("mylib", "split"), "warn"),
+        (Case("ipykernel", "split"), "ok"),
+        (Case("mylib", "unknown", in_use=True), "warn"),
+        (Case("mylib", "unknown"), "note"),
+        (Case("helpers", "only_kernel", kind="module", in_use=True), "block"),
+        (Case("helpers", "content_differs", kind="module", in_use=True, evidence="content"), "warn"),
+        (Case("helpers", "content_differs", kind="module", in_use=True, role="scheduler"), "ok"),
+        (Case("openssl", "differs", "3.1", "3.0", kind="conda"), "note"),
+        (Case("libblas", "content_differs", kind="conda"), "warn"),
+        (Case("libblas", "content_differs", kind="conda", same_platform=False), "ok"),
     ],
 )
-def test_statuses(status, name, in_use, severity):
-    rating = rate_status(status, name, in_use=in_use)
-    assert rating.severity == severity
-    assert rating.severity == "ok" or rating.fix
+def test_statuses(case, severity):
+    rule = shipped().rule(case)
+    assert rule.severity == severity
+    assert rule.severity == "ok" or (case.status == "restart_needed") or rule.fix
 
 
-@given(st.text(max_size=10), st.text(max_size=10), st.sampled_from(["python", "numpy", "dask", "mylib", "pip"]))
+texts = st.text(max_size=10) | st.from_regex(r"[0-2]?!?[0-3](\.[0-3]){0,3}(a1|\.post1|\.dev2)?(\+x)?", fullmatch=True)
+
+
+@given(texts, texts, st.sampled_from(["python", "numpy", "dask", "mylib", "pip"]))
 def test_no_text_is_a_fault(a, b, name):
-    assert rate_versions(name, a, b, in_use=True).severity in ORDER
+    assert shipped().rule(Case(name, "differs", a, b, in_use=True)).severity in ORDER
     assert equal_versions(a, a)
     assert equal_versions(a, b) == equal_versions(b, a)
+    assert distance(a, b) == distance(b, a)
+    assert (distance(a, b) is None) == equal_versions(a, b)
+    assert {direction(a, b), direction(b, a)} in ({None}, {"kernel_newer", "cluster_newer"})
 
 
 def test_equality_is_that_of_pep_440():
@@ -76,7 +144,125 @@ def test_equality_is_that_of_pep_440():
     assert not equal_versions("text", "Text")
 
 
-def test_the_worst_wins_and_the_lists_are_apart():
-    ratings = [rate_status("same", "a", in_use=False), rate_status("broken", "a", in_use=True)]
-    assert worst(ratings) is ratings[1]
-    assert not TOOLS & (DATA | PROTOCOL)
+@pytest.mark.parametrize(
+    ("a", "b", "part"),
+    [
+        ("1!1.0", "1.0", "epoch"), ("2.0", "1.9", "major"), ("0.3", "0.4", "major"), ("1.3", "1.4", "minor"),
+        ("0.3.1", "0.3.2", "micro"), ("1.0", "1.0.1", "micro"), ("1.0.0.1", "1.0", "micro"), ("1.0rc1", "1.0", "pre"),
+        ("1.0", "1.0.post1", "post"), ("1.0", "1.0.dev3", "post"), ("1.0", "1.0+cu118", "local"), ("1.0", "x", "text"),
+        ("1.0", "1.0.0", None),
+    ],
+)  # fmt: skip
+def test_distance(a, b, part):
+    assert distance(a, b) == part
+
+
+def place(python="3.11.7", platform="linux-x86_64", implementation="cpython") -> Environment:
+    return Environment(
+        id="e", role="worker", host="h", prefix="/p", python=python, implementation=implementation, platform=platform,
+        packages=(), problems=(), level="all", digest="", nodes=("n",), taken_at="2026-01-01T00:00:00Z",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("marker", "where", "holds"),
+    [
+        ("sys_platform == 'win32'", place(), False),
+        ("sys_platform == 'win32'", place(platform="win-amd64"), True),
+        ("platform_machine == 'AMD64' and os_name == 'nt'", place(platform="win-amd64"), True),
+        ("platform_system == 'Darwin' and platform_machine == 'arm64'", place(platform="macosx-14.0-arm64"), True),
+        ("sys_platform == 'linux' and platform_machine == 'aarch64'", place(platform="linux-aarch64"), True),
+        ("python_version < '3.11'", place("3.10.2"), True),
+        ("python_version < '3.11'", place("3.11.0"), False),
+        ("python_full_version < '3.11.3'", place("3.11.2"), True),
+        ("implementation_name == 'pypy'", place(implementation="pypy"), True),
+        ("platform_release >= '5'", place(), True),
+        ("nonsense", place(), True),
+        ("(" * 600 + "sys_platform == 'win32'" + ")" * 600, place(), True),
+        ("python_version < '3.11'", place("odd"), True),
+    ],
+)
+def test_markers_are_read_for_the_other_side_and_in_doubt_hold(marker, where, holds):
+    assert needed([marker], where) == holds
+
+
+def test_packages_of_one_platform():
+    assert shipped().only_where("pywin32", place()) == "sys_platform == 'win32'"
+    assert shipped().only_where("pywin32", place(platform="win-amd64")) is None
+    assert shipped().only_where("pyobjc-core", place()) is not None
+    assert shipped().only_where("nvidia-cublas-cu12", place(platform="macosx-14.0-arm64")) is not None
+    assert shipped().only_where("numpy", place()) is None
+
+
+def test_the_shipped_file_is_one_that_a_user_could_write():
+    path = rules.resources.files("coiled_jupyter.core") / "rules.toml"
+    assert parse(path.read_text(encoding="utf-8")) == shipped_file()
+    groups = shipped_file().names
+    assert not set(groups["tools"]) & {*groups["data"], *groups["protocol"]}
+    # What only follows from a rule that always holds would never be reached.
+    assert all(rule.names or rule.status or rule.kind for rule in shipped_file().rule)
+
+
+def test_an_administrator_comes_before_a_user_and_both_before_us():
+    mine = '[[rule]]\nnames = ["numpy", "@ours"]\nseverity = "{}"\nwhy = "So."\n[names]\nours = ["our-*"]\n'
+    user, admin = parse(mine.format("ok")), parse(mine.format("warn"))
+    case = Case("numpy", "differs", "2.0", "1.0")
+    assert shipped().rule(case).severity == "block"
+    assert combine(user=user).rule(case).severity == "ok"
+    assert combine(user=user, admin=admin).rule(case).severity == "warn"
+    assert combine(user=user).rule(Case("our-lib", "only_cluster")).why == "So."
+    assert combine(user=user).rule(Case("other", "only_cluster")).why != "So."
+
+
+def test_what_is_ignored_and_overridden_says_by_whom():
+    made = combine(
+        user=RuleFile(ignore=("My_Lib", "python"), overrides={"numpy": "note"}),
+        admin=RuleFile(ignore=("site.lib",), overrides={"numpy": "warn"}),
+    )
+    assert made.decided("my-lib", "differs", "block", "Why.", "Fix.") == ("ok", "Ignored by your rules. Why.", "Fix.")
+    assert made.decided("site-lib", "differs", "warn", "Why.", "")[1].startswith(
+        "Ignored by the administrator's rules."
+    )
+    severity, why, _ = made.decided("numpy", "differs", "block", "Why.", "")
+    assert (severity, why) == ("warn", "Rated warn by the administrator's rules, otherwise block. Why.")
+    assert made.decided("numpy", "same", "ok", "", "") == ("ok", "", "")
+    assert made.decided("python", "differs", "block", "Why.", "")[0] == "block"
+    wire = made.to_wire(["one"])
+    assert (wire.ignores, wire.overrides, wire.faults) == (("my-lib",), {"numpy": "note"}, ("one",))
+    assert [(r.names, r.severity, r.origin) for r in wire.rules[:2]] == [
+        (("site-lib",), "ok", "admin"),
+        (("numpy",), "warn", "admin"),
+    ]
+    assert {rule.origin for rule in wire.rules} == {"admin", "shipped"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[rule]", "isn't TOML"),
+        ("nonsense = 1", "nonsense"),
+        ('[[rule]]\nseverity = "red"\nwhy = ""', "rule[0].severity"),
+        ('[[rule]]\nwhy = ""', "severity"),
+        ('[[rule]]\nnames = ["@nobody"]\nseverity = "ok"\nwhy = ""', "@nobody"),
+        ('[names]\na = ["@b"]\nb = ["@a"]\n[[rule]]\nnames = ["@a"]\nseverity = "ok"\nwhy = ""', "@"),
+        ('[[rule]]\nolder = "two"\nseverity = "ok"\nwhy = ""', "two"),
+        ('[[only]]\nnames = ["a"]\nmarker = "import os"', "import os"),
+        ("#" * (rules.SIZE_LIMIT + 1), "1 MiB"),
+    ],
+)
+def test_a_damaged_file_is_refused_and_says_where(text, said):
+    with pytest.raises(Invalid) as caught:
+        parse(text)
+    assert said in caught.value.message
+    assert "Traceback" not in caught.value.message
+
+
+def test_placeholders_that_are_none_stay():
+    assert rules.words("{name} {nothing} {0.__class__}", {"name": "{kernel}"}) == "{kernel} {nothing} {0.__class__}"
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-", "../x", "<img>"])
+def test_names(name):
+    with pytest.raises(Invalid):
+        check_name(name, "ignores")
+    assert check_name("Zope.Interface", "ignores") == "zope-interface"

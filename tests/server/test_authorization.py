@@ -70,13 +70,15 @@ ROUTES = [
     ("GET", "environments?cluster=x", "read"),
     ("GET", "diff?cluster=x", "read"),
     ("GET", "usage", "read"),
+    ("GET", "rules", "read"),
+    ("PATCH", "rules", "write"),
 ]
 
 
 @pytest.mark.parametrize(("method", "path", "action"), ROUTES)
 def test_each_route_asks_for_its_action_on_our_resource(server, method, path, action):
     server.ask("PUT", "/control", [])
-    status, answer = server.api(method, path, {} if method == "POST" else None)
+    status, answer = server.api(method, path, {} if method in ("POST", "PATCH") else None)
     assert status == 403
     assert answer["error"]["kind"] == "forbidden"
     assert server.ask("GET", "/control")[1]["asked"] == [[action, "coiled-jupyter"]]

@@ -1,0 +1,201 @@
+"""Each rule's severity is what really happens: the mismatch is run on a real cluster, and it fails or works as rated.
+
+A part of it: ``pytest tests/behaviour -k numpy``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from coiled_jupyter.core.diff import compare
+from coiled_jupyter.core.wire import Environment, Package, Role, Row, Severity, Source
+from tests.behaviour.clusters import Cluster, Env, listed
+
+AT = "2026-01-01T00:00:00.000Z"
+
+BASE = Env().plus("cloudpickle==3.1.2", "msgpack==1.1.2", "tornado==6.5.2", "toolz==1.1.0")
+NOTEBOOK = BASE.plus("more-itertools==10.5.0", "traitlets==5.14.3", "lz4==4.4.5")
+WORKING = BASE.plus("more-itertools==10.5.0")
+OLD_WIRE = BASE.plus("cloudpickle==3.0.0", "msgpack==1.0.5", "tornado==6.2.0", "toolz==0.12.0")
+OTHERS = BASE.plus("more-itertools==8.14.0", "traitlets==5.9.0")
+PICKLE_2 = BASE.plus("cloudpickle==2.2.1", overrides=("cloudpickle==2.2.1",))
+MSGPACK_0 = BASE.plus("msgpack==0.6.2", overrides=("msgpack==0.6.2",))
+PANDAS_3 = BASE.plus("numpy==2.4.2", "pandas==3.0.0")
+PANDAS_2 = BASE.plus("numpy==2.3.5", "pandas==2.3.3")
+PANDAS_PATCH = BASE.plus("numpy==2.3.5", "pandas==2.3.2")
+NUMPY_PATCH = BASE.plus("numpy==2.4.1")
+NUMPY_1 = BASE.plus("numpy==1.26.4")
+
+
+def release(version: str) -> Env:
+    return Env().plus(f"dask=={version}", f"distributed=={version}", "cloudpickle==3.1.2", "msgpack==1.1.2")
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A row and its rating, with what works (an act and its result) and what fails (an act and words of its error)."""
+
+    name: str
+    severity: Severity
+    client: Env
+    scheduler: Env
+    worker: Env
+    works: tuple[tuple[str, object], ...] = ()
+    fails: tuple[tuple[str, str], ...] = ()
+    in_use: bool = True
+
+
+def everywhere(
+    name: str, severity: Severity, client: Env, cluster: Env, *works, fails=(), in_use: bool = True
+) -> Mismatch:
+    return Mismatch(name, severity, client, cluster, cluster, works, fails, in_use)
+
+
+TASKS = (("call", 2), ("many", 380), ("text", 400_000))
+GRAPH = "Error during deserialization of the task graph"
+ARRAYS = (("array_there", 10), ("array_back", 10), ("array_function", 3))
+MISMATCHES = {
+    "equal": everywhere("distributed", "ok", BASE, BASE, *TASKS),
+    "python minor": everywhere("python", "block", BASE, BASE.plus(python="3.13"), fails=[("call", "")]),
+    "python patch": everywhere("python", "note", BASE, BASE.plus(python="other 3.11"), *TASKS),
+    "dask before 2025.4, older here": everywhere(
+        "distributed",
+        "block",
+        release("2024.5.0"),
+        BASE,
+        fails=[("call", "CancelledError"), ("many", "CancelledError")],
+    ),
+    "dask before 2025.4, newer here": everywhere(
+        "distributed", "block", BASE, release("2024.5.0"), fails=[("call", "n_workers")]
+    ),
+    "dask just before 2025.4": everywhere(
+        "dask", "block", release("2025.3.0"), BASE, fails=[("call", "CancelledError")]
+    ),
+    "dask from 2025.4 on": everywhere("distributed", "warn", BASE, release("2025.4.1"), *TASKS),
+    "dask from 2025.4 on, older here": everywhere("dask", "warn", release("2025.4.1"), BASE, *TASKS),
+    "dask patch": everywhere("dask", "note", release("2025.4.0"), release("2025.4.1"), *TASKS),
+    "cloudpickle major": everywhere(
+        "cloudpickle", "block", BASE, PICKLE_2, fails=[("call", GRAPH), ("text", "_function_setstate")]
+    ),
+    "cloudpickle minor": everywhere("cloudpickle", "note", BASE, OLD_WIRE, *TASKS),
+    "msgpack major": everywhere("msgpack", "block", BASE, MSGPACK_0, fails=[("call", "CancelledError")]),
+    "msgpack minor": everywhere("msgpack", "note", BASE, OLD_WIRE, *TASKS),
+    "tornado minor": everywhere("tornado", "note", BASE, OLD_WIRE, *TASKS),
+    "toolz": everywhere("toolz", "note", BASE, OLD_WIRE, *TASKS),
+    "toolz, newer there": everywhere("toolz", "note", OLD_WIRE, BASE, *TASKS),
+    "lz4 only here": everywhere("lz4", "ok", NOTEBOOK, BASE, *TASKS),
+    "lz4 only there": everywhere("lz4", "ok", BASE, NOTEBOOK, *TASKS, in_use=False),
+    "lz4 not on the scheduler": Mismatch("lz4", "ok", NOTEBOOK, BASE, NOTEBOOK, TASKS),
+    "tools": everywhere("traitlets", "ok", NOTEBOOK, OTHERS, *TASKS),
+    "numpy 2 to 1": everywhere("numpy", "block", PANDAS_3, NUMPY_1, fails=[("array_there", "numpy._core")]),
+    "numpy 1 to 2": everywhere("numpy", "warn", NUMPY_1, PANDAS_3, *ARRAYS),
+    "numpy 2 to 1 on the scheduler": Mismatch(
+        "numpy", "block", PANDAS_3, NUMPY_1, PANDAS_3, fails=(("array_there", GRAPH),)
+    ),
+    "numpy minor": everywhere("numpy", "warn", PANDAS_3, PANDAS_2, *ARRAYS),
+    "numpy patch": everywhere("numpy", "note", PANDAS_3, NUMPY_PATCH, *ARRAYS),
+    "pandas 3 to 2": everywhere("pandas", "block", PANDAS_3, PANDAS_2, fails=[("frame_there", "StringDtype")]),
+    "pandas 2 to 3": everywhere(
+        "pandas", "block", PANDAS_2, PANDAS_3, ("frame_there", 3), fails=[("frame_back", "StringDtype")]
+    ),
+    "pandas patch": everywhere("pandas", "note", PANDAS_2, PANDAS_PATCH, ("frame_there", 3), ("frame_back", 3)),
+    "missing": everywhere(
+        "more-itertools", "block", NOTEBOOK, BASE, ("package_unused", 2), fails=[("package_used", "No module named")]
+    ),
+    "missing, not imported": everywhere("more-itertools", "note", NOTEBOOK, BASE, *TASKS, in_use=False),
+    "missing on the scheduler": Mismatch(
+        "more-itertools", "block", NOTEBOOK, BASE, WORKING, fails=(("package_used", "No module named"),)
+    ),
+    "missing on workers": Mismatch(
+        "more-itertools", "block", NOTEBOOK, WORKING, BASE, fails=(("package_used", "timed out"),)
+    ),
+    "missing here": everywhere("more-itertools", "note", BASE, WORKING, *TASKS, in_use=False),
+    "older there": everywhere(
+        "more-itertools", "warn", NOTEBOOK, OTHERS, ("package_used", [1, 2]), fails=[("package_new", "AttributeError")]
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def clusters():
+    """Start each pair of environments once, and hold few at a time."""
+    running: dict[tuple[Env, Env], Cluster] = {}
+
+    def get(scheduler: Env, worker: Env) -> Cluster:
+        key = (scheduler, worker)
+        if key not in running:
+            if len(running) >= 3:
+                running.pop(next(iter(running))).close()
+            running[key] = Cluster(scheduler, worker)
+        return running[key]
+
+    yield get
+    for cluster in running.values():
+        cluster.close()
+
+
+def environment(env: Env, role: Role, *more: Package, in_use: str = "") -> Environment:
+    found = dict(listed(env))
+    packages = [Package(name=name, version=version, in_use=name == in_use) for name, version in found.pop("packages")]
+    return Environment(
+        id=role, role=role, host="h", prefix=role, packages=(*packages, *more), problems=(), level="all", digest=role,
+        nodes=(role,), taken_at=AT, content_at=AT, **found,
+    )  # fmt: skip
+
+
+def rated(kernel: Environment, *groups: Environment, name: str) -> Row:
+    made = compare(kernel, groups, cluster_id="c", cluster_name="c", kernel_id="k", kernel_label="k", at=AT)
+    return next(row for row in made.rows if row.name == name)
+
+
+@pytest.mark.parametrize("title", MISMATCHES)
+def test_what_is_rated_is_what_happens(title, clusters):
+    case = MISMATCHES[title]
+    row = rated(
+        environment(case.client, "kernel", in_use=case.name if case.in_use else ""),
+        environment(case.worker, "worker"),
+        environment(case.scheduler, "scheduler"),
+        name=case.name,
+    )
+    acts = [act for act, _ in (*case.works, *case.fails)]
+    done = clusters(case.scheduler, case.worker).run(case.client, acts)
+    for act, value in case.works:
+        assert done[act] == {"ok": True, "value": value, "error": []}
+    for act, words in case.fails:
+        assert not done[act]["ok"], done[act]
+        assert words in " ".join(done[act]["error"])
+    assert row.severity == case.severity, row
+    # Nothing is rated as breaking that works, and nothing breaks that isn't rated at least `warn`.
+    assert (row.severity == "block") <= bool(case.fails)
+    assert bool(case.fails) <= (row.severity in ("block", "warn"))
+
+
+def module(content: str | None, *, in_use: bool = False) -> Package:
+    source = Source(url="file:///home/me/helpers.py", kind="module")
+    return Package(name="helpers", version="", source=source, content=content, in_use=in_use)
+
+
+@pytest.mark.parametrize(
+    ("there", "severity", "result"),
+    [(None, "block", None), (41, "warn", 41), (42, "ok", 42)],
+    ids=["none", "other", "same"],
+)
+def test_code_beside_the_notebook(there, severity, result, tmp_path):
+    (tmp_path / "helpers.py").write_text("def answer():\n    return 42\n")
+    mine = environment(BASE, "kernel", module("pure:42", in_use=True))
+    theirs = [] if there is None else [module(f"pure:{there}")]
+    row = rated(mine, environment(BASE, "worker", *theirs), environment(BASE, "scheduler", *theirs), name="helpers")
+    cluster = Cluster(BASE, BASE)
+    try:
+        for folder in cluster.folders.values() if there else ():
+            (folder / "helpers.py").write_text(f"def answer():\n    return {there}\n")
+        done = cluster.run(BASE, ["module_used", "module_inside"], tmp_path)
+    finally:
+        cluster.close()
+    assert row.severity == severity
+    for answer in done.values():
+        assert answer["value"] == result
+        assert answer["ok"] == (there is not None)
+        assert there is not None or "No module named 'helpers'" in " ".join(answer["error"])
