@@ -193,7 +193,7 @@ class _Hint:
 
 def explain(text: str, diff: Diff) -> Explanation:
     """Return the rows of `diff` that explain `text`, the gravest first; none where nothing points at one."""
-    lines = _clean(text).split("\n")
+    lines = [line for line in _clean(text).split("\n") if line]
     rows = {row.name: row for row in diff.rows}
     hints = [*_clues(lines), *_frames(lines)]
     for basis in ("named", "fits"):

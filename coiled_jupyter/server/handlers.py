@@ -13,7 +13,7 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from ..core.errors import CoiledError, Invalid, NotFound, TooLarge
-from ..core.wire import ClusterCreate, ErrorBody, ErrorKind, Problematic
+from ..core.wire import ClusterCreate, ErrorBody, ErrorKind, ExplainRequest, Problematic
 from ..service import Service
 
 STATUS: dict[ErrorKind, int] = {
@@ -73,7 +73,7 @@ class Handler(APIHandler):
         except msgspec.ValidationError as error:
             text, _, path = str(error).partition(" - at `$")
             field = path.rstrip("`").lstrip(".")
-            named = re.search(r"unknown field `([^`]{0,80})", text)
+            named = re.search(r"(?:unknown|required) field `([^`]{0,80})", text)
             if named and not field:
                 field = named[1]
             raise Invalid(field or "body", f"{field or 'The body'}: {text}") from None
@@ -194,6 +194,17 @@ class DiffHandler(Handler):
         return None
 
 
+class ExplainHandler(Handler):
+    """``explain``."""
+
+    # A POST only because a traceback is too long for a URL: it reads what GET diff reads, and changes nothing.
+    @web.authenticated
+    @authorized("read")
+    async def post(self) -> None:
+        """The rows of a diff that explain a failure."""
+        self.answer(await self.service.explain(self.body(ExplainRequest)))
+
+
 class UsageHandler(Handler):
     """``usage``."""
 
@@ -244,6 +255,7 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/clusters/([^/]{{1,80}})", ClusterHandler),
         (rf"{base}/environments", EnvironmentsHandler),
         (rf"{base}/diff", DiffHandler),
+        (rf"{base}/explain", ExplainHandler),
         (rf"{base}/usage", UsageHandler),
         (rf"{base}/.*", UnknownHandler),
     ]
