@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uv
 
 from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.diff import compare
@@ -60,7 +61,7 @@ def interpreter(version: str) -> str | None:
     found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
     if found:
         return str(found[-1])
-    done = subprocess.run(["uv", "python", "find", version], capture_output=True, text=True, check=False)
+    done = subprocess.run([uv.find_uv_bin(), "python", "find", version], capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 
 
@@ -76,8 +77,8 @@ def python_of(name: str) -> str:
     if not (folder / "complete").exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         for command in (
-            ["uv", "venv", "--quiet", "--clear", "--python", base, str(folder)],
-            ["uv", "pip", "install", "--quiet", "--python", str(python), *requirements],
+            [uv.find_uv_bin(), "venv", "--quiet", "--clear", "--python", base, str(folder)],
+            [uv.find_uv_bin(), "pip", "install", "--quiet", "--python", str(python), *requirements],
         ):
             subprocess.run(command, check=True)
         (folder / "complete").touch()
