@@ -11,16 +11,18 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from .core.cluster import age
 from .core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
-from .core.wire import Cluster, ClusterCreate, Diff, Row
+from .core.wire import Cluster, ClusterCreate, Diff, ExplainRequest, Explanation, Row
 from .service import ENDED, Configuration, Service
 
 DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
+_TEXT_LIMIT = 200_000
+_T = TypeVar("_T")
 _ORDER = ("block", "warn", "note", "ok")
 _MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
 _VERDICTS = {
@@ -47,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument(
         "--fail-on", choices=("block", "warn", "note"), default="warn", help="least severity that exits with 1"
     )
+    explain = _command(commands, "explain", "name the differences behind a traceback or a warning of Dask's")
+    explain.add_argument("file", nargs="?", metavar="FILE", help="a file with its text; standard input if left out")
+    explain.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
     cluster = commands.add_parser("cluster", help="create, list and stop clusters")
     verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
     create = _command(verbs, "create", "start a local cluster")
@@ -109,7 +114,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         command = arguments.command or "status"
         if command == "cluster":
             return await _VERBS[arguments.verb](service, arguments)
-        return await {"status": _status, "diff": _diff}[command](service, arguments)
+        return await {"status": _status, "diff": _diff, "explain": _explain}[command](service, arguments)
     finally:
         # The command only visits: clusters live on by their lease.
         await service.close(release=False)
@@ -148,6 +153,42 @@ async def _diff(service: Service, arguments: argparse.Namespace) -> int:
     return UNREAD if diff.verdict == "unknown" else DONE
 
 
+async def _explain(service: Service, arguments: argparse.Namespace) -> int:
+    # In a thread, since standard input may wait for a person.
+    text = await asyncio.to_thread(_text, arguments.file)
+    explanation = await service.explain(
+        _body({"cluster": service.find(arguments.cluster).id, "text": text}, ExplainRequest)
+    )
+    if arguments.json:
+        _print_json(explanation)
+    else:
+        _print_explanation(explanation)
+    return UNREAD if explanation.verdict == "unknown" and not explanation.causes else DONE
+
+
+def _text(path: str | None) -> str:
+    """Return what is to be explained, of a file or of standard input."""
+    if path is None and sys.stdin is not None and sys.stdin.isatty():
+        print("Paste the traceback, then press Ctrl-D", file=sys.stderr)
+    try:
+        # One character more than is allowed, so that a longer text is refused and not cut.
+        with open(
+            path if path is not None else 0, encoding="utf-8", errors="replace", closefd=path is not None
+        ) as file:
+            return file.read(_TEXT_LIMIT + 1)
+    except (OSError, ValueError):
+        raise Invalid("file", f"{path or 'Standard input'} can't be read", "Name a file with the traceback") from None
+
+
+def _body(raw: dict[str, Any], kind: type[_T]) -> _T:
+    """Return a request of the REST API, checked as there."""
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        raise Invalid(path.rstrip("`"), f"{path.rstrip('`')}: {text}") from None
+
+
 async def _create(service: Service, arguments: argparse.Namespace) -> int:
     raw = {
         "name": arguments.name,
@@ -157,12 +198,7 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
         "requirements": arguments.requirement,
         "python": arguments.python,
     }
-    try:
-        body = msgspec.convert({key: value for key, value in raw.items() if value is not None}, ClusterCreate)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        raise Invalid(path.rstrip("`"), f"{path.rstrip('`')}: {text}") from None
-    cluster = await service.create(body)
+    cluster = await service.create(_body({k: v for k, v in raw.items() if v is not None}, ClusterCreate))
     shown: set[str] = set()
     while not arguments.no_wait and cluster.status == "starting":
         await asyncio.sleep(0.1)
@@ -240,6 +276,14 @@ def _print_diff(diff: Diff, *, everything: bool) -> None:
     for line in table if rows else ():
         print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]).rstrip())
     print(", ".join(f"{getattr(diff.severities, severity)} {severity}" for severity in _ORDER))
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    print(explanation.text)
+    for cause in explanation.causes:
+        print(f"{_MARKS[cause.row.severity]} {cause.row.name}: {cause.why}")
+        print(f"    seen: {cause.evidence}")
+        print(f"    fix:  {cause.row.fix}")
 
 
 def _cells(row: Row) -> tuple[str, str, str, str, str]:

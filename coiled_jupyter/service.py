@@ -24,6 +24,7 @@ from .core.cluster import BuildSpec, LaunchSpec, Readings, now
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
 from .core.errors import CoiledError, Conflict, Invalid, NotFound, TooMany, Unavailable
+from .core.explain import explain
 from .core.wire import (
     SCHEMA,
     About,
@@ -35,6 +36,8 @@ from .core.wire import (
     ClusterUsage,
     Diff,
     Environment,
+    ExplainRequest,
+    Explanation,
     Limits,
     Memory,
     Rules,
@@ -531,6 +534,12 @@ class Service:
             at=now(),
             rules=self._rulebook.rules(),
         )
+
+    async def explain(self, body: ExplainRequest) -> Explanation:
+        """Return the rows of the diff, read now, that explain a failure's text."""
+        diff = await self.diff(body.cluster, kernel=body.kernel)
+        # Searching the longest text takes a quarter of a second.
+        return await asyncio.to_thread(explain, body.text, diff)
 
     async def _side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...]]:
         if kernel is None:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 import msgspec
 import pytest
 
-from coiled_jupyter.core.wire import Cluster, Diff, ErrorBody, Usage
+from coiled_jupyter.core.wire import Cluster, Diff, ErrorBody, Explanation, Usage
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,13 @@ def home(tmp_path_factory):
         run("cluster", "stop", cluster["id"], env=env)
 
 
-def run(*arguments, env, timeout=120):
+def run(*arguments, env, timeout=120, text=""):
     """Return (exit code, standard output, standard error)."""
     done = subprocess.run(
         [sys.executable, "-m", "coiled_jupyter.cli", *arguments],
         capture_output=True,
         text=True,
+        input=text,
         env=env,
         timeout=timeout,
         check=False,
@@ -61,6 +62,7 @@ def test_without_clusters(home):
         (["cluster", "create", "--requirement", "x @ https://e/x.whl"], "requirement"),
         (["cluster", "create", "--memory", "lots"], "memory"),
         (["diff", "--fail-on", "everything"], "fail-on"),
+        (["explain", "/no/such/file"], "/no/such/file"),
     ],
 )
 def test_usage_errors_name_what_is_wrong_and_start_nothing(home, arguments, word):
@@ -91,18 +93,37 @@ def test_create_diff_and_stop(home):
     assert msgspec.json.decode(out, type=Cluster).status == "stopped"
     code, out, _ = run("diff", env=home)
     assert code == 3
+    code, out, _ = run("explain", "--cluster", "mine", env=home, text="KilledWorker")
+    assert code == 3
+    assert "cluster:" in out
     code, out, _ = run("cluster", "stop", "mine", env=home)
     assert json.loads(run("cluster", "list", "--json", env=home)[1]) == []
 
 
-def test_differences_exit_with_one_at_their_severity(home):
+def test_differences_exit_with_one_at_their_severity_and_explain(home, tmp_path):
     code, out, error = run(
-        "cluster", "create", "older", "--workers", "1", "--requirement", "distributed==2026.7.1", env=home
+        *("cluster", "create", "older", "--workers", "1"),
+        *("--requirement", "distributed==2026.7.1", "--requirement", "cloudpickle==3.0.0"),
+        env=home,
     )
     assert code == 0, error
     code, out, _ = run("diff", env=home)
     assert code == 1
     assert "distributed" in out
+    failure = "TypeError: _make_skeleton_class() takes 6 positional arguments but 7 were given\n"
+    code, out, _ = run("explain", env=home, text=failure)
+    assert code == 0
+    assert out.startswith("The failure points at cloudpickle.")
+    assert "seen: TypeError: _make_skeleton_class()" in out
+    file = tmp_path / "failure.txt"
+    file.write_bytes(failure.encode() + b"\xff")
+    code, out, _ = run("explain", "--cluster", "older", "--json", str(file), env=home)
+    explanation = msgspec.json.decode(out, type=Explanation)
+    assert (code, explanation.basis) == (0, "named")
+    assert [cause.row.name for cause in explanation.causes] == ["cloudpickle"]
+    assert run("explain", env=home, text="x" * 200_001)[0] == 2
+    assert run("explain", env=home, text="")[0] == 2
+    assert run("explain", "--cluster", "nobody", env=home, text=failure)[0] == 3
     code, out, _ = run("cluster", "stop", env=home)
     assert code == 0
     run("cluster", "stop", "older", env=home)
@@ -123,7 +144,7 @@ def test_a_failed_start_says_why(home):
 def test_help_names_every_command(home):
     code, out, _ = run("--help", env=home)
     assert code == 0
-    for word in ("status", "diff", "cluster"):
+    for word in ("status", "diff", "explain", "cluster"):
         assert word in out
     code, out, _ = run("--version", env=home)
     assert out.split() == ["coiled-jupyter", version("coiled-jupyter")]

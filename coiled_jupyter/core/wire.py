@@ -33,6 +33,8 @@ ClusterStatus: TypeAlias = Literal[
     "starting", "running", "idle", "degraded", "unreachable", "stopping", "stopped", "failed", "lost"
 ]
 ClusterSource: TypeAlias = Literal["managed", "attached", "discovered"]
+Basis: TypeAlias = Literal["named", "fits", "warned", "none"]
+"""What an explanation rests on: the failure names the package, is a symptom that fits, or is Dask's warning; or nothing."""
 StepState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
 ErrorKind: TypeAlias = Literal[
     "invalid",
@@ -437,7 +439,7 @@ class Diff(Wire, frozen=True, kw_only=True):
 
 
 class ExplainRequest(Request, frozen=True, kw_only=True):
-    """Body of ``POST explain``: a traceback or a warning of Dask's, as text."""
+    """Body of ``POST explain``: a traceback or a warning of Dask's, as text; without a kernel, of the server's Python."""
 
     kernel: Annotated[str, Meta(max_length=200)] | None = None
     cluster: Annotated[str, Meta(max_length=200)]
@@ -445,7 +447,7 @@ class ExplainRequest(Request, frozen=True, kw_only=True):
 
 
 class Cause(Wire, frozen=True, kw_only=True):
-    """A row of the diff that explains a failure: what in the text points at it, and how."""
+    """A row of the diff that explains a failure: the piece of text that points at it, and how that comes about."""
 
     row: Row
     evidence: str
@@ -453,10 +455,11 @@ class Cause(Wire, frozen=True, kw_only=True):
 
 
 class Explanation(Wire, frozen=True, kw_only=True):
-    """Answer of ``POST explain``: likeliest cause first; `text` says it in one or two sentences."""
+    """Answer of ``POST explain``: gravest cause first; `text` says it in a few sentences, and what couldn't be read."""
 
     text: str
     causes: tuple[Cause, ...]
+    basis: Basis
     verdict: Verdict
 
 

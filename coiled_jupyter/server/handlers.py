@@ -13,7 +13,15 @@ from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
 from ..core.errors import CoiledError, Invalid, NotFound, TooLarge
-from ..core.wire import ClusterAttach, ClusterCreate, ErrorBody, ErrorKind, Problematic, RulesChange
+from ..core.wire import (
+    ClusterAttach,
+    ClusterCreate,
+    ErrorBody,
+    ErrorKind,
+    ExplainRequest,
+    Problematic,
+    RulesChange,
+)
 from ..service import Service
 
 STATUS: dict[ErrorKind, int] = {
@@ -73,7 +81,7 @@ class Handler(APIHandler):
         except msgspec.ValidationError as error:
             text, _, path = str(error).partition(" - at `$")
             field = path.rstrip("`").lstrip(".")
-            named = re.search(r"unknown field `([^`]{0,80})", text)
+            named = re.search(r"(?:unknown|required) field `([^`]{0,80})", text)
             if named and not field:
                 field = named[1]
             raise Invalid(field or "body", f"{field or 'The body'}: {text}") from None
@@ -213,6 +221,17 @@ class RulesHandler(Handler):
         self.answer(self.service.change_rules(self.body(RulesChange)))
 
 
+class ExplainHandler(Handler):
+    """``explain``."""
+
+    # A POST only because a traceback is too long for a URL: it reads what GET diff reads, and changes nothing.
+    @web.authenticated
+    @authorized("read")
+    async def post(self) -> None:
+        """The rows of a diff that explain a failure."""
+        self.answer(await self.service.explain(self.body(ExplainRequest)))
+
+
 class UsageHandler(Handler):
     """``usage``."""
 
@@ -264,6 +283,7 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/environments", EnvironmentsHandler),
         (rf"{base}/diff", DiffHandler),
         (rf"{base}/rules", RulesHandler),
+        (rf"{base}/explain", ExplainHandler),
         (rf"{base}/usage", UsageHandler),
         (rf"{base}/.*", UnknownHandler),
     ]

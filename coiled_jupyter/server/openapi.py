@@ -54,6 +54,7 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
         200,
         wire.Rules,
     ),
+    ("/explain", "post", "The rows of a diff that explain a failure", [], wire.ExplainRequest, 200, wire.Explanation),
     ("/usage", "get", "Core usage of this user on this host", [], None, 200, wire.Usage),
 )
 

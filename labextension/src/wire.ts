@@ -365,6 +365,64 @@ export interface paths {
     readonly patch?: never;
     readonly trace?: never;
   };
+  readonly '/explain': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    readonly put?: never;
+    /** The rows of a diff that explain a failure */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['ExplainRequest'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Explanation'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/rules': {
     readonly parameters: {
       readonly query?: never;
@@ -545,6 +603,15 @@ export interface components {
     readonly AdaptiveRequest: {
       readonly maximum: number;
       readonly minimum: number;
+    };
+    /**
+     * Cause
+     * @description A row of the diff that explains a failure: the piece of text that points at it, and how that comes about.
+     */
+    readonly Cause: {
+      readonly evidence: string;
+      readonly row: components['schemas']['Row'];
+      readonly why: string;
     };
     /**
      * Change
@@ -794,6 +861,28 @@ export interface components {
      */
     readonly ErrorBody: {
       readonly error: components['schemas']['Problematic'];
+    };
+    /**
+     * ExplainRequest
+     * @description Body of ``POST explain``: a traceback or a warning of Dask's, as text; without a kernel, of the server's Python.
+     */
+    readonly ExplainRequest: {
+      readonly cluster: string;
+      /** @default null */
+      readonly kernel?: string | null;
+      readonly text: string;
+    };
+    /**
+     * Explanation
+     * @description Answer of ``POST explain``: gravest cause first; `text` says it in a few sentences, and what couldn't be read.
+     */
+    readonly Explanation: {
+      /** @enum {unknown} */
+      readonly basis: 'fits' | 'named' | 'none' | 'warned';
+      readonly causes: readonly components['schemas']['Cause'][];
+      readonly text: string;
+      /** @enum {unknown} */
+      readonly verdict: 'breaks' | 'differs' | 'equal' | 'unknown';
     };
     /**
      * Factory
@@ -1194,6 +1283,7 @@ export interface components {
 export type About = components['schemas']['About'];
 export type Adaptive = components['schemas']['Adaptive'];
 export type AdaptiveRequest = components['schemas']['AdaptiveRequest'];
+export type Cause = components['schemas']['Cause'];
 export type Change = components['schemas']['Change'];
 export type Checked = components['schemas']['Checked'];
 export type Cluster = components['schemas']['Cluster'];
@@ -1209,6 +1299,8 @@ export type DiffGroup = components['schemas']['DiffGroup'];
 export type DiffKernel = components['schemas']['DiffKernel'];
 export type Environment = components['schemas']['Environment'];
 export type ErrorBody = components['schemas']['ErrorBody'];
+export type ExplainRequest = components['schemas']['ExplainRequest'];
+export type Explanation = components['schemas']['Explanation'];
 export type Factory = components['schemas']['Factory'];
 export type KernelInterpreter = components['schemas']['KernelInterpreter'];
 export type Limits = components['schemas']['Limits'];

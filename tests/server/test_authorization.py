@@ -69,6 +69,7 @@ ROUTES = [
     ("DELETE", "clusters/x", "write"),
     ("GET", "environments?cluster=x", "read"),
     ("GET", "diff?cluster=x", "read"),
+    ("POST", "explain", "read"),
     ("GET", "usage", "read"),
     ("GET", "rules", "read"),
     ("PATCH", "rules", "write"),

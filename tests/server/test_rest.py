@@ -73,6 +73,34 @@ def test_bad_bodies_name_the_field_and_start_nothing(server, body, field):
 
 
 @pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (b"", 400, "body"),
+        (b"[]", 400, "body"),
+        (b"{}", 400, "cluster"),
+        (b'{"cluster": "x"}', 400, "text"),
+        (b'{"cluster": "x", "text": ""}', 400, "text"),
+        (b'{"cluster": "x", "text": 1}', 400, "text"),
+        (b'{"cluster": null, "text": "x"}', 400, "cluster"),
+        (b'{"cluster": "x", "text": "x", "kernel": 1}', 400, "kernel"),
+        (b'{"cluster": "x", "text": "x", "software": "y"}', 400, "software"),
+        (b'{"cluster": "x", "text": "%s"}' % (b"x" * 200_001), 400, "text"),
+        (b'{"cluster": "x", "text": "\xff"}', 400, "body"),
+        (b'{"cluster": "x", "text": "%s"}' % (b"x" * 2**20), 413, None),
+        (b'{"cluster": "nobody", "text": "x"}', 404, None),
+        (b'{"cluster": "nobody", "text": "\\u0000\\u202e"}', 404, None),
+        (b'{"cluster": "nobody", "text": "\\ud800"}', 400, "body"),
+    ],
+    ids=range(15),
+)
+def test_bad_texts_to_explain(server, body, status, field):
+    answered, answer = server.api("POST", "explain", raw=body)
+    assert answered == status, answer
+    assert answer["error"]["data"].get("field") == field
+    assert "Traceback" not in str(answer)
+
+
+@pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
         ("GET", "clusters/nobody", 404),
@@ -83,6 +111,7 @@ def test_bad_bodies_name_the_field_and_start_nothing(server, body, field):
         ("GET", "diff?kernel=nobody&cluster=nobody", 404),
         ("GET", "diff?kernel=x", 400),
         ("GET", "diff", 400),
+        ("GET", "explain", 405),
         ("GET", "nothing", 404),
         ("PATCH", "clusters", 405),
     ],
@@ -93,7 +122,9 @@ def test_unknown_things(server, method, path, expected):
     assert set(answer["error"]) == {"kind", "message", "hint", "data"}
 
 
-@pytest.mark.parametrize("path", ["about", "clusters", "clusters/x", "environments", "diff", "usage", "nothing"])
+@pytest.mark.parametrize(
+    "path", ["about", "clusters", "clusters/x", "environments", "diff", "explain", "usage", "nothing"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_without_credentials_nothing_is_answered(server, method, path):
     status, _ = server.api(method, path, headers={})
@@ -121,6 +152,12 @@ def test_a_cluster_from_click_to_gone(server):
     assert first[1] == second[1]
     assert server.head(f"environments?cluster={cluster['id']}", first[1])[0] == 304
     assert server.head("usage", first[1])[0] == 200
+    text = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'distributed'"
+    status, explanation = server.api("POST", "explain", {"cluster": cluster["id"], "text": text})
+    assert (status, explanation["verdict"], explanation["basis"]) == (200, "equal", "none")
+    assert "points at distributed, but that is equal" in explanation["text"]
+    status, explanation = server.api("POST", "explain", {"cluster": cluster["id"], "kernel": "nobody", "text": text})
+    assert (status, explanation["error"]["kind"]) == (404, "not_found")
     usage = server.api("GET", "usage")[1]
     assert usage["cores"] == {"busy": 0, "allocated": 2, "requested": 2, "limit": 100}
     status, refusal = server.api("POST", "clusters", {"workers": 99})
