@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .. import tasks
+from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, reason
 from ..core.cluster import now
 from ..core.environment import Reading, decode_reading
-from ..core.errors import NotFound, Unavailable
+from ..core.errors import NotFound, Timeout, Unavailable
 from ..texts import source
 from ..texts.kernel_handler import REPLY, REQUEST
 
@@ -117,13 +118,7 @@ class KernelLink:
             It can't be read; the message says why.
 
         """
-        if kernel_id not in self._kernels.list_kernel_ids():
-            raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
-        known = self._known.get(kernel_id)
-        if known is None or known.process != self._process(kernel_id):
-            raise Unavailable("The kernel is starting", "The reading follows by itself")
-        if not known.installed:
-            raise Unavailable(known.reason, _HINTS.get(known.final, ""))
+        known = self._ready(kernel_id)
         try:
             reading = decode_reading(await self._ask(known, kernel_id, "probe"))
         except asyncio.TimeoutError:
@@ -133,10 +128,80 @@ class KernelLink:
                 f"The kernel didn't answer within {self._deadline:g} s",
                 "A cell may be holding the interpreter's lock; the reading follows when it lets go",
             ) from None
-        if known is not self._known.get(kernel_id) or known.process != self._process(kernel_id):
-            raise Unavailable("The kernel has just restarted", "The reading follows by itself")
+        self._check_same(known, kernel_id)
         known.last = (reading, now())
         return known.last
+
+    def kernel_ids(self) -> list[str]:
+        """Return the ids of the kernels whose handler answers now."""
+        return [kernel_id for kernel_id, known in list(self._known.items()) if known.installed]
+
+    def activity(self, kernel_id: str) -> object:
+        """Return a mark that changes when a cell has ended, without asking the kernel."""
+        manager = self._kernels.get_kernel(kernel_id)
+        return getattr(manager, "last_activity", None), getattr(manager, "execution_state", None)
+
+    async def clients(self, kernel_id: str) -> tuple[KernelClient, ...]:
+        """Return the live Dask clients of a kernel; raises as `read` does, and Timeout where it doesn't answer."""
+        known = self._ready(kernel_id)
+        found = decode_clients(await self._tell(known, kernel_id, {"verb": "clients"}))
+        self._check_same(known, kernel_id)
+        return found
+
+    async def call(
+        self, kernel_id: str, client_id: str, operation: str, *, deadline: float = 5.0, **request: Any
+    ) -> dict[str, Answer]:
+        """Send one request through a Dask client of a kernel and return what each place answered.
+
+        Parameters
+        ----------
+        operation, request
+            As ``begin`` in ``texts/clients.py`` takes them.
+
+        Raises
+        ------
+        NotFound, Unavailable
+            As `read`; or no place could be asked, with the reason.
+
+        """
+        known = self._ready(kernel_id)
+        end = time.monotonic() + deadline + 2.0
+        asked = {"client": client_id, "operation": operation, "deadline": deadline, **request}
+        begun = decode(await self._tell(known, kernel_id, {"verb": "begin", "request": asked}), Ticket)
+        if begun.ticket is None:
+            raise Unavailable(reason(begun.error))
+        places = {"scheduler", *request.get("workers", ())}
+        answers: dict[str, Answer] = {}
+        pause = 0.005
+        while True:
+            self._check_same(known, kernel_id)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+            told = await self._tell(known, kernel_id, {"verb": "result", "ticket": begun.ticket})
+            part = decode(told, Answers, limit=WRAPPED_LIMIT)
+            answers.update((place, answer) for place, answer in part.answers.items() if place in places)
+            if part.done or time.monotonic() > end:
+                break
+        self._check_same(known, kernel_id)
+        if part.error is not None and not answers:
+            raise Unavailable(reason(part.error))
+        return answers
+
+    def _ready(self, kernel_id: str) -> _Kernel:
+        """Return a kernel that can be asked, or raise NotFound or Unavailable."""
+        if kernel_id not in self._kernels.list_kernel_ids():
+            raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
+        known = self._known.get(kernel_id)
+        if known is None or known.process != self._process(kernel_id):
+            raise Unavailable("The kernel is starting", "The reading follows by itself")
+        if not known.installed:
+            raise Unavailable(known.reason, _HINTS.get(known.final, ""))
+        return known
+
+    def _check_same(self, known: _Kernel, kernel_id: str) -> None:
+        present = kernel_id in self._kernels.list_kernel_ids()
+        if not present or known is not self._known.get(kernel_id) or known.process != self._process(kernel_id):
+            raise Unavailable("The kernel has just restarted", "The reading follows by itself")
 
     # ---- installing -------------------------------------------------------------------------------------------
 
@@ -253,9 +318,8 @@ class KernelLink:
 
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
-        expression = "(lambda n: (exec({}, n), n['install']({}))[1])({})".format(
-            repr(source("kernel_handler")), repr(source("probe")), repr(namespace)
-        )
+        texts = [repr(source(name)) for name in ("kernel_handler", "probe", "clients")]
+        expression = "(lambda n: (exec({}, n), n['install']({}, {}))[1])({})".format(*texts, repr(namespace))
         content = {
             "code": "",
             "silent": True,
@@ -275,7 +339,20 @@ class KernelLink:
     # ---- asking -----------------------------------------------------------------------------------------------
 
     async def _ask(self, known: _Kernel, kernel_id: str, verb: str) -> str:
-        content = await self._request(known, kernel_id, REQUEST, {"verb": verb}, self._deadline)
+        return await self._answer(known, kernel_id, {"verb": verb})
+
+    async def _tell(self, known: _Kernel, kernel_id: str, content: dict[str, Any]) -> str:
+        """Ask like `_ask`, but a kernel that is silent raises Timeout."""
+        try:
+            return await self._answer(known, kernel_id, content)
+        except asyncio.TimeoutError:
+            raise Timeout(
+                f"The kernel didn't answer within {self._deadline:g} s",
+                "A cell may be holding the interpreter's lock; the reading follows when it lets go",
+            ) from None
+
+    async def _answer(self, known: _Kernel, kernel_id: str, asked: dict[str, Any]) -> str:
+        content = await self._request(known, kernel_id, REQUEST, asked, self._deadline)
         text = content.get("text")
         if content.get("status") != "ok" or not isinstance(text, str):
             raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
