@@ -215,7 +215,9 @@ def decode_scheduler_clients(data: str, *, own: Mapping[str, str | None] | None 
             id=show(state.id),
             host=_host(state.address),
             last_seen=_time(state.last_seen),
-            versions={show(name, 80): show(version, 80) for name, version in sorted(state.versions.items())[:CLIENT_LIMIT]},
+            versions={
+                show(name, 80): show(version, 80) for name, version in sorted(state.versions.items())[:CLIENT_LIMIT]
+            },
             own=state.id in notebooks,
             opened_by=notebooks.get(state.id),
         )
@@ -239,7 +241,10 @@ def _time(seconds: float | None) -> str | None:
 
 
 _REASONS = {
-    "busy": "A cell is running on the event loop that this asynchronous client needs; it is read when the cell ends",
+    "busy": (
+        "The event loop of the notebook's client is held up, by a running cell where the client is asynchronous; "
+        "the reading follows when it goes on"
+    ),
     "late": "No answer in time",
     "gone": "The client was closed",
     "unknown": "The kernel no longer knows of this request",
@@ -251,9 +256,10 @@ _REASONS = {
 }
 
 
-def reason(error: str | None) -> str:
-    """Return in plain words why a request through a kernel's client wasn't answered."""
-    return _REASONS.get(error or "", "The request through the notebook's own client failed")
+def failed(error: str | None) -> Unavailable:
+    """Return in plain words why a request through a kernel's client wasn't answered; `data` has the short word."""
+    known = error if error in _REASONS else "failed"
+    return Unavailable(_REASONS.get(known, "The request through the notebook's own client failed"), why=known)
 
 
 def text_of(answer: Answer | None) -> str:
@@ -267,7 +273,7 @@ def text_of(answer: Answer | None) -> str:
 def value_of(answer: Answer | None) -> str | CoiledError:
     """Return the text that a place answered, or the error."""
     if answer is None:
-        return Unavailable(reason("late"))
-    if answer.text is None or len(answer.text) > SIZE_LIMIT:
-        return Unavailable(reason(answer.error if answer.text is None else "large"))
-    return answer.text
+        return failed("late")
+    if answer.text is None:
+        return failed(answer.error)
+    return answer.text if len(answer.text) <= SIZE_LIMIT else failed("large")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .. import tasks
-from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, reason
+from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, failed
 from ..core.cluster import now
 from ..core.environment import Reading, decode_reading
 from ..core.errors import NotFound, Timeout, Unavailable
@@ -169,7 +169,7 @@ class KernelLink:
         asked = {"client": client_id, "operation": operation, "deadline": deadline, **request}
         begun = decode(await self._tell(known, kernel_id, {"verb": "begin", "request": asked}), Ticket)
         if begun.ticket is None:
-            raise Unavailable(reason(begun.error))
+            raise failed(begun.error)
         places = {"scheduler", *request.get("workers", ())}
         answers: dict[str, Answer] = {}
         pause = 0.005
@@ -184,7 +184,7 @@ class KernelLink:
                 break
         self._check_same(known, kernel_id)
         if part.error is not None and not answers:
-            raise Unavailable(reason(part.error))
+            raise failed(part.error)
         return answers
 
     def _ready(self, kernel_id: str) -> _Kernel:

@@ -73,7 +73,7 @@ class ThroughKernelLink:
         nanny: bool = False,
     ) -> dict[str, str | CoiledError]:
         """Evaluate a text in the process of each worker (or of its nanny), and return by address what each gave."""
-        asked = {"expression": expression, "names": names, "nanny": nanny}
+        asked: dict[str, Any] = {"expression": expression, "names": names, "nanny": nanny}
         found: dict[str, str | CoiledError] = {}
         for part in _parts(workers):
             found.update(await self._many("run_on_workers", part, deadline, **asked))
@@ -83,7 +83,7 @@ class ThroughKernelLink:
         """Return what Dask's own versions handler tells, by address and for ``scheduler``; an error for who is silent."""
         found: dict[str, Any] = {}
         for part in _parts(workers) or [[]]:
-            for place, answer in (await self._many("versions", part, deadline, scheduler=True)).items():
+            for place, answer in (await self._many("versions", part, deadline)).items():
                 try:
                     found[place] = answer if isinstance(answer, CoiledError) else _object(answer)
                 except CoiledError as error:
@@ -91,9 +91,9 @@ class ThroughKernelLink:
         return found
 
     async def _many(
-        self, operation: str, workers: Sequence[str], deadline: float, *, scheduler: bool = False, **request: Any
+        self, operation: str, workers: Sequence[str], deadline: float, **request: Any
     ) -> dict[str, str | CoiledError]:
-        places = [*(["scheduler"] if scheduler else []), *workers]
+        places = ["scheduler", *workers] if operation == "versions" else workers
         try:
             answers = await self._call(operation, deadline, workers=list(workers), **request)
         except CoiledError as error:

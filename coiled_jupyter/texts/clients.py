@@ -22,6 +22,8 @@ AT_ONCE = 16
 TICKETS = 64
 # How long an answer that nobody collects is kept.
 KEPT_SECONDS = 60.0
+# How long a client's event loop may take to begin a request.
+BUSY_SECONDS = 1.0
 # A worker that hasn't answered by then no longer counts against AT_ONCE: silent ones can't hold the others.
 SLOW_SECONDS = 0.5
 _EVAL = pickle.dumps(eval, protocol=4)
@@ -128,11 +130,13 @@ def result(number):
         ticket = _tickets.get(number)
         if ticket is None:
             return json.dumps({"done": True, "error": "unknown"})
-        late = None
-        # A little grace: requests that have begun end themselves at the deadline.
-        if not ticket.done and time.monotonic() > ticket.end + (0.5 if ticket.task else 0.0):
-            late = "late" if ticket.task else "busy"
-            ticket.expired = True
+        late, now = None, time.monotonic()
+        if ticket.task is None and now > min(ticket.begun + BUSY_SECONDS, ticket.end):
+            late = "busy"
+        elif not ticket.done and now > ticket.end + 0.5:
+            # A little grace: what has begun ends itself at the deadline.
+            late = "late"
+        ticket.expired = late is not None
         # Read before the answers are: what comes later is for the next call.
         done, answers, size = ticket.done, {}, 0
         for place in list(ticket.answers):
@@ -155,7 +159,8 @@ class _Ticket:
         self.client = client
         self.address = client.scheduler.address
         self.request = request
-        self.end = time.monotonic() + min(max(float(request.get("deadline", 5.0)), 0.05), 60.0)
+        self.begun = time.monotonic()
+        self.end = self.begun + min(max(float(request.get("deadline", 5.0)), 0.05), 60.0)
         self.answers = {}
         self.task = None
         self.done = False
@@ -228,7 +233,7 @@ class _Ticket:
             self.address,
             timeout=max(self.end - time.monotonic(), 0.01),
             handshake_overrides={"compression": None},
-            **self.client.connection_args
+            **self.client.connection_args,
         )
         try:
             await comm.write(dict(message, reply=True, close=True))
