@@ -53,7 +53,7 @@ class Kernels(Protocol):
         """Return the ids of the kernels whose handler answers now."""
 
     def activity(self, kernel_id: str) -> object:
-        """Return a mark that changes when a cell has ended."""
+        """Return a mark that changes when a cell has ended, or None while one runs."""
 
     async def read(self, kernel_id: str) -> tuple[Reading, str]:
         """Return a reading and its time."""
@@ -188,7 +188,7 @@ class Discovery:
                 if self._watched():
                     self._wake.clear()
                     seen = self._kernels.activity(kernel_id)
-                    if seen != mark or time.monotonic() - asked_at >= ASK_SECONDS:
+                    if (seen is not None and seen != mark) or time.monotonic() - asked_at >= ASK_SECONDS:
                         mark, asked_at = seen, time.monotonic()
                         await self._ask(kernel_id)
             except Exception:  # noqa: BLE001 - outermost edge of the task: a fault must not end it

@@ -251,7 +251,7 @@ _REASONS = {
     "connection": "The connection failed",
     "large": "The answer is larger than 4 MiB, so it wasn't read",
     "many": "Too many requests are under way in the kernel",
-    "PermissionError": "The process refused to be read, or its answer isn't text",
+    "Refused": "The process refused to be read, or its answer isn't text",
     "LookupError": "The scheduler doesn't know this worker any more",
 }
 

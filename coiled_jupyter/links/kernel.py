@@ -137,9 +137,10 @@ class KernelLink:
         return [kernel_id for kernel_id, known in list(self._known.items()) if known.installed]
 
     def activity(self, kernel_id: str) -> object:
-        """Return a mark that changes when a cell has ended, without asking the kernel."""
+        """Return a mark that changes when a cell has ended, or None while one runs, without asking the kernel."""
         manager = self._kernels.get_kernel(kernel_id)
-        return getattr(manager, "last_activity", None), getattr(manager, "execution_state", None)
+        busy = getattr(manager, "execution_state", None) == "busy"
+        return None if busy else getattr(manager, "last_activity", None)
 
     async def clients(self, kernel_id: str) -> tuple[KernelClient, ...]:
         """Return the live Dask clients of a kernel; raises as `read` does, and Timeout where it doesn't answer."""

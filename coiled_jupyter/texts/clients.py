@@ -152,6 +152,10 @@ def result(number):
         return json.dumps({"done": True, "error": type(error).__name__})
 
 
+class Refused(Exception):
+    """A process answered, but not with what was asked for; reported by this name."""
+
+
 class _Ticket:
     """One request and what has been answered to it."""
 
@@ -268,12 +272,12 @@ class _Ticket:
 def _result(answer):
     if isinstance(answer, dict) and answer.get("status") == "OK" and isinstance(answer.get("result"), str):
         return answer["result"]
-    raise PermissionError("refused")
+    raise Refused
 
 
 def _dump(answer):
     if not isinstance(answer, dict) or answer.get("status") in ("error", "uncaught-error"):
-        raise PermissionError("refused")
+        raise Refused
     return json.dumps(_plain(answer, 8))
 
 
