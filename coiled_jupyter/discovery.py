@@ -37,7 +37,7 @@ from .links.through_kernel import ThroughKernelLink, grouped, read_nodes
 
 LOOK_SECONDS = 30.0
 """How long after a question somebody counts as looking."""
-ASK_SECONDS = 5.0
+ASK_SECONDS = 3.0
 TICK_SECONDS = 1.0
 FRESH_SECONDS = 2.0
 DEADLINE = 3.0
