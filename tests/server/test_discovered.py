@@ -60,7 +60,8 @@ class Notebook:
         async def go() -> dict:
             client = AsyncKernelClient()
             client.load_connection_file(str(self._file))
-            client.start_channels()
+            # Without the heartbeat, which a kernel that has just been started may miss.
+            client.start_channels(hb=False)
             try:
                 await client.wait_for_ready(timeout=60)
                 message = client.execute(code)
