@@ -13,9 +13,8 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -47,6 +46,7 @@ from .core.wire import (
     Usage,
     UsageCores,
 )
+from .discovery import Discovery, Kernels, marked
 from .ledger import Ledger
 from .links import here
 from .links.kernel import KernelReading
@@ -62,13 +62,6 @@ _ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IG
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b?|b)?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
-class KernelReader(Protocol):
-    """Reads kernels of a Jupyter server (``links.kernel.KernelLink``)."""
-
-    async def read(self, kernel_id: str) -> KernelReading:
-        """Return a reading and its time, or raise NotFound or Unavailable."""
 
 
 class Configuration(msgspec.Struct, kw_only=True, frozen=True):
@@ -103,7 +96,9 @@ class Service:
     configuration
         The admin's limits and defaults.
     kernels
-        Reader of kernels; None where there is no Jupyter server (then a diff compares this interpreter).
+        The kernels; None where there is no Jupyter server (then a diff compares this interpreter).
+    label
+        Returns the name of a kernel's notebook, or None.
     changed
         Called after a change of state with what changed.
 
@@ -113,7 +108,8 @@ class Service:
         self,
         configuration: Configuration | None = None,
         *,
-        kernels: KernelReader | None = None,
+        kernels: Kernels | None = None,
+        label: Callable[[str], Awaitable[str | None]] | None = None,
         changed: Callable[[Change], None] | None = None,
         ledger: Ledger | None = None,
     ) -> None:
@@ -127,6 +123,10 @@ class Service:
         self._children: dict[str, supervisors.Process[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
         self._attached: list[float] = []
+        self._label = label or _nameless
+        self._discovery: Discovery | None = None
+        if kernels is not None:
+            self._discovery = Discovery(kernels, label=self._label, known=self._schedulers, changed=self._changed)
         self._log = logging.getLogger(__name__)
 
     # ---- life -------------------------------------------------------------------------------------------------
@@ -135,10 +135,14 @@ class Service:
         """Adopt the clusters of the ledger and go on looking for those that others make."""
         self._adopt()
         self._task = asyncio.create_task(self._look(), name="coiled-jupyter clusters")
+        if self._discovery is not None:
+            self._discovery.start()
 
     async def close(self, *, release: bool = True) -> None:
         """Let go of all clusters; with `release`, those that nobody else holds stop at once."""
         watches = list(self._watches.values())
+        if self._discovery is not None:
+            await self._discovery.close()
         await tasks.end([self._task, *(watch.task for watch in watches)])
         if release:
             await asyncio.gather(*(self._release(w.cluster) for w in watches if w.cluster.status not in ENDED))
@@ -269,15 +273,35 @@ class Service:
         )
 
     def clusters(self) -> list[Cluster]:
-        """Return all clusters of this user on this host, oldest first; ended ones until they are deleted."""
-        return sorted((watch.cluster for watch in self._watches.values()), key=lambda c: (c.created_at, c.id))
+        """Return all clusters, oldest first; ended ones until they are deleted.
+
+        They are this user's on this host, and those that notebooks of this server opened by themselves.
+        """
+        found = [self._with_clients(watch.cluster) for watch in self._watches.values()]
+        if self._discovery is not None:
+            self._discovery.look()
+            found += self._discovery.clusters()
+        return sorted(found, key=lambda c: (c.created_at, c.id))
 
     def cluster(self, cluster_id: str) -> Cluster:
         """Return one cluster or raise NotFound."""
-        watch = self._watches.get(cluster_id)
-        if watch is None:
-            raise NotFound("There is no cluster with this id", "It may have been stopped; look at the list of clusters")
-        return watch.cluster
+        for cluster in self.clusters():
+            if cluster.id == cluster_id:
+                return cluster
+        raise NotFound("There is no cluster with this id", "It may have been stopped; look at the list of clusters")
+
+    def _with_clients(self, cluster: Cluster) -> Cluster:
+        """Return a cluster with the clients marked that notebooks of this server have at it."""
+        scheduler = cluster.scheduler.id if cluster.scheduler else None
+        if self._discovery is None or scheduler is None:
+            return cluster
+        notebooks = self._discovery.notebooks(scheduler)
+        return msgspec.structs.replace(cluster, other_clients=marked(cluster.other_clients, notebooks))
+
+    def _schedulers(self) -> list[str]:
+        """Return the ids of the schedulers that supervisors look after."""
+        live = [watch.cluster for watch in self._watches.values() if watch.cluster.status not in ENDED]
+        return [cluster.scheduler.id for cluster in live if cluster.scheduler and cluster.scheduler.id]
 
     def followed(self, cluster_id: str) -> bool:
         """Whether this cluster's supervisor has answered to this process."""
@@ -376,11 +400,19 @@ class Service:
         )
 
     async def delete(self, cluster_id: str) -> None:
-        """Stop a cluster that runs; take one that has ended off the list; let go of one that isn't ours."""
+        """Stop a cluster that runs; take one that has ended off the list; let go of one that isn't ours.
+
+        A cluster that a notebook opened by itself raises Conflict.
+        """
         cluster = self.cluster(cluster_id)
         if cluster.source == "attached":
             await self._detach(cluster)
             return
+        if cluster.source == "discovered":
+            raise Conflict(
+                f"This cluster belongs to {cluster.opened_by}, which opened it",
+                "Close it there, with `client.close()` or `cluster.close()`",
+            )
         if cluster.status in ENDED:
             self._ledger.delete(cluster_id)
             self._forget(cluster_id)
@@ -495,7 +527,13 @@ class Service:
             return [kernel_environment(found.reading, kernel, found.taken_at, found.content_age)]
         return list((await self._readings(self.cluster(cluster or ""))).environments)
 
+    async def label(self, kernel_id: str) -> str | None:
+        """Return the name of a kernel's notebook, or None."""
+        return await self._label(kernel_id)
+
     async def _readings(self, cluster: Cluster, wanted: tuple[str, ...] = ()) -> Readings:
+        if self._discovery is not None and cluster.source == "discovered":
+            return await self._discovery.readings(cluster.id, wanted)
         if cluster.status in ENDED or cluster.status in ("starting", "stopping"):
             reason = cluster.reason or f"The cluster is {cluster.status}"
             return Readings(unread=(Unread(node="cluster", reason=reason),))
@@ -602,6 +640,10 @@ class Service:
 def _check_name(name: str | None) -> None:
     if name is not None and not name.isprintable():
         raise Invalid("name", "A name must be printable text")
+
+
+async def _nameless(kernel_id: str) -> str | None:
+    return None
 
 
 def _bytes(limit: int | str | None) -> int | None:

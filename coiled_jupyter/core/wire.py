@@ -215,6 +215,26 @@ class ClusterSoftware(Wire, frozen=True, kw_only=True):
     prefix: str | None = None
 
 
+class ClientInfo(Wire, frozen=True, kw_only=True):
+    """A Dask client that is connected to a scheduler.
+
+    Attributes
+    ----------
+    versions
+        Of the packages that Dask's own check compares, as the client told them; empty where it told none.
+    own
+        Whether it lives in a kernel of this server; `opened_by` is that kernel's notebook.
+
+    """
+
+    id: str
+    host: str | None
+    last_seen: Time | None
+    versions: dict[str, str]
+    own: bool = False
+    opened_by: str | None = None
+
+
 class Cluster(Wire, frozen=True, kw_only=True):
     """A cluster, desired and observed, with the age of each."""
 
@@ -239,6 +259,8 @@ class Cluster(Wire, frozen=True, kw_only=True):
     created_at: Time
     seen_at: Time | None
     revision: int
+    other_clients: tuple[ClientInfo, ...] = ()
+    """The clients of its scheduler, where they are known; its notebook's own are marked."""
 
 
 class KernelInterpreter(Request, frozen=True, kw_only=True):

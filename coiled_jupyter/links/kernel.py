@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .. import tasks
+from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, failed
 from ..core.cluster import now
 from ..core.environment import Reading, decode_answer
-from ..core.errors import CoiledError, NotFound, Unavailable
+from ..core.errors import CoiledError, NotFound, Timeout, Unavailable
 from ..texts import source
 from ..texts.kernel_handler import REPLY, REQUEST
 
@@ -134,13 +135,7 @@ class KernelLink:
             It can't be read; the message says why.
 
         """
-        if kernel_id not in self._kernels.list_kernel_ids():
-            raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
-        known = self._known.get(kernel_id)
-        if known is None or known.process != self._process(kernel_id):
-            raise Unavailable("The kernel is starting", "The reading follows by itself")
-        if not known.installed:
-            raise Unavailable(known.reason, _HINTS.get(known.final, ""))
+        known = self._ready(kernel_id)
         try:
             await self._renew(known, kernel_id)
         except asyncio.TimeoutError:
@@ -149,7 +144,8 @@ class KernelLink:
                     f"The kernel didn't answer within {self._deadline:g} s",
                     "A cell may be holding the interpreter's lock; the reading follows when it lets go",
                 ) from None
-        if known is not self._known.get(kernel_id) or known.process != self._process(kernel_id) or known.last is None:
+        self._check_same(known, kernel_id)
+        if known.last is None:
             raise Unavailable("The kernel has just restarted", "The reading follows by itself")
         return known.last
 
@@ -162,6 +158,78 @@ class KernelLink:
         reading = answer.reading or known.last.reading  # type: ignore[union-attr]
         known.last, known.mark = KernelReading(reading, now(), answer.content_age), answer.keys
         return before != known.mark
+
+    def kernel_ids(self) -> list[str]:
+        """Return the ids of the kernels whose handler answers now."""
+        return [kernel_id for kernel_id, known in list(self._known.items()) if known.installed]
+
+    def activity(self, kernel_id: str) -> object:
+        """Return a mark that changes when a cell has ended, or None while one runs, without asking the kernel."""
+        manager = self._kernels.get_kernel(kernel_id)
+        busy = getattr(manager, "execution_state", None) == "busy"
+        return None if busy else getattr(manager, "last_activity", None)
+
+    async def clients(self, kernel_id: str) -> tuple[KernelClient, ...]:
+        """Return the live Dask clients of a kernel; raises as `read` does, and Timeout where it doesn't answer."""
+        known = self._ready(kernel_id)
+        found = decode_clients(await self._tell(known, kernel_id, {"verb": "clients"}))
+        self._check_same(known, kernel_id)
+        return found
+
+    async def call(
+        self, kernel_id: str, client_id: str, operation: str, *, deadline: float = 5.0, **request: Any
+    ) -> dict[str, Answer]:
+        """Send one request through a Dask client of a kernel and return what each place answered.
+
+        Parameters
+        ----------
+        operation, request
+            As ``begin`` in ``texts/clients.py`` takes them.
+
+        Raises
+        ------
+        NotFound, Unavailable
+            As `read`; or no place could be asked, with the reason.
+
+        """
+        known = self._ready(kernel_id)
+        end = time.monotonic() + deadline + 2.0
+        asked = {"client": client_id, "operation": operation, "deadline": deadline, **request}
+        begun = decode(await self._tell(known, kernel_id, {"verb": "begin", "request": asked}), Ticket)
+        if begun.ticket is None:
+            raise failed(begun.error)
+        places = {"scheduler", *request.get("workers", ())}
+        answers: dict[str, Answer] = {}
+        pause = 0.005
+        while True:
+            self._check_same(known, kernel_id)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+            told = await self._tell(known, kernel_id, {"verb": "result", "ticket": begun.ticket})
+            part = decode(told, Answers, limit=WRAPPED_LIMIT)
+            answers.update((place, answer) for place, answer in part.answers.items() if place in places)
+            if part.done or time.monotonic() > end:
+                break
+        self._check_same(known, kernel_id)
+        if part.error is not None and not answers:
+            raise failed(part.error)
+        return answers
+
+    def _ready(self, kernel_id: str) -> _Kernel:
+        """Return a kernel that can be asked, or raise NotFound or Unavailable."""
+        if kernel_id not in self._kernels.list_kernel_ids():
+            raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
+        known = self._known.get(kernel_id)
+        if known is None or known.process != self._process(kernel_id):
+            raise Unavailable("The kernel is starting", "The reading follows by itself")
+        if not known.installed:
+            raise Unavailable(known.reason, _HINTS.get(known.final, ""))
+        return known
+
+    def _check_same(self, known: _Kernel, kernel_id: str) -> None:
+        present = kernel_id in self._kernels.list_kernel_ids()
+        if not present or known is not self._known.get(kernel_id) or known.process != self._process(kernel_id):
+            raise Unavailable("The kernel has just restarted", "The reading follows by itself")
 
     # ---- installing -------------------------------------------------------------------------------------------
 
@@ -294,7 +362,7 @@ class KernelLink:
 
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
-        sources = {name: source(name) for name in ("probe", "content", "node")}
+        sources = {name: source(name) for name in ("probe", "content", "node", "clients")}
         expression = "(lambda n: (exec({}, n), n['install']({}))[1])({})".format(
             repr(source("kernel_handler")), repr(sources), repr(namespace)
         )
@@ -316,8 +384,18 @@ class KernelLink:
 
     # ---- asking -----------------------------------------------------------------------------------------------
 
-    async def _ask(self, known: _Kernel, kernel_id: str, request: dict[str, Any]) -> str:
-        content = await self._request(known, kernel_id, REQUEST, request, self._deadline)
+    async def _tell(self, known: _Kernel, kernel_id: str, content: dict[str, Any]) -> str:
+        """Ask like `_ask`, but a kernel that is silent raises Timeout."""
+        try:
+            return await self._ask(known, kernel_id, content)
+        except asyncio.TimeoutError:
+            raise Timeout(
+                f"The kernel didn't answer within {self._deadline:g} s",
+                "A cell may be holding the interpreter's lock; the reading follows when it lets go",
+            ) from None
+
+    async def _ask(self, known: _Kernel, kernel_id: str, asked: dict[str, Any]) -> str:
+        content = await self._request(known, kernel_id, REQUEST, asked, self._deadline)
         text = content.get("text")
         if content.get("status") != "ok" or not isinstance(text, str):
             raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")

@@ -62,6 +62,7 @@ class CoiledJupyter(ExtensionApp):
                 rules_file=self.rules_file,
             ),
             kernels=self.kernel_link,
+            label=self._notebook,
             changed=self._emit,
         )
         self.settings["coiled_jupyter_service"] = self.service
@@ -80,6 +81,12 @@ class CoiledJupyter(ExtensionApp):
     @property
     def _server(self) -> Any:
         return self.serverapp
+
+    async def _notebook(self, kernel_id: str) -> str | None:
+        for session in await self._server.session_manager.list_sessions():
+            if (session.get("kernel") or {}).get("id") == kernel_id:
+                return str(session.get("name") or session.get("path") or "") or None
+        return None
 
     def _emit(self, change: Change) -> None:
         events.emit(self._server.event_logger, change)

@@ -39,7 +39,7 @@ _KINDS = {status: kind for kind, status in STATUS.items()} | {401: "forbidden", 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body."""
 
-_TIMES = re.compile(rb'"(taken_at|seen_at)":("[^"]*"|null),?')
+_TIMES = re.compile(rb'"(taken_at|seen_at|last_seen)":("[^"]*"|null),?')
 
 T = TypeVar("T")
 
@@ -195,14 +195,8 @@ class DiffHandler(Handler):
             raise Invalid("kernel", "Name the kernel to compare")
         if cluster is None:
             raise Invalid("cluster", "Name the cluster to compare")
-        label = await self._label(kernel)
+        label = await self.service.label(kernel)
         self.answer(await self.service.diff(cluster, kernel=kernel, label=label, software=self.query("software")))
-
-    async def _label(self, kernel: str) -> str | None:
-        for session in await self.session_manager.list_sessions():
-            if (session.get("kernel") or {}).get("id") == kernel:
-                return str(session.get("name") or session.get("path") or "") or None
-        return None
 
 
 class RulesHandler(Handler):

@@ -1,5 +1,6 @@
 """Texts that are evaluated in other processes: one self-contained, stdlib-only file each, Python 3.8 and newer."""
 
+import base64
 import hashlib
 import zlib
 from functools import cache
@@ -7,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 LOAD = (
-    "(lambda m: (K in m or (lambda z, g: (exec(z.decompress(Z).decode('utf-8'), g),"
-    " g['enter'](K, z.decompress(M).decode('utf-8'))))(__import__('zlib'), {'__name__': K}),"
+    "(lambda m: (K in m or (lambda u, g: (exec(u(Z), g), g['enter'](K, u(M))))"
+    "(lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'), {'__name__': K}),"
     " m[K].node(*A))[1])(__import__('sys').modules)"
 )
 """Sends the texts that every node keeps, and asks it; names: those of `node_names`."""
@@ -21,9 +22,9 @@ def source(name: str) -> str:
 
 
 @cache
-def packed(name: str) -> bytes:
-    """Return the source of a text, compressed by zlib."""
-    return zlib.compress(source(name).encode("utf-8"), 9)
+def packed(name: str) -> str:
+    """Return the source of a text, compressed by zlib, as Base64 text: some ways to a node are JSON."""
+    return base64.b64encode(zlib.compress(source(name).encode("utf-8"), 9)).decode("ascii")
 
 
 @cache

@@ -4,8 +4,10 @@ Evaluated once by a silent execute request at kernel start or first idle (``inst
 below is answered in the kernel's control thread, also while a cell runs, without running a cell.
 
 Rules: Python 3.8, standard library only, nothing of ours imported, no name left in the user's namespace, never raises.
-Request content ``{"verb": "read", "known": key}``; reply content ``{"status": "ok", "text": JSON}`` or
-``{"status": "error", "reason": text}``. The JSON is what the text ``node`` calls a reading.
+Request content ``{"verb": "read", "known": key}``, ``{"verb": "clients"}``, ``{"verb": "begin", "request": …}`` or
+``{"verb": "result", "ticket": …}`` (the last three: the text ``clients``); reply content
+``{"status": "ok", "text": JSON}`` or ``{"status": "error", "reason": text}``. The JSON of ``read`` is what the text
+``node`` calls a reading.
 """
 
 import json
@@ -31,17 +33,24 @@ def install(sources):
         handlers = getattr(kernel, "control_handlers", None)
         if not isinstance(handlers, dict):
             return json.dumps({"ok": False, "reason": "this kernel has no control handlers (it isn't ipykernel)"})
-        texts = {name: _load(name, source) for name, source in sources.items()}
+        # Most kernels are never asked for their Dask clients: that text is loaded when one is.
+        texts = {name: _load(name, source) for name, source in sources.items() if name != "clients"}
         texts["probe"]["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
 
         def handle(stream, ident, parent):
             try:
                 asked = parent.get("content", {})
-                if asked.get("verb") == "read":
+                verb = asked.get("verb")
+                arguments = {"clients": (), "begin": (asked.get("request"),), "result": (asked.get("ticket"),)}
+                if verb == "read":
                     known = str(asked.get("known", ""))
                     keys = texts["probe"]["keys"]()
                     text = texts["node"]["answer"](keys, texts["probe"], texts["content"], known, True, ())
                     content = {"status": "ok", "text": text}
+                elif verb in arguments:
+                    if "clients" not in texts:
+                        texts["clients"] = _load("clients", sources["clients"])
+                    content = {"status": "ok", "text": texts["clients"][verb](*arguments[verb])}
                 else:
                     content = {"status": "error", "reason": "unknown verb"}
             except BaseException as error:

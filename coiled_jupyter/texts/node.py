@@ -6,7 +6,7 @@ that share a process share their readings, and later requests are short.
 ``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells; ``loaded`` what the process runs; ``read`` the
 reading with the last result of the look at files: a JSON object ``{"keys", "content_age", "reading", "content"}``,
 without the last two where the asker knows them already. What may be long is packed: JSON, compressed by zlib, as Base64
-text. The texts that a request needs are sent with it, compressed by zlib, as ``{name: source}``.
+text. The texts that a request needs are sent with it, packed too, as ``{name: source}``.
 
 Rules: Python 3.8, standard library only, never raises.
 """
@@ -52,7 +52,7 @@ class _Node(types.ModuleType):
     def _need(self, sources):
         for name, source in sources.items():
             if name not in self.texts:
-                self.texts[name] = _load(zlib.decompress(source).decode("utf-8"), name)
+                self.texts[name] = _load(zlib.decompress(base64.b64decode(source)).decode("utf-8"), name)
                 if name == "probe":
                     self.texts[name]["recall"](self.texts["mark"]["HISTORY"])
 

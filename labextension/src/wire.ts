@@ -631,6 +631,29 @@ export interface components {
       readonly content: boolean;
     };
     /**
+     * ClientInfo
+     * @description A Dask client that is connected to a scheduler.
+     *
+     *         Attributes
+     *         ----------
+     *         versions
+     *             Of the packages that Dask's own check compares, as the client told them; empty where it told none.
+     *         own
+     *             Whether it lives in a kernel of this server; `opened_by` is that kernel's notebook.
+     */
+    readonly ClientInfo: {
+      readonly host: string | null;
+      readonly id: string;
+      readonly last_seen: string | null;
+      /** @default null */
+      readonly opened_by: string | null;
+      /** @default false */
+      readonly own: boolean;
+      readonly versions: {
+        readonly [key: string]: string;
+      };
+    };
+    /**
      * Cluster
      * @description A cluster, desired and observed, with the age of each.
      */
@@ -650,6 +673,8 @@ export interface components {
       readonly memory: components['schemas']['Memory'];
       readonly name: string;
       readonly opened_by: string | null;
+      /** @default [] */
+      readonly other_clients: readonly components['schemas']['ClientInfo'][];
       readonly reason: string | null;
       readonly revision: number;
       readonly scheduler: components['schemas']['SchedulerInfo'] | null;
@@ -1286,6 +1311,7 @@ export type AdaptiveRequest = components['schemas']['AdaptiveRequest'];
 export type Cause = components['schemas']['Cause'];
 export type Change = components['schemas']['Change'];
 export type Checked = components['schemas']['Checked'];
+export type ClientInfo = components['schemas']['ClientInfo'];
 export type Cluster = components['schemas']['Cluster'];
 export type ClusterAttach = components['schemas']['ClusterAttach'];
 export type ClusterCreate = components['schemas']['ClusterCreate'];

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import uv
@@ -136,6 +137,11 @@ def failure(address: str, client: str, body: str):
     return text, decode_reading(rest.strip().split("\n")[0])
 
 
+def looked(environment):
+    """As if the files had been looked at; these environments come from one index."""
+    return msgspec.structs.replace(environment, content_at=environment.taken_at)
+
+
 def explained(text: str, kernel, python: str):
     probed = subprocess.run(
         [python, "-c", PROBE], input=source("probe"), env=environ(), capture_output=True, text=True, check=True
@@ -143,8 +149,11 @@ def explained(text: str, kernel, python: str):
     reading = decode_reading(probed.stdout)
     at = now()
     diff = compare(
-        kernel_environment(kernel, "k", at),
-        [*group({"s": reading}, "scheduler", taken_at=at), *group({"w": reading}, "worker", taken_at=at)],
+        looked(kernel_environment(kernel, "k", at)),
+        [
+            *map(looked, group({"s": reading}, "scheduler", taken_at=at)),
+            *map(looked, group({"w": reading}, "worker", taken_at=at)),
+        ],
         cluster_id="c", cluster_name="c", kernel_id="k", kernel_label="k", at=at,
     )  # fmt: skip
     return explain(text, diff)

@@ -62,6 +62,7 @@ export function cluster(id: string, more: Partial<Cluster> = {}): Cluster {
     },
     lease_until: null,
     clients: 0,
+    other_clients: [],
     created_at: '2026-03-01T11:46:00.000Z',
     seen_at: null,
     revision: 1,

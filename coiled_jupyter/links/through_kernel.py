@@ -1,0 +1,114 @@
+"""The way to a cluster's nodes through the Dask client of a notebook's kernel, for what only that client can reach.
+
+No Dask here: the Jupyter server's process runs this. The requests are those of ``texts/clients.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from ..core.clients import SIZE_LIMIT, Answer, text_of, value_of
+from ..core.errors import CoiledError, Unavailable
+from ..texts import source
+
+_CLIENTS = "(exec(S, G), G['of_scheduler'](I))[1]"
+AT_ONCE = 200
+"""Workers of one request, which a kernel keeps the answers of until they are fetched."""
+
+
+class KernelCalls(Protocol):
+    """What is needed of ``links.kernel.KernelLink``."""
+
+    async def call(
+        self, kernel_id: str, client_id: str, operation: str, *, deadline: float = 5.0, **request: Any
+    ) -> dict[str, Answer]:
+        """Send one request through a Dask client of a kernel."""
+
+
+class ThroughKernelLink:
+    """A ``NodeLink`` over a live Dask client of a kernel.
+
+    Parameters
+    ----------
+    client
+        The client's id.
+    address
+        The scheduler's address as the client knows it; it may mean nothing outside the kernel.
+
+    """
+
+    def __init__(self, kernels: KernelCalls, kernel_id: str, client: str, address: str) -> None:
+        self.address = address
+        self._kernels, self._kernel, self._client = kernels, kernel_id, client
+
+    async def _call(self, operation: str, deadline: float, **request: Any) -> dict[str, Answer]:
+        return await self._kernels.call(self._kernel, self._client, operation, deadline=deadline, **request)
+
+    async def identity(self, deadline: float = 5.0) -> dict[str, Any]:
+        """Return what the scheduler tells of itself and its workers."""
+        answers = await self._call("identity", deadline)
+        return _object(text_of(answers.get("scheduler")))
+
+    async def evaluate_on_scheduler(self, expression: str, names: dict[str, Any], deadline: float = 5.0) -> str:
+        """Evaluate a text in the scheduler's process and return the text that it gives."""
+        answers = await self._call("run_on_scheduler", deadline, expression=expression, names=names)
+        return text_of(answers.get("scheduler"))
+
+    async def evaluate_on_workers(
+        self,
+        workers: Sequence[str],
+        expression: str,
+        names: dict[str, Any],
+        deadline: float = 5.0,
+        *,
+        nanny: bool = False,
+    ) -> dict[str, str | CoiledError]:
+        """Evaluate a text in the process of each worker (or of its nanny), and return by address what each gave."""
+        asked: dict[str, Any] = {"expression": expression, "names": names, "nanny": nanny}
+        found: dict[str, str | CoiledError] = {}
+        for part in _parts(workers):
+            found.update(await self._many("run_on_workers", part, deadline, **asked))
+        return found
+
+    async def versions(self, workers: Sequence[str], deadline: float = 5.0) -> dict[str, Any]:
+        """Return what Dask's own versions handler tells, by address and for ``scheduler``; an error for who is silent."""
+        found: dict[str, Any] = {}
+        for part in _parts(workers) or [[]]:
+            for place, answer in (await self._many("versions", part, deadline)).items():
+                try:
+                    found[place] = answer if isinstance(answer, CoiledError) else _object(answer)
+                except CoiledError as error:
+                    found[place] = error
+        return found
+
+    async def _many(
+        self, operation: str, workers: Sequence[str], deadline: float, **request: Any
+    ) -> dict[str, str | CoiledError]:
+        places = ["scheduler", *workers] if operation == "versions" else workers
+        try:
+            answers = await self._call(operation, deadline, workers=list(workers), **request)
+        except CoiledError as error:
+            return dict.fromkeys(places, error)
+        return {place: value_of(answers.get(place)) for place in places}
+
+    async def scheduler_clients(self, scheduler: str, deadline: float = 5.0) -> str:
+        """Return what the scheduler with this id tells of its clients (``core.clients.decode_scheduler_clients``)."""
+        names = {"S": source("clients"), "G": {"__name__": "coiled_jupyter_clients"}, "I": scheduler}
+        return await self.evaluate_on_scheduler(_CLIENTS, names, deadline)
+
+
+def _parts(workers: Sequence[str]) -> list[Sequence[str]]:
+    return [workers[start : start + AT_ONCE] for start in range(0, len(workers), AT_ONCE)]
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(text[: SIZE_LIMIT + 1])
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Unavailable("The answer isn't what was asked for, so it wasn't read")
+    return found

@@ -1,0 +1,242 @@
+"""Clusters that a notebook opened by itself, over the routes of a real server with real kernels."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from jupyter_client import AsyncKernelClient
+
+from tests.environments import environment
+from tests.links.test_through_kernel import ASYNCHRONOUS, INPROC, TLS, TODAY
+from tests.processes import JupyterServer, wait_for
+from tests.texts.test_probe import interpreters
+
+CHILD = """
+import subprocess, sys
+text = "import sys, time; from distributed import Client; c = Client(sys.argv[1]); print(c.id, flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", text, cluster.scheduler_address], stdout=subprocess.PIPE, text=True)
+other = child.stdout.readline().strip()
+"""
+
+# A scheduler with its workers in a process of another environment, which the notebook only connects to.
+ELSEWHERE = """
+import subprocess
+from distributed import Client
+text = "import time; from distributed import LocalCluster; c = LocalCluster(n_workers=2, processes=False, "
+text += "protocol='tcp://', dashboard_address=':0'); print(c.scheduler_address, flush=True); time.sleep(600)"
+child = subprocess.Popen([{python!r}, "-c", text], stdout=subprocess.PIPE, text=True)
+client = Client(child.stdout.readline().strip())
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("server")
+    spec = root / "home" / "data" / "kernels" / "today"
+    spec.mkdir(parents=True)
+    python = environment(interpreters()["3.11"], *TODAY)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "today", "language": "python"}))
+    server = JupyterServer(root)
+    yield server
+    server.close()
+
+
+class Notebook:
+    """A session of the server, and a client of its kernel as the page would have."""
+
+    def __init__(self, server: JupyterServer, name: str, kernel: str = "today") -> None:
+        self.server = server
+        body = {"path": name, "name": name, "type": "notebook", "kernel": {"name": kernel}}
+        status, session = server.ask("POST", "/api/sessions", body, timeout=60)
+        assert status == 201, session
+        self.session, self.kernel = session["id"], session["kernel"]["id"]
+        self._file = server.root / "home" / "run" / f"kernel-{self.kernel}.json"
+
+    def run(self, code: str) -> None:
+        async def go() -> dict:
+            client = AsyncKernelClient()
+            client.load_connection_file(str(self._file))
+            # Without the heartbeat, which a kernel that has just been started may miss.
+            client.start_channels(hb=False)
+            try:
+                await client.wait_for_ready(timeout=60)
+                message = client.execute(code)
+                while True:
+                    reply = await client.get_shell_msg(timeout=60)
+                    if reply["parent_header"].get("msg_id") == message:
+                        return reply["content"]
+            finally:
+                client.stop_channels()
+
+        content = asyncio.run(go())
+        assert content["status"] == "ok", content
+
+    def close(self) -> None:
+        self.server.ask("DELETE", f"/api/sessions/{self.session}")
+
+
+def discovered(server) -> list[dict]:
+    status, clusters = server.api("GET", "clusters")
+    assert status == 200
+    return [cluster for cluster in clusters if cluster["source"] == "discovered"]
+
+
+def appeared(server, workers: int) -> dict:
+    def there():
+        found = discovered(server)
+        return found[0] if found and len(found[0]["workers"]) == workers else None
+
+    return wait_for(there, what="the notebook's cluster", seconds=20)
+
+
+def vanished(server) -> None:
+    wait_for(lambda: not discovered(server), what="the cluster to vanish", seconds=10)
+
+
+def test_a_cluster_with_in_memory_tls_appears_is_compared_and_vanishes(server):
+    notebook = Notebook(server, "train.ipynb")
+    try:
+        notebook.run(TLS)
+        cluster = appeared(server, 2)
+        assert cluster["opened_by"] == "train.ipynb"
+        assert cluster["scheduler"]["address"].startswith("tls://")
+        assert cluster["status"] in ("running", "idle")
+        assert cluster["factory"] == "LocalCluster"
+        assert cluster["cores"] == {"busy": 0, "allocated": 2, "requested": 2}
+        path = f"clusters/{cluster['id']}"
+        assert server.api("GET", path)[1]["id"] == cluster["id"]
+
+        begun = time.monotonic()
+        status, diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
+        assert (status, time.monotonic() - begun < 3) == (200, True)
+        assert (diff["verdict"], diff["unread"], diff["level"]) == ("equal", [], "all")
+        assert {(g["role"], len(g["nodes"])) for g in diff["cluster"]["groups"]} == {("worker", 2), ("scheduler", 1)}
+        assert {row["status"] for row in diff["rows"]} == {"same"}
+        assert server.api("GET", path)[1]["environment"]["python"] == diff["kernel"]["python"]
+        environments = server.api("GET", f"environments?cluster={cluster['id']}")[1]
+        assert {w["group"] for w in server.api("GET", path)[1]["workers"]} == {
+            e["id"] for e in environments if e["role"] == "worker"
+        }
+
+        status, refusal = server.api("DELETE", path)
+        assert (status, refusal["error"]["kind"]) == (409, "conflict")
+        assert "belongs to train.ipynb" in refusal["error"]["message"]
+        # Shown, but not counted against the user's cores.
+        assert server.api("GET", "usage")[1]["cores"]["allocated"] == 0
+
+        notebook.run("client.close()")
+        vanished(server)
+        assert server.api("GET", path)[0] == 404
+        assert server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")[0] == 404
+    finally:
+        notebook.close()
+
+
+def test_other_clients_are_listed_with_their_versions(server):
+    notebook = Notebook(server, "two.ipynb")
+    try:
+        notebook.run(TLS.replace('protocol="tls://", security=Security.temporary(),', ""))
+        appeared(server, 2)
+        notebook.run(CHILD)
+
+        def both():
+            found = discovered(server)
+            return found and len(found[0]["other_clients"]) == 2 and found[0]
+
+        cluster = wait_for(both, what="the other client", seconds=20)
+        assert cluster["clients"] == 2
+        own = {client["own"]: client for client in cluster["other_clients"]}
+        assert own[True]["opened_by"] == "two.ipynb"
+        assert own[False]["opened_by"] is None
+        assert {client["versions"]["distributed"] for client in own.values()} == {"2026.8.0"}
+        assert own[False]["versions"]["python"].startswith("3.11")
+        # Asked again, and unchanged but for times.
+        revision = cluster["revision"]
+        wait_for(lambda: discovered(server)[0]["seen_at"] > cluster["seen_at"], what="another look", seconds=15)
+        assert discovered(server)[0]["revision"] == revision
+        notebook.run("child.kill(); child.wait(); child.stdout.close()")
+    finally:
+        notebook.close()
+    vanished(server)  # with its kernel
+
+
+def test_a_cluster_of_another_environment_differs_and_is_unreachable_while_it_is_stopped(server):
+    python = environment(interpreters()["3.11"], "distributed==2026.8.0", "dask==2026.8.0", "toolz==1.0.0")
+    notebook = Notebook(server, "far.ipynb")
+    try:
+        notebook.run(ELSEWHERE.format(python=str(python)))
+        cluster = appeared(server, 2)
+        assert cluster["name"] == f"Dask at {cluster['scheduler']['address']}"
+        diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")[1]
+        assert (diff["verdict"] in ("differs", "breaks"), diff["unread"]) == (True, [])
+        rows = {row["name"]: row for row in diff["rows"]}
+        assert rows["toolz"]["status"] == "differs"
+        assert {group["version"] for group in rows["toolz"]["groups"]} == {"1.0.0"}
+        assert rows["ipykernel"]["status"] == "only_kernel"
+        assert rows["distributed"]["status"] == "same"
+
+        notebook.run("import os, signal; os.kill(child.pid, signal.SIGSTOP)")
+        wait_for(lambda: discovered(server)[0]["status"] == "unreachable", what="the silence to be seen", seconds=15)
+        assert "doesn't answer" in discovered(server)[0]["reason"]
+        diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}", timeout=30)[1]
+        assert diff["verdict"] == "unknown"
+        assert [entry["node"] for entry in diff["unread"]] == ["cluster"]
+        notebook.run("os.kill(child.pid, signal.SIGCONT)")
+        wait_for(lambda: discovered(server)[0]["status"] == "idle", what="the recovery", seconds=15)
+        assert discovered(server)[0]["reason"] is None
+        notebook.run("child.kill(); child.wait(); child.stdout.close()")
+        wait_for(
+            lambda: not discovered(server) or "lost the scheduler" in (discovered(server)[0]["reason"] or ""),
+            what="the loss to be seen",
+            seconds=15,
+        )
+    finally:
+        notebook.close()
+    vanished(server)
+
+
+def test_inproc_is_the_kernel_and_an_asynchronous_client_waits_for_its_cell(server):
+    notebook = Notebook(server, "inner.ipynb")
+    try:
+        notebook.run(INPROC)
+        cluster = appeared(server, 1)
+        assert "inside the notebook's kernel itself" in cluster["reason"]
+        diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")[1]
+        assert (diff["verdict"], diff["unread"]) == ("equal", [])
+        assert {g["digest"] for g in diff["cluster"]["groups"]} == {diff["kernel"]["digest"]}
+        notebook.run("client.close()")
+        vanished(server)
+        notebook.run(ASYNCHRONOUS)
+        cluster = appeared(server, 1)
+        path = f"diff?kernel={notebook.kernel}&cluster={cluster['id']}"
+        assert server.api("GET", path)[1]["verdict"] == "equal"
+    finally:
+        notebook.close()
+    vanished(server)
+
+
+def test_a_managed_cluster_is_not_listed_twice(server):
+    status, managed = server.api("POST", "clusters", {"name": "own", "workers": 1})
+    assert status == 202
+    path = f"clusters/{managed['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+    notebook = Notebook(server, "m.ipynb", "python3")
+    try:
+        notebook.run("import coiled_jupyter; client = coiled_jupyter.connect('own')")
+
+        def joined():
+            return [c for c in server.api("GET", path)[1]["other_clients"] if c["opened_by"] == "m.ipynb"]
+
+        (client,) = wait_for(joined, what="the notebook's client", seconds=20)
+        assert client["own"]
+        assert discovered(server) == []
+        notebook.run("client.close()")
+    finally:
+        notebook.close()
+        server.api("DELETE", path)
+        wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the end", seconds=30)
+        server.api("DELETE", path)
