@@ -53,6 +53,9 @@ class JupyterServer:
             "JUPYTER_TOKEN": self.token,
             **(env or {}),
         }
+        # What is tested is what this process would import, also from another checkout than the installed one.
+        paths = [(env or {}).get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
+        self.env["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
         command = [sys.executable, "-m", "jupyter", app, "--no-browser", "--ServerApp.ip=127.0.0.1"]
         command += [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.work}"]
         command += ["--ServerApp.allow_unauthenticated_access=False"]
