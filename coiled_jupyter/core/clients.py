@@ -256,10 +256,11 @@ _REASONS = {
 }
 
 
-def failed(error: str | None) -> Unavailable:
+def failed(error: str | None) -> CoiledError:
     """Return in plain words why a request through a kernel's client wasn't answered; `data` has the short word."""
     known = error if error in _REASONS else "failed"
-    return Unavailable(_REASONS.get(known, "The request through the notebook's own client failed"), why=known)
+    kind = Timeout if known in ("late", "busy") else Unavailable
+    return kind(_REASONS.get(known, "The request through the notebook's own client failed"), why=known)
 
 
 def text_of(answer: Answer | None) -> str:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from coiled_jupyter.core.clients import decode_identity, decode_scheduler_clients
-from coiled_jupyter.core.errors import CoiledError, Unavailable
+from coiled_jupyter.core.errors import CoiledError, Timeout, Unavailable
 from coiled_jupyter.links.reader import Reader
 from coiled_jupyter.links.through_kernel import ThroughKernelLink
 from tests.environments import environment
@@ -170,7 +170,7 @@ def test_inproc_is_the_kernel_itself(specs, monkeypatch):
         workers = list(decode_identity(await through.identity()).workers)
         pids = await through.evaluate_on_workers(workers, "str(__import__('os').getpid())", {})
         pid = await through.evaluate_on_scheduler("str(__import__('os').getpid())", {})
-        reading, _ = await link.read(session.id)
+        reading = (await link.read(session.id)).reading
         await session.run("client.close()")
         return client, {*pids.values(), pid}, reading
 
@@ -187,7 +187,7 @@ def test_an_asynchronous_client_is_busy_while_a_cell_holds_its_loop(specs, monke
         message = session.client.execute("import time; time.sleep(3)")
         await asyncio.sleep(0.8)
         begun = time.monotonic()
-        with pytest.raises(Unavailable, match="held up") as caught:
+        with pytest.raises(Timeout, match="held up") as caught:
             await through.identity()
         seconds = time.monotonic() - begun
         await session.reply(message)

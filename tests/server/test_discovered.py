@@ -93,6 +93,17 @@ def appeared(server, workers: int) -> dict:
     return wait_for(there, what="the notebook's cluster", seconds=20)
 
 
+def compared(server, path: str) -> dict:
+    """Return the diff once the files of every place were looked at."""
+
+    def checked():
+        status, diff = server.api("GET", path)
+        assert status == 200, diff
+        return diff if diff["checked"]["content"] else None
+
+    return wait_for(checked, what="the look at files", seconds=20)
+
+
 def vanished(server) -> None:
     wait_for(lambda: not discovered(server), what="the cluster to vanish", seconds=10)
 
@@ -113,6 +124,7 @@ def test_a_cluster_with_in_memory_tls_appears_is_compared_and_vanishes(server):
         begun = time.monotonic()
         status, diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
         assert (status, time.monotonic() - begun < 3) == (200, True)
+        diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
         assert (diff["verdict"], diff["unread"], diff["level"]) == ("equal", [], "all")
         assert {(g["role"], len(g["nodes"])) for g in diff["cluster"]["groups"]} == {("worker", 2), ("scheduler", 1)}
         assert {row["status"] for row in diff["rows"]} == {"same"}
@@ -205,7 +217,7 @@ def test_inproc_is_the_kernel_and_an_asynchronous_client_waits_for_its_cell(serv
         notebook.run(INPROC)
         cluster = appeared(server, 1)
         assert "inside the notebook's kernel itself" in cluster["reason"]
-        diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")[1]
+        diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
         assert (diff["verdict"], diff["unread"]) == ("equal", [])
         assert {g["digest"] for g in diff["cluster"]["groups"]} == {diff["kernel"]["digest"]}
         notebook.run("client.close()")
@@ -213,7 +225,7 @@ def test_inproc_is_the_kernel_and_an_asynchronous_client_waits_for_its_cell(serv
         notebook.run(ASYNCHRONOUS)
         cluster = appeared(server, 1)
         path = f"diff?kernel={notebook.kernel}&cluster={cluster['id']}"
-        assert server.api("GET", path)[1]["verdict"] == "equal"
+        assert compared(server, path)["verdict"] == "equal"
     finally:
         notebook.close()
     vanished(server)
