@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from .errors import CoiledError, Invalid, TooLarge, Unavailable
+from .errors import CoiledError, Invalid, Timeout, TooLarge, Unavailable
 from .wire import ClientInfo, Worker
 
 SIZE_LIMIT = 4 * 1024 * 1024
