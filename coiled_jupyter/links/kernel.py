@@ -267,7 +267,9 @@ class KernelLink:
         manager = self._kernels.get_kernel(kernel_id)
         activity = getattr(manager, "last_activity", None)
         idle = getattr(manager, "execution_state", "idle") != "busy"
-        if idle and activity != known.seen and (known.look is None or known.look.done()):
+        # The files are looked at beside a reading: a later one tells what was found.
+        unfinished = known.last is None or known.last.content_age is None
+        if (unfinished or (idle and activity != known.seen)) and (known.look is None or known.look.done()):
             known.seen = activity
             known.look = asyncio.create_task(self._notice_change(kernel_id, known), name=f"look at {kernel_id}")
 

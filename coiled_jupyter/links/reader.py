@@ -200,7 +200,9 @@ class Reader:
         return None
 
     async def _hear(self, speaker: str, mark: str, wanted: list[str]) -> Answer | None:
-        names = texts.node_names("read", mark, wanted, needs=("probe", "content"))
+        # The packages first: the look at files takes longer, and begins with the second reading.
+        needs = ("probe", "content") if mark else ("probe",)
+        names = texts.node_names("read", mark, wanted, needs=needs)
         answers = await self._ask({speaker}, {}, texts.LOAD, names)
         if speaker not in answers:
             return None

@@ -33,7 +33,7 @@ FRAME_LIMIT = 64 * 1024 * 1024
 AT_ONCE = 16
 IDLE = 2
 """Connections that are kept open between requests."""
-BROADCAST = 50
+BROADCAST = 100
 """Workers that one request is passed on to: it keeps the scheduler only that long, and one silent worker only those."""
 BROADCAST_SECONDS = 2.0
 _EVAL = pickle.dumps(eval, protocol=4)

@@ -288,9 +288,11 @@ class Supervisor:
                 self._set(status="running" if busy else "idle", reason=None)
         self._lease()
         nodes = frozenset(worker.id for worker in self.cluster.workers)
-        if nodes != self._known and self.cluster.status != "unreachable":
+        # The files are looked at beside a reading: a later one tells what was found.
+        unfinished = self._watchers and self._reader is not None and not self._reader.complete
+        if (nodes != self._known or unfinished) and self.cluster.status != "unreachable":
             self._known = nodes
-            await self._read()
+            await self._read(tuple(self._wanted))
 
     def _replace(self) -> None:
         """Start a new nanny in the place of one that ended, ever later while it keeps ending."""

@@ -9,8 +9,12 @@ Rules: Python 3.8, standard library only, never raises, no file is opened.
 import hashlib
 import os
 import sys
+import time
 
 KEPT = 20
+# Workers that share a process ask at once.
+SHARED_SECONDS = 0.1
+_TOLD = [-1.0, ""]
 # [(entries of metadata by folder, imported top-level modules)] at each look that found another one.
 HISTORY = []
 
@@ -57,6 +61,8 @@ def _imported(folders):
 def keys():
     """Return ``"<installed> <imported>"``, two digests."""
     try:
+        if time.monotonic() - _TOLD[0] < SHARED_SECONDS:
+            return _TOLD[1]
         folders = _installed()
         imported = _imported(folders)
         machine = os.uname() if hasattr(os, "uname") else ("", "")
@@ -64,6 +70,8 @@ def keys():
         if not HISTORY or HISTORY[-1] != (folders, imported):
             HISTORY.append((folders, imported))
             del HISTORY[1:-KEPT]
-        return _digest(place) + " " + _digest(imported)
+        told = _digest(place) + " " + _digest(imported)
+        _TOLD[:] = time.monotonic(), told
+        return told
     except BaseException as error:
         return "error " + type(error).__name__

@@ -31,7 +31,7 @@ def _pack(text):
 
 def answer(keys, probe, content, known, local, wanted):
     """Return the JSON of one reading of this process; `known` is the key that the asker had last."""
-    looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted)
+    looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted) if content else ""
     result = content["result"]() if looked else "null"
     parts = json.loads(result) or {}
     mark = keys + " " + looked
@@ -64,7 +64,7 @@ class _Node(types.ModuleType):
                 return keys
             if verb == "loaded":
                 return _pack(self.texts["probe"]["loaded"]())
-            return _pack(answer(keys, self.texts["probe"], self.texts["content"], known, False, wanted))
+            return _pack(answer(keys, self.texts["probe"], self.texts.get("content"), known, False, wanted))
         except BaseException as error:
             return "error " + type(error).__name__
 
