@@ -11,18 +11,21 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from .core.cluster import age
 from .core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
-from .core.wire import Cluster, ClusterCreate, Diff, ExplainRequest, Explanation, Row
+from .core.wire import Cluster, ClusterAttach, ClusterCreate, Diff, ExplainRequest, Explanation, Row
 from .service import ENDED, Configuration, Service
 
 DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
 _TEXT_LIMIT = 200_000
 _T = TypeVar("_T")
+CONTENT_SECONDS = 20.0
+ATTACH_SECONDS = 15.0
 _ORDER = ("block", "warn", "note", "ok")
 _MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
 _VERDICTS = {
@@ -64,8 +67,14 @@ def parser() -> argparse.ArgumentParser:
     )
     create.add_argument("--python", metavar="X.Y", help="Python of that environment")
     create.add_argument("--no-wait", action="store_true", help="return before it runs")
+    attach = _command(verbs, "attach", "follow a cluster that somebody else runs")
+    attach.add_argument("address", metavar="ADDRESS", help="such as tcp://10.0.0.7:8786 or tls://host:8786")
+    attach.add_argument("--name", metavar="NAME", help="a name of your own")
+    attach.add_argument("--ca", metavar="FILE", help="PEM file of the authority, for tls://")
+    attach.add_argument("--cert", metavar="FILE", help="PEM file of the client's certificate")
+    attach.add_argument("--key", metavar="FILE", help="PEM file of its key")
     _command(verbs, "list", "list clusters")
-    stop = _command(verbs, "stop", "stop a cluster, or take an ended one off the list")
+    stop = _command(verbs, "stop", "stop a cluster, take an ended one off the list, or let go of an attached one")
     stop.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
     return top
 
@@ -142,7 +151,7 @@ async def _status(service: Service, arguments: argparse.Namespace) -> int:
 
 
 async def _diff(service: Service, arguments: argparse.Namespace) -> int:
-    diff = await service.diff(service.find(arguments.cluster).id)
+    diff = await _compared(service, service.find(arguments.cluster).id)
     if arguments.json:
         _print_json(diff)
     else:
@@ -151,6 +160,17 @@ async def _diff(service: Service, arguments: argparse.Namespace) -> int:
     if any(_ORDER.index(row.severity) <= limit for row in diff.rows):
         return FAILED
     return UNREAD if diff.verdict == "unknown" else DONE
+
+
+async def _compared(service: Service, cluster_id: str) -> Diff:
+    """Return a diff for which the files were looked at too, as far as that ends in time."""
+    deadline = time.monotonic() + CONTENT_SECONDS
+    while True:
+        diff = await service.diff(cluster_id)
+        waiting = diff.verdict == "unknown" and diff.level == "all" and not diff.unread and not diff.checked.content
+        if not waiting or time.monotonic() > deadline:
+            return diff
+        await asyncio.sleep(0.2)
 
 
 async def _explain(service: Service, arguments: argparse.Namespace) -> int:
@@ -214,6 +234,23 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
     return FAILED if cluster.status in ENDED else DONE
 
 
+async def _attach(service: Service, arguments: argparse.Namespace) -> int:
+    raw: dict[str, Any] = {"address": arguments.address, "name": arguments.name}
+    files = {"ca_file": arguments.ca, "cert_file": arguments.cert, "key_file": arguments.key}
+    if any(files.values()):
+        raw["tls"] = {key: str(Path(path).absolute()) for key, path in files.items() if path}
+    cluster = await service.attach(_body({k: v for k, v in raw.items() if v is not None}, ClusterAttach))
+    deadline = time.monotonic() + ATTACH_SECONDS
+    while cluster.status == "starting" and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+        cluster = service.cluster(cluster.id)
+    if arguments.json:
+        _print_json(cluster)
+    else:
+        _print_clusters([cluster])
+    return UNREAD if cluster.status in ("starting", "unreachable") else DONE
+
+
 async def _list(service: Service, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(service.clusters())
@@ -225,6 +262,12 @@ async def _list(service: Service, arguments: argparse.Namespace) -> int:
 async def _stop(service: Service, arguments: argparse.Namespace) -> int:
     cluster = service.find(arguments.cluster)
     await service.delete(cluster.id)
+    if cluster.source == "attached":
+        if arguments.json:
+            _print_json(cluster)
+        else:
+            print(f"{cluster.name} is no longer followed; it goes on")
+        return DONE
     deadline = time.monotonic() + 30
     while cluster.status not in ENDED:
         await asyncio.sleep(0.05)
@@ -238,7 +281,7 @@ async def _stop(service: Service, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-_VERBS = {"create": _create, "list": _list, "stop": _stop}
+_VERBS = {"create": _create, "attach": _attach, "list": _list, "stop": _stop}
 
 
 def _print_json(value: Any) -> None:
@@ -258,7 +301,9 @@ def _print_clusters(clusters: Sequence[Cluster]) -> None:
     for cluster in clusters:
         seen = age(cluster.seen_at)
         address = cluster.scheduler.address if cluster.scheduler else "-"
-        workers = f"{len(cluster.workers)} of {cluster.desired.workers} workers"
+        workers = f"{len(cluster.workers)} workers"
+        if cluster.source == "managed":
+            workers = f"{len(cluster.workers)} of {cluster.desired.workers} workers"
         seen_text = "" if seen is None or cluster.status in ENDED else f"  seen {seen:.0f} s ago"
         print(f"{cluster.id}  {cluster.name}  {cluster.status}  {workers}  {address}{seen_text}")
         if cluster.reason:

@@ -80,6 +80,11 @@ class Reader:
         self._refused: set[str] = set()
         self._swept = 0.0
 
+    @property
+    def complete(self) -> bool:
+        """Whether the files of every place that was read have been looked at."""
+        return all(place.content_age is not None for place in self._places.values())
+
     async def read(self, workers: Mapping[str, float], wanted: Iterable[str] = (), *, sweep: bool = False) -> Readings:
         """Return the readings of the scheduler and `workers`; who can't be read is named with the reason.
 

@@ -25,7 +25,9 @@ def specs(tmp_path):
     python = folder / "bin" / "python"
     subprocess.run([uv, "venv", "-q", "--seed", "--python", sys.executable, str(folder)], check=True)
     requirements = ["ipykernel>=7", "six==1.16.0", "iniconfig==2.0.0", "pluggy==1.5.0"]
-    subprocess.run([uv, "pip", "install", "-q", "--python", str(python), *requirements], check=True)
+    # A hard link would let the test's edits through to uv's cache.
+    command = [uv, "pip", "install", "-q", "--link-mode", "copy", "--python", str(python)]
+    subprocess.run([*command, *requirements], check=True)
     spec = tmp_path / "specs" / "kernels" / "own"
     spec.mkdir(parents=True)
     argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]

@@ -1,0 +1,296 @@
+"""Environments that are damaged in every way we know: none is ever rated equal, and each is told as what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from uv import find_uv_bin
+
+from coiled_jupyter.core.cluster import now
+from coiled_jupyter.core.environment import decode_answer
+from coiled_jupyter.core.wire import ClusterAttach
+from coiled_jupyter.links.kernel import KernelReading
+from coiled_jupyter.service import Service
+from coiled_jupyter.texts import source
+from tests.remote import RemoteCluster
+
+REQUIREMENTS = ("distributed==2026.8.0", "six==1.16.0", "iniconfig==2.0.0", "pluggy==1.5.0")
+_READ = """
+import json, sys, time
+texts = {name: {"__name__": name} for name in ("probe", "content", "node")}
+for name, text in json.load(sys.stdin).items():
+    exec(text, texts[name])
+import six, iniconfig, pluggy, distributed
+while True:
+    keys = texts["probe"]["keys"]()
+    answer = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", True, ())
+    if json.loads(answer)["content_age"] is not None:
+        break
+    time.sleep(0.05)
+print(answer)
+"""
+
+
+class Process:
+    """Reads the environment of a fresh process as a kernel's: a reader of kernels as the service wants it."""
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+
+    def kernel_ids(self):
+        return []
+
+    async def read(self, kernel_id: str) -> KernelReading:
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> KernelReading:
+        texts = json.dumps({name: source(name) for name in ("probe", "content", "node")})
+        done = subprocess.run([self._python, "-c", _READ], input=texts, capture_output=True, text=True, check=True)
+        answer = decode_answer(done.stdout)
+        return KernelReading(answer.reading, now(), answer.content_age)
+
+
+class Place:
+    """A virtualenv that a test may damage."""
+
+    def __init__(self, folder: Path) -> None:
+        self.python = folder / "bin" / "python"
+        subprocess.run([find_uv_bin(), "venv", "-q", "--python", sys.executable, str(folder)], check=True)
+        self.install(*REQUIREMENTS)
+        self.site = next((folder / "lib").glob("python3*/site-packages"))
+
+    def install(self, *requirements: str) -> None:
+        command = [find_uv_bin(), "pip", "install", "-q", "--link-mode", "copy", "--python", str(self.python)]
+        subprocess.run([*command, *requirements], check=True)
+
+
+async def verdicts(service, cluster_id, seconds, expected):
+    """Return every diff that was seen until one is as `expected`."""
+    seen = []
+    deadline = time.monotonic() + seconds
+    while True:
+        seen.append(await service.diff(cluster_id, kernel="k"))
+        if expected(seen[-1]):
+            return seen
+        rows = [row for row in seen[-1].rows if row.status != "same"]
+        assert time.monotonic() < deadline, (seen[-1].verdict, seen[-1].unread, seen[-1].checked, rows[:8])
+        await asyncio.sleep(0.2)
+
+
+@contextlib.contextmanager
+def remote_of(place, folder, **options):
+    with RemoteCluster(folder, place.python, **{"workers": 2, "nannies": False, **options}) as remote:
+        yield remote
+
+
+def attached(kernel, remote, body):
+    async def go():
+        service = Service(kernels=Process(kernel.python))
+        await service.start()
+        try:
+            cluster = await service.attach(ClusterAttach(address=remote.address))
+            while len(service.cluster(cluster.id).workers) < 2:
+                await asyncio.sleep(0.1)
+            return await body(service, cluster.id)
+        finally:
+            await service.close()
+
+    return asyncio.run(go())
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    return Place(tmp_path_factory.mktemp("kernel") / "venv")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path / "venv")
+
+
+def duplicate(place):
+    shutil.copytree(place.site / "six-1.16.0.dist-info", place.site / "six-1.15.0.dist-info")
+    metadata = place.site / "six-1.15.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.16.0", "1.15.0"))
+
+
+def leftover(place):
+    (place.site / "six-1.16.0.dist-info").rename(place.site / "~ix-1.16.0.dist-info")
+
+
+def leftover_beside(place):
+    shutil.copytree(place.site / "pluggy", place.site / "~luggy")
+
+
+def no_record(place):
+    (place.site / "six-1.16.0.dist-info" / "RECORD").unlink()
+
+
+def missing_file(place):
+    (place.site / "pluggy" / "_result.py").unlink()
+
+
+def edited_same_size(place):
+    path = place.site / "six.py"
+    text = path.read_text()
+    path.write_text(text.replace("Benjamin", "Benjamim", 1))
+
+
+def edited_with_old_times(place):
+    path = place.site / "six.py"
+    status = path.stat()
+    path.write_text(path.read_text().replace("Benjamin", "Benjamim", 1))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def other_wheel(place):
+    """Another build of the same version, as a local wheel is."""
+    record = place.site / "iniconfig-2.0.0.dist-info" / "RECORD"
+    path = place.site / "iniconfig" / "exceptions.py"
+    path.write_text(path.read_text() + "\n# built elsewhere\n")
+    import base64
+    import hashlib
+
+    digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+    lines = [
+        f"iniconfig/exceptions.py,sha256={digest},{path.stat().st_size}"
+        if line.startswith("iniconfig/exceptions.py,")
+        else line
+        for line in record.read_text().splitlines()
+    ]
+    record.write_text("\n".join(lines) + "\n")
+
+
+def killed_half_way(place):
+    """As uv leaves it: some files, and no RECORD."""
+    (place.site / "pluggy-1.5.0.dist-info" / "RECORD").unlink()
+    (place.site / "pluggy" / "_manager.py").unlink()
+
+
+def other_version(place):
+    place.install("six==1.17.0")
+
+
+def gone(place):
+    subprocess.run([find_uv_bin(), "pip", "uninstall", "-q", "--python", str(place.python), "six"], check=True)
+
+
+def editable(place):
+    project = place.site.parents[2] / "project"
+    project.mkdir()
+    (project / "six.py").write_text((place.site / "six.py").read_text() + "\nNEW = 1\n")
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools>=64"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "six"\nversion = "1.16.0"\n[tool.setuptools]\npy-modules = ["six"]\n'
+    )
+    command = [find_uv_bin(), "pip", "install", "-q", "--python", str(place.python), "-e", str(project)]
+    subprocess.run(command, check=True)
+
+
+DAMAGES = [
+    (duplicate, "six", "broken"),
+    (leftover, "six", "broken"),
+    (leftover_beside, "pluggy", "broken"),
+    (no_record, "six", "broken"),
+    (missing_file, "pluggy", "broken"),
+    (edited_same_size, "six", "content_differs"),
+    (edited_with_old_times, "six", "content_differs"),
+    (other_wheel, "iniconfig", "content_differs"),
+    (killed_half_way, "pluggy", "broken"),
+    (other_version, "six", "differs"),
+    (gone, "six", "only_kernel"),
+    (editable, "six", "content_differs"),
+]
+
+
+@pytest.mark.parametrize(("damage", "name", "status"), DAMAGES, ids=[d[0].__name__ for d in DAMAGES])
+def test_damage_is_never_equal(damage, name, status, kernel, place, tmp_path):
+    damage(place)
+
+    async def body(service, cluster_id):
+        return await verdicts(
+            service, cluster_id, 40, lambda d: {row.name: row.status for row in d.rows}.get(name) == status
+        )
+
+    with remote_of(place, tmp_path / "r") as remote:
+        seen = attached(kernel, remote, body)
+    assert "equal" not in {diff.verdict for diff in seen}
+    (row,) = [row for row in seen[-1].rows if row.name == name]
+    assert row.severity in (("note",) if damage is other_version else ("block", "warn"))
+    assert row.why
+    assert row.fix
+
+
+def test_equal_is_reached_and_left(kernel, place, tmp_path):
+    """The same places, healthy, are equal; every damage to a running cluster ends that."""
+
+    async def body(service, cluster_id):
+        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        # What Dask's own check can't see: a module of another version that is loaded already.
+        place.install("pluggy==1.6.0")
+        await asyncio.sleep(0.6)
+        after = await service.diff(cluster_id, kernel="k")
+        assert after.verdict != "equal"
+        place.install("pluggy==1.5.0")
+        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        edited_same_size(place)
+        await verdicts(service, cluster_id, 60, lambda d: d.verdict == "differs")
+        shutil.copy(kernel.site / "six.py", place.site / "six.py")
+        await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+        remote.processes[1].send_signal(signal.SIGSTOP)
+        silent = await verdicts(service, cluster_id, 30, lambda d: d.verdict != "equal")
+        remote.processes[1].send_signal(signal.SIGCONT)
+        return silent[-1]
+
+    with remote_of(place, tmp_path / "r") as remote:
+        silent = attached(kernel, remote, body)
+    assert silent.unread
+
+
+def test_an_upgrade_under_a_process_that_runs_the_old_one(kernel, place, tmp_path):
+    """Installed is equal everywhere; what one worker runs isn't."""
+    place.install("six==1.15.0")
+
+    async def body(service, cluster_id):
+        from coiled_jupyter.links.scheduler import SchedulerLink
+
+        workers = [worker.id for worker in service.cluster(cluster_id).workers]
+        link = SchedulerLink(remote.address)
+        await link.evaluate_on_workers(workers[:1], "str(__import__('six'))", {})
+        await service.diff(cluster_id, kernel="k")
+        place.install("six==1.16.0")
+        return workers, await verdicts(
+            service, cluster_id, 40, lambda d: {row.name: row.status for row in d.rows}["six"] == "restart_needed"
+        )
+
+    with remote_of(place, tmp_path / "r") as remote:
+        workers, seen = attached(kernel, remote, body)
+    assert "equal" not in {diff.verdict for diff in seen}
+    (row,) = [row for row in seen[-1].rows if row.name == "six"]
+    loaded = [x for group in row.groups for x in group.loaded if x.version == "1.15.0"]
+    assert [x.nodes for x in loaded] == [(workers[0],)]
+
+
+def test_refusing_nodes_are_never_equal(kernel, place, tmp_path):
+    async def body(service, cluster_id):
+        return await verdicts(service, cluster_id, 40, lambda d: d.level == "versions")
+
+    extra = {
+        "DASK_DISTRIBUTED__SCHEDULER__BLOCKED_HANDLERS": '["run_function"]',
+        "DASK_DISTRIBUTED__WORKER__BLOCKED_HANDLERS": '["run"]',
+    }
+    with remote_of(place, tmp_path / "r", extra=extra) as remote:
+        seen = attached(kernel, remote, body)
+    assert {diff.verdict for diff in seen} == {"unknown"}
+    assert msgspec.json.encode(seen[-1])
