@@ -13,7 +13,7 @@ import struct
 import time
 
 import pytest
-from distributed.comm.core import connect, listen
+from distributed.comm.core import CommClosedError, connect, listen
 from distributed.comm.utils import to_frames
 from distributed.protocol.serialize import Serialize, Serialized, ToPickle
 from distributed.protocol.utils import pack_frames
@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coiled_jupyter.core.errors import CoiledError, Timeout, Unavailable
+from coiled_jupyter.links.reader import Reader
 from coiled_jupyter.links.scheduler import SIZE_LIMIT, SchedulerLink, decode
 
 
@@ -214,23 +215,52 @@ def test_nobody_listens():
 
 
 def test_only_builtins_by_reference_and_text_cross():
+    """Every message of a whole reading: first meeting, reading, what runs, Dask's versions, and again."""
     seen = []
 
     async def handler(comm):
-        seen.append(await comm.read())
-        await comm.write({"status": "OK", "result": "text"})
+        with contextlib.suppress(CommClosedError):
+            while True:
+                seen.append(await comm.read())
+                message = seen[-1]
+                arguments = message.get("args") or message.get("msg", {}).get("args")
+                names = pickle.loads(arguments)[1] if arguments else {}
+                verb = names.get("A", [""])[0]
+                # Two workers that run other modules, so that both are asked for them.
+                texts = {"keys": "1111 {}", "read": "", "loaded": ""}
+                places = message.get("workers", ["scheduler"])
+                answers = {}
+                for place in places:
+                    text = texts.get(verb, "").format(place[-1])
+                    if verb in ("read", "loaded"):
+                        text = eval(*pickle.loads(arguments))
+                    answers[place] = {"status": "OK", "result": text}
+                if message["op"] == "identity":
+                    await comm.write({"workers": {}, "address": "x", "id": "y"})
+                elif message["op"] == "broadcast":
+                    await comm.write(answers)
+                else:
+                    await comm.write(answers["scheduler"])
 
     async def body(link):
-        assert await link.evaluate_on_scheduler("str(1)", {"S": "text", "G": {"__name__": "x"}}) == "text"
-        (answer,) = (await link.evaluate_on_workers(["tls://a:1"], "str(1)", {"S": "text"})).values()
-        assert isinstance(answer, CoiledError)
+        await link.identity()
+        reader = Reader(link)
+        workers = dict.fromkeys(("tcp://127.0.0.1:1", "tcp://127.0.0.1:2"), 0.0)
+        await reader.read(workers)
+        await reader.read(workers, ["helpers"], sweep=True)
+        await link.versions(list(workers))
 
     against(handler, body)
-    assert len(seen) == 2
+    verbs = set()
     for message in seen:
         for pickled in _pickles(message):
             names = _globals(pickled)
             assert names <= {("builtins", "eval")}, names
+            loaded = pickle.loads(pickled)
+            if isinstance(loaded, tuple):
+                verbs.add(loaded[1]["A"][0])
+    assert {"keys", "read"} <= verbs
+    assert {message["op"] for message in seen} == {"identity", "run_function", "broadcast", "versions"}
 
 
 def _pickles(value):
