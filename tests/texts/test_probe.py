@@ -144,3 +144,84 @@ def test_hostile_modules_are_not_run():
     reading = run(interpreters()["3.11"], "-c", _EVIL + _RUN, str(PROBE))
     assert "error" not in reading
     assert "python" in reading
+
+
+_PREFIX = "import sys; sys.prefix = sys.argv[2]; "
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_records_of_conda_are_read_without_their_secrets(minor, tmp_path):
+    folder = tmp_path / "conda-meta"
+    folder.mkdir()
+    channel = "https://me:secret@host/t/token-1234/acme"
+    files = ["lib/" + "x" * 200] * 1000
+    for name, build in (("openssl-3.3.1-h1_0", "h1_0"), ("python-dateutil-2.9.0-py311_0", "py311_0")):
+        text = json.dumps({"build": build, "channel": channel, "files": files, "subdir": "linux-64"}, sort_keys=True)
+        (folder / f"{name}.json").write_text(text)
+    (folder / "history").write_text("==> 2026 <==")
+    (folder / "odd.json").write_text("{")
+    reading = run(interpreters()[minor], "-c", _PREFIX + _RUN, str(PROBE), str(tmp_path))
+    assert [(r["name"], r["version"], r["build"]) for r in reading["conda"]] == [
+        ("openssl", "3.3.1", "h1_0"),
+        ("python-dateutil", "2.9.0", "py311_0"),
+    ]
+    assert all("secret" not in r["channel"] and "1234" not in r["channel"] for r in reading["conda"])
+    assert all(r["channel"].endswith("acme") for r in reading["conda"])
+
+
+_KEYS = """
+import json, os, sys
+n = {}
+exec(compile(open(sys.argv[1], 'rb').read(), 'probe', 'exec'), n)
+first = n['keys']()
+import time
+again = n['keys']()
+name = sys.argv[2] + '/later-1.0.dist-info'
+os.mkdir(name)
+open(name + '/METADATA', 'w').write('Name: later')
+second = n['keys']()
+os.remove(sys.argv[2] + '/early-1.0.dist-info/RECORD')
+third = n['keys']()
+import colorsys
+fourth = n['keys']()
+print(json.dumps([first, again, second, third, fourth]))
+"""
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_keys_change_with_what_is_installed_only(minor, tmp_path):
+    distribution(tmp_path, "early", "1.0", REQUESTED="")
+    first, again, second, third, fourth = run(
+        interpreters()[minor], "-c", _KEYS, str(PROBE), str(tmp_path), path=tmp_path
+    )
+    assert first == again
+    assert first != second
+    assert second != third
+    assert third == fourth
+
+
+_MARK = """
+import json, os, sys
+n = {}
+exec(compile(open(sys.argv[1], 'rb').read(), 'mark', 'exec'), n)
+n['SHARED_SECONDS'] = 0
+first = n['keys']()
+os.rename(sys.argv[2] + '/early-1.0.dist-info', sys.argv[2] + '/early-2.0.dist-info')
+second = n['keys']()
+import early
+third = n['keys']()
+print(json.dumps([first, second, third, len(n['HISTORY'])]))
+"""
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_marks_tell_installed_from_imported(minor, tmp_path):
+    distribution(tmp_path, "early", "1.0")
+    (tmp_path / "early.py").write_text("")
+    mark = PROBE.with_name("mark.py")
+    first, second, third, kept = run(interpreters()[minor], "-c", _MARK, str(mark), str(tmp_path), path=tmp_path)
+    assert first.split()[0] != second.split()[0]
+    assert first.split()[1] == second.split()[1]
+    assert second.split()[0] == third.split()[0]
+    assert second.split()[1] != third.split()[1]
+    assert kept == 3
