@@ -92,6 +92,8 @@ class Discovery:
         Returns the ids of the schedulers of clusters that are looked after otherwise.
     changed
         Called when a cluster came, changed or went.
+    conda_names
+        Returns conda's names of distributions (`core.conda`).
 
     """
 
@@ -102,7 +104,9 @@ class Discovery:
         label: Callable[[str], Awaitable[str | None]],
         known: Callable[[], Iterable[str]],
         changed: Callable[[Change], None],
+        conda_names: Callable[[], Mapping[str, str | None]],
     ) -> None:
+        self._conda_names = conda_names
         self._kernels, self._label, self._known, self._changed = kernels, label, known, changed
         self._clients: dict[str, tuple[KernelClient, ...]] = {}
         self._labels: dict[str, str | None] = {}
@@ -318,7 +322,7 @@ class Discovery:
             )
             return Readings(environments=environments, taken_at=at)
         if found.reader is None:
-            found.reader = Reader(self._link(found))
+            found.reader = Reader(self._link(found), conda_names=self._conda_names)
         return await found.reader.read(dict.fromkeys(workers, 0.0), found.wanted)
 
     def _group(self, found: _Found) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -126,7 +126,9 @@ class Service:
         self._label = label or _nameless
         self._discovery: Discovery | None = None
         if kernels is not None:
-            self._discovery = Discovery(kernels, label=self._label, known=self._schedulers, changed=self._changed)
+            self._discovery = Discovery(
+                kernels, label=self._label, known=self._schedulers, changed=self._changed, conda_names=self.conda_names
+            )
         self._log = logging.getLogger(__name__)
 
     # ---- life -------------------------------------------------------------------------------------------------
@@ -590,6 +592,10 @@ class Service:
         except CoiledError as error:
             return None, (Unread(node="kernel", reason=error.message),)
         return kernel_environment(found.reading, kernel, found.taken_at, found.content_age), ()
+
+    def conda_names(self) -> Mapping[str, str | None]:
+        """Return conda's names of distributions, with those of the rules' files."""
+        return self._rulebook.rules().conda
 
     def rules(self) -> Rules:
         """Return every rule in its order, and what this user ignores or rates otherwise."""

@@ -150,3 +150,13 @@ def test_a_file_that_ignores_what_cannot_be_says_so(book):
     book.path.write_text('ignore = ["Python", "a"]\n')
     assert any("python, which can't be ignored" in fault for fault in book.to_wire().faults)
     assert set(book.rules().ignored) == {"a"}
+
+
+def test_names_of_conda_are_the_users_too(tmp_path):
+    user = tmp_path / "rules.toml"
+    user.write_text('[conda]\nacme-core = "Acme_Lib"\npytorch = ""\n')
+    book = RuleBook(None, user)
+    assert book.rules().conda["acme-core"] == "acme-lib"
+    assert book.rules().conda["pytorch"] is None
+    assert book.rules().conda["matplotlib-base"] == "matplotlib"
+    assert book.to_wire().faults == ()

@@ -181,10 +181,10 @@ def decode_reading(data: str | bytes) -> Reading:
     return _checked(_decode(data, Reading))
 
 
-def decode_answer(data: str | bytes) -> Answer:
+def decode_answer(data: str | bytes, names: Mapping[str, str | None] = conda.NAMES) -> Answer:
     """Decode what a node or kernel answers to ``read``: its reading, completed by what is known of its files.
 
-    Raises as `decode_reading` does.
+    `names` are conda's names of distributions (`core.conda`). Raises as `decode_reading` does.
     """
     answer: _Answer = _decode(data, _Answer)
     age = answer.content_age
@@ -192,7 +192,7 @@ def decode_answer(data: str | bytes) -> Answer:
         age = None
     reading = answer.reading
     if reading is not None:
-        reading = _checked(reading)
+        reading = _checked(reading, names)
         if answer.content is not None:
             reading = _with_content(reading, answer.content)
     return Answer(keys=_show(answer.keys)[:100], content_age=age, reading=reading)
@@ -218,10 +218,10 @@ def with_loaded(reading: Reading, loaded: Mapping[str, tuple[str | None, bool]])
     )
 
 
-def _checked(reading: Reading) -> Reading:
+def _checked(reading: Reading, names: Mapping[str, str | None] = conda.NAMES) -> Reading:
     if len(reading.packages) + len(reading.conda) > PACKAGE_LIMIT:
         raise TooLarge(f"The answer names {len(reading.packages)} packages, more than can be compared")
-    return _clean(reading)
+    return _clean(reading, names)
 
 
 def _with_content(reading: Reading, content: ReadContent) -> Reading:
@@ -265,7 +265,7 @@ def _show(text: str) -> str:
     return _UNSHOWABLE.sub("", text)[:500]
 
 
-def _clean(reading: Reading) -> Reading:
+def _clean(reading: Reading, names: Mapping[str, str | None]) -> Reading:
     packages: dict[str, ReadPackage] = {}
     problems = [
         ReadProblem(
@@ -299,7 +299,7 @@ def _clean(reading: Reading) -> Reading:
                 in_use=package.in_use,
                 requested=package.requested,
             )
-    _add_conda(reading, packages, problems)
+    _add_conda(reading, packages, problems, names)
     texts = ("python", "implementation", "platform", "prefix", "base_prefix", "executable", "base_executable", "host")
     return msgspec.structs.replace(
         reading,
@@ -310,11 +310,16 @@ def _clean(reading: Reading) -> Reading:
     )
 
 
-def _add_conda(reading: Reading, packages: dict[str, ReadPackage], problems: list[ReadProblem]) -> None:
+def _add_conda(
+    reading: Reading,
+    packages: dict[str, ReadPackage],
+    problems: list[ReadProblem],
+    names: Mapping[str, str | None],
+) -> None:
     for record in reading.conda:
         name, version = _show(record.name).lower(), _show(record.version)
         build, channel = _show(record.build), _show(record.channel)
-        known = conda.to_pypi(name)
+        known = conda.to_pypi(name, names)
         if name == "python" or not re.fullmatch(r"[a-z0-9_][a-z0-9_.-]{0,199}", name):
             continue
         if known in packages:

@@ -20,6 +20,7 @@ from packaging.markers import InvalidMarker, Marker, UndefinedComparison, Undefi
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from . import conda
 from .errors import Invalid
 from .wire import Environment, Role, RowStatus, Rule, Rules, Severity
 
@@ -80,6 +81,8 @@ class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     names: dict[_Text, _Names] = {}
     only: tuple[Only, ...] = ()
     rule: tuple[RuleSpec, ...] = ()
+    conda: dict[_Text, _Text] = {}
+    """conda's name of a package → its name on PyPI; empty text for what is no distribution."""
 
 
 class Case(Struct, frozen=True):
@@ -150,6 +153,14 @@ class RuleSet:
     _only: tuple[tuple[_Compiled, str], ...]
     _chosen: dict[tuple[object, ...], tuple[_Compiled, ...]] = field(default_factory=dict, compare=False, repr=False)
     _limits: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def conda(self) -> dict[str, str | None]:
+        """Conda's names → PyPI's: the shipped table with that of the files; see `core.conda`."""
+        names = dict(conda.NAMES)
+        for _, file in reversed(self.files):
+            names |= {name.lower(): normal(pypi) if pypi else None for name, pypi in file.conda.items()}
+        return names
 
     def rule(self, case: Case) -> RuleSpec:
         """Return the first rule that holds."""

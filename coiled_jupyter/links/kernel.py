@@ -14,11 +14,12 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .. import tasks
+from ..core import conda
 from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, failed
 from ..core.cluster import now
 from ..core.environment import Reading, decode_answer
@@ -86,13 +87,21 @@ class KernelLink:
     deadline
         Seconds that a reading may take.
     changed
-        Called with a kernel's id when it became readable, or certain not to be.
+        Called with a kernel's id when it became readable, or certain not to be, or has another environment.
+    conda_names
+        Returns conda's names of distributions (`core.conda`).
 
     """
 
     def __init__(
-        self, kernels: Kernels, *, deadline: float = 2.0, changed: Callable[[str], object] | None = None
+        self,
+        kernels: Kernels,
+        *,
+        deadline: float = 2.0,
+        changed: Callable[[str], object] | None = None,
+        conda_names: Callable[[], Mapping[str, str | None]] = lambda: conda.NAMES,
     ) -> None:
+        self._conda_names = conda_names
         self._kernels = kernels
         self._deadline = deadline
         self._changed: Callable[[str], object] = changed or str
@@ -151,7 +160,9 @@ class KernelLink:
 
     async def _renew(self, known: _Kernel, kernel_id: str) -> bool:
         """Bring ``known.last`` up to date and return whether the reading is another one than before."""
-        answer = decode_answer(await self._ask(known, kernel_id, {"verb": "read", "known": known.mark}))
+        answer = decode_answer(
+            await self._ask(known, kernel_id, {"verb": "read", "known": known.mark}), self._conda_names()
+        )
         if answer.reading is None and (known.last is None or answer.keys != known.mark):
             raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
         before = known.mark

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from .. import texts
+from ..core import conda
 from ..core.cluster import Readings, now
 from ..core.environment import (
     Answer,
@@ -66,10 +67,19 @@ class Reader:
         The way to the nodes.
     deadline
         Seconds for one request.
+    conda_names
+        Returns conda's names of distributions (`core.conda`).
 
     """
 
-    def __init__(self, link: NodeLink, *, deadline: float = 4.0) -> None:
+    def __init__(
+        self,
+        link: NodeLink,
+        *,
+        deadline: float = 4.0,
+        conda_names: Callable[[], Mapping[str, str | None]] = lambda: conda.NAMES,
+    ) -> None:
+        self._conda_names = conda_names
         self._link = link
         self._deadline = deadline
         self._nodes: dict[str, _Node] = {}
@@ -212,7 +222,7 @@ class Reader:
         if speaker not in answers:
             return None
         try:
-            answer = decode_answer(unpack(answers[speaker]))
+            answer = decode_answer(unpack(answers[speaker]), self._conda_names())
         except CoiledError as error:
             self._reasons[speaker] = error
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
@@ -48,7 +49,7 @@ class CoiledJupyter(ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the service that the routes find in the settings."""
         kernels = self._server.kernel_manager
-        self.kernel_link = KernelLink(kernels, changed=self._kernel_changed)
+        self.kernel_link = KernelLink(kernels, changed=self._kernel_changed, conda_names=self._conda_names)
         self.service = Service(
             Configuration(
                 core_limit=self.core_limit,
@@ -90,6 +91,9 @@ class CoiledJupyter(ExtensionApp):
 
     def _emit(self, change: Change) -> None:
         events.emit(self._server.event_logger, change)
+
+    def _conda_names(self) -> Mapping[str, str | None]:
+        return self.service.conda_names()
 
     def _kernel_changed(self, kernel_id: str) -> None:
         self._emit(Change(kind="kernel", id=kernel_id, revision=0))

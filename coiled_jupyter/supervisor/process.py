@@ -41,6 +41,7 @@ from ..factories import local
 from ..ledger import Ledger
 from ..links.reader import Reader
 from ..paths import cluster_dir, socket_path
+from ..rulebook import RuleBook
 from ..software import build as software
 from .nodes import Node, Nodes
 
@@ -84,6 +85,7 @@ class Supervisor:
         self._known: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()
         self._reader: Reader | None = None
+        self._rulebook = RuleBook()
         self._wanted: frozenset[str] = frozenset()
         self._silent: dict[str, float] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
@@ -166,7 +168,7 @@ class Supervisor:
         link = await asyncio.to_thread(_import_link)
         tls = self.spec.tls
         self._link = link.SchedulerLink(address, tls and link.TLSFiles(ca=tls.ca, cert=tls.cert, key=tls.key))
-        self._reader = Reader(self._link)
+        self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
         while not self._stopping.is_set():
             await self._look()
             if self.cluster.status != "unreachable" and self.cluster.steps[0].state != "done":
@@ -220,7 +222,7 @@ class Supervisor:
         address = await self._address(self._scheduler)
         tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
         self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
-        self._reader = Reader(self._link)
+        self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
 
