@@ -13,5 +13,10 @@ def test_quick():
         [sys.executable, "-m", "benchmarks", "--quick"], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for what in ("Import of the server extension", "Probe of 1000 distributions", "ready cluster"):
+    for what in (
+        "Import of the server extension",
+        "Probe of 1000 distributions",
+        "reading of 50 workers",
+        "ready cluster",
+    ):
         assert what in done.stdout

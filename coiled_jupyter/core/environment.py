@@ -109,6 +109,8 @@ class Reading(Struct, frozen=True, kw_only=True):
     packages: tuple[ReadPackage, ...]
     problems: tuple[ReadProblem, ...] = ()
     conda: tuple[ReadConda, ...] = ()
+    loaded: dict[str, tuple[_Text | None, bool]] = {}
+    """What the process runs, as the probe tells it: ``{name: (version or None, in use)}``; in `packages` afterwards."""
     conditional: dict[str, tuple[str, ...]] = {}
     looked: bool = False
     """Whether the files were looked at."""
@@ -221,6 +223,8 @@ def with_loaded(reading: Reading, loaded: Mapping[str, tuple[str | None, bool]])
 def _checked(reading: Reading, names: Mapping[str, str | None] = conda.NAMES) -> Reading:
     if len(reading.packages) + len(reading.conda) > PACKAGE_LIMIT:
         raise TooLarge(f"The answer names {len(reading.packages)} packages, more than can be compared")
+    if reading.loaded:
+        reading = msgspec.structs.replace(with_loaded(reading, reading.loaded), loaded={})
     return _clean(reading, names)
 
 

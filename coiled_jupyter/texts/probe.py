@@ -179,7 +179,10 @@ def _add(found, problems, folder, position, entry, stem, kind):
     requested = False
     if kind == "dist-info":
         # One look into the folder instead of one for each file that may be missing.
-        files = os.listdir(path) if os.path.isdir(path) else ()
+        try:
+            files = os.listdir(path)
+        except OSError:
+            files = ()
         try:
             installer = _read(path + "/INSTALLER", 80).strip() or None if "INSTALLER" in files else None
         except OSError:
@@ -488,16 +491,17 @@ def _look():
     }
     where = _where()
     where.pop("pid")
-    installed_key = _digest([where, installed, conda, problems])
+    # Written once: of a thousand distributions it takes some milliseconds.
+    packages = json.dumps(installed)
     _LAST.clear()
     _LAST.update(
         signature=None,
         found=found,
-        packages=installed,
+        packages=packages,
         conda=conda,
         problems=problems[:LIMIT],
         loaded=loaded,
-        installed_key=installed_key,
+        installed_key=_digest([where, packages, conda, problems]),
         loaded_key=_digest(loaded),
     )
     # Of what changed meanwhile the next look must be told, so it's from before as far as it can be.
@@ -533,12 +537,9 @@ def probe():
         last = _look()
         reading = _where()
         reading["keys"] = last["installed_key"] + " " + last["loaded_key"]
-        reading["packages"] = packages = []
-        for package in last["packages"]:
-            version, in_use = last["loaded"].get(package["name"], (None, False))
-            packages.append(dict(package, loaded=version, in_use=in_use))
+        reading["loaded"] = last["loaded"]
         reading["conda"] = last["conda"]
         reading["problems"] = last["problems"]
-        return json.dumps(reading)
+        return json.dumps(reading)[:-1] + ', "packages": ' + last["packages"] + "}"
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})

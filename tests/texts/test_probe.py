@@ -123,7 +123,7 @@ def test_what_runs_is_told_from_what_is_installed(tmp_path):
         distribution(tmp_path, name, "1.0")
         (tmp_path / f"{name}.py").write_text(text)
     reading = run(interpreters()["3.11"], "-c", _UPGRADE, str(PROBE), str(tmp_path), path=tmp_path)
-    found = {p["name"]: (p["version"], p["loaded"], p["in_use"]) for p in reading["packages"]}
+    found = {p["name"]: (p["version"], *reading["loaded"].get(p["name"], ())) for p in reading["packages"]}
     assert found["plain"] == ("2.0", "1.0", True)
     assert found["versioned"] == ("2.0", "1.0", True)
 
