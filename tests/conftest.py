@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
+
+from coiled_jupyter.core.errors import CoiledError
+from coiled_jupyter.ledger import Ledger
+from tests.processes import wait_for
 
 # A socket's path is limited to about 100 bytes, so the folder's name is short.
 _RUNTIME = tempfile.mkdtemp(prefix="cj-")
@@ -31,4 +37,11 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session", autouse=True)
 def _runtime_folder():
     yield
+    # Clusters outlive a server that was killed, by their lease; not the tests.
+    with contextlib.suppress(CoiledError):
+        for row in Ledger().list():
+            if row.pid is not None and not row.ended and Ledger().owner_alive(row):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(row.pid, signal.SIGTERM)
+                wait_for(lambda row=row: not Ledger().owner_alive(row), seconds=20, what="a cluster's end")
     shutil.rmtree(_RUNTIME, ignore_errors=True)
