@@ -24,6 +24,7 @@ from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
 from .core.errors import CoiledError, Conflict, Invalid, NotFound, TooMany, Unavailable
 from .core.explain import explain
+from .core.notebook import with_imports
 from .core.wire import (
     SCHEMA,
     About,
@@ -99,6 +100,8 @@ class Service:
         The kernels; None where there is no Jupyter server (then a diff compares this interpreter).
     label
         Returns the name of a kernel's notebook, or None.
+    imports
+        Returns the modules that the source of a kernel's notebook imports.
     changed
         Called after a change of state with what changed.
 
@@ -110,6 +113,7 @@ class Service:
         *,
         kernels: Kernels | None = None,
         label: Callable[[str], Awaitable[str | None]] | None = None,
+        imports: Callable[[str], Awaitable[frozenset[str]]] | None = None,
         changed: Callable[[Change], None] | None = None,
         ledger: Ledger | None = None,
     ) -> None:
@@ -124,6 +128,7 @@ class Service:
         self._task: asyncio.Task[None] | None = None
         self._attached: list[float] = []
         self._label = label or _nameless
+        self._imports = imports or _no_imports
         self._discovery: Discovery | None = None
         if kernels is not None:
             self._discovery = Discovery(
@@ -525,8 +530,7 @@ class Service:
         if (kernel is None) == (cluster is None):
             raise Invalid("kernel", "Give either a kernel or a cluster")
         if kernel is not None:
-            found = await self._read_kernel(kernel)
-            return [kernel_environment(found.reading, kernel, found.taken_at, found.content_age)]
+            return [await self._kernel_environment(kernel)]
         return list((await self._readings(self.cluster(cluster or ""))).environments)
 
     async def label(self, kernel_id: str) -> str | None:
@@ -586,12 +590,16 @@ class Service:
             reading, content_age = await asyncio.to_thread(here.read)
             return kernel_environment(reading, "kernel", now(), content_age), ()
         try:
-            found = await self._read_kernel(kernel)
+            return await self._kernel_environment(kernel), ()
         except NotFound:
             raise
         except CoiledError as error:
             return None, (Unread(node="kernel", reason=error.message),)
-        return kernel_environment(found.reading, kernel, found.taken_at, found.content_age), ()
+
+    async def _kernel_environment(self, kernel: str) -> Environment:
+        found = await self._read_kernel(kernel)
+        environment = kernel_environment(found.reading, kernel, found.taken_at, found.content_age)
+        return with_imports(environment, await self._imports(kernel))
 
     def conda_names(self) -> Mapping[str, str | None]:
         """Return conda's names of distributions, with those of the rules' files."""
@@ -650,6 +658,10 @@ def _check_name(name: str | None) -> None:
 
 async def _nameless(kernel_id: str) -> str | None:
     return None
+
+
+async def _no_imports(kernel_id: str) -> frozenset[str]:
+    return frozenset()
 
 
 def _bytes(limit: int | str | None) -> int | None:

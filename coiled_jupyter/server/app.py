@@ -12,7 +12,7 @@ from traitlets import Bool, Float, Int, List, Unicode
 from ..core.wire import Change
 from ..links.kernel import KernelLink
 from ..service import Configuration, Service
-from . import events
+from . import events, sources
 from .handlers import routes
 
 
@@ -64,6 +64,7 @@ class CoiledJupyter(ExtensionApp):
             ),
             kernels=self.kernel_link,
             label=self._notebook,
+            imports=sources.Imports(self._server).of_kernel,
             changed=self._emit,
         )
         self.settings["coiled_jupyter_service"] = self.service

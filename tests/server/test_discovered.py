@@ -252,3 +252,32 @@ def test_a_managed_cluster_is_not_listed_twice(server):
         server.api("DELETE", path)
         wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the end", seconds=30)
         server.api("DELETE", path)
+
+
+def test_what_the_notebooks_source_imports_is_in_use_before_it_runs(server):
+    def save(source: str) -> None:
+        cell = {
+            "cell_type": "code",
+            "source": source,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+            "id": "a",
+        }
+        content = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        body = {"type": "notebook", "format": "json", "content": content}
+        assert server.ask("PUT", "/api/contents/plan.ipynb", body)[0] in (200, 201)
+
+    def used() -> set[str]:
+        status, found = server.api("GET", f"environments?kernel={notebook.kernel}")
+        return {p["name"] for p in found[0]["packages"] if p["in_use"]} if status == 200 else set()
+
+    save("import sortedcontainers")
+    notebook = Notebook(server, "plan.ipynb")
+    try:
+        wait_for(lambda: "sortedcontainers" in used(), what="the import of the source", seconds=20)
+        time.sleep(1.1)
+        save("import yaml")
+        wait_for(lambda: {"pyyaml"} <= used() and "sortedcontainers" not in used(), what="the new source", seconds=20)
+    finally:
+        notebook.close()
