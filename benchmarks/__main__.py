@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import cluster, diff, imports, probe, readings
+from . import cluster, diff, imports, kernel, probe, readings
 from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     figures = []
-    for module, rounds in ((imports, 9), (diff, 9), (probe, 7), (readings, 5), (cluster, 5)):
+    for module, rounds in ((imports, 9), (diff, 9), (probe, 7), (kernel, 7), (readings, 5), (cluster, 5)):
         made = module.measure(1 if arguments.quick else rounds)
         print(shown(made), flush=True)
         figures += made

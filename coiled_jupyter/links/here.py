@@ -33,7 +33,7 @@ def read(content_seconds: float = CONTENT_SECONDS) -> tuple[Reading, float | Non
     deadline = time.monotonic() + content_seconds
     while True:
         keys = texts["probe"]["keys"]()
-        text = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", False, ())
+        text = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", False, (), texts["probe"]["forget"])
         answer: Answer = decode_answer(text)
         if answer.reading is None:
             raise Unavailable("This Python could not read its own environment")

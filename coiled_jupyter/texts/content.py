@@ -46,7 +46,7 @@ _BESIDE = frozenset(
 _NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOCK = threading.Lock()
-_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0}
+_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0, "times": None}
 # {path: (size, mtime, ctime, digest)} of files that had to be read.
 _HASHES = {}
 _BUDGET = [0]
@@ -261,7 +261,9 @@ def _module(name, path):
     return {"name": _clip(label), "path": _clip(path), "content": _summary(files)}
 
 
-def _work(records, local, wanted):
+def _work(records, local, wanted, forget):
+    # Before the files, so that what changes meanwhile is noticed next time.
+    times = [_time(path) for _, path, _, _ in records]
     # Whoever asked for the reading gets it first.
     time.sleep(0.2)
     begun = time.time()
@@ -309,13 +311,23 @@ def _work(records, local, wanted):
                 _try(answer["modules"], name, path)
     except BaseException as error:
         answer["error"] = "too much to look at" if isinstance(error, OverflowError) else type(error).__name__
+    if _STATE["times"] not in (None, times):
+        # Something changed within a folder of metadata, which the reading of packages doesn't look into each time.
+        forget()
     key = hashlib.blake2b(
         json.dumps(answer, sort_keys=True).encode("utf-8", "surrogateescape"), digest_size=8
     ).hexdigest()
     answer["at"] = begun
     answer["seconds"] = round(time.time() - begun, 3)
     with _LOCK:
-        _STATE.update(thread=None, ended=time.monotonic(), result=answer, key=key)
+        _STATE.update(thread=None, times=times, ended=time.monotonic(), result=answer, key=key)
+
+
+def _time(path):
+    try:
+        return path, os.stat(path).st_mtime_ns
+    except OSError:
+        return path, 0
 
 
 def _roots(records):
@@ -333,7 +345,7 @@ def _try(found, name, path):
         found.append({"name": _clip(name) + ".py", "path": _clip(path), "content": None})
 
 
-def look(records, installed_key, local=False, wanted=()):
+def look(records, installed_key, local, wanted, forget):
     """Begin to look at the files where that is due, and return the key of the last result or ``""``.
 
     Parameters
@@ -346,13 +358,15 @@ def look(records, installed_key, local=False, wanted=()):
         Whether code beside the program, which no distribution brought, is looked at too.
     wanted
         Names of modules that another process has of that kind.
+    forget
+        Called, in the thread, when what was read as `records` may no longer be so.
 
     """
     try:
         asked = (installed_key, bool(local), tuple(sorted({str(name) for name in wanted}))[:500])
         with _LOCK:
             if _STATE["asked"] != asked:
-                _STATE.update(result=None, key="", ended=0.0)
+                _STATE.update(result=None, key="", ended=0.0, times=None)
             due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
             # What was imported since may be code beside the notebook; what is known of the rest still holds.
             imported = hash(tuple(sys.modules)) if local else 0
@@ -360,7 +374,10 @@ def look(records, installed_key, local=False, wanted=()):
             if due and _STATE["thread"] is None:
                 _STATE.update(asked=asked, imported=imported)
                 thread = threading.Thread(
-                    target=_work, args=(records(), asked[1], asked[2]), name="coiled-jupyter content", daemon=True
+                    target=_work,
+                    args=(records(), asked[1], asked[2], forget),
+                    name="coiled-jupyter content",
+                    daemon=True,
                 )
                 _STATE["thread"] = thread
                 thread.start()

@@ -45,7 +45,9 @@ def install(sources):
                 if verb == "read":
                     known = str(asked.get("known", ""))
                     keys = texts["probe"]["keys"]()
-                    text = texts["node"]["answer"](keys, texts["probe"], texts["content"], known, True, ())
+                    text = texts["node"]["answer"](
+                        keys, texts["probe"], texts["content"], known, True, (), texts["probe"]["forget"]
+                    )
                     content = {"status": "ok", "text": text}
                 elif verb in arguments:
                     if "clients" not in texts:

@@ -29,9 +29,9 @@ def _pack(text):
     return base64.b64encode(zlib.compress(text.encode("utf-8", "surrogateescape"), 6)).decode("ascii")
 
 
-def answer(keys, probe, content, known, local, wanted):
+def answer(keys, probe, content, known, local, wanted, forget):
     """Return the JSON of one reading of this process; `known` is the key that the asker had last."""
-    looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted) if content else ""
+    looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted, forget) if content else ""
     result = content["result"]() if looked else "null"
     parts = json.loads(result) or {}
     mark = keys + " " + looked
@@ -56,6 +56,10 @@ class _Node(types.ModuleType):
                 if name == "probe":
                     self.texts[name]["recall"](self.texts["mark"]["HISTORY"])
 
+    def forget(self):
+        self.texts["mark"]["forget"]()
+        self.texts["probe"]["forget"]()
+
     def node(self, verb, sources=None, known="", wanted=()):
         try:
             self._need(sources or {})
@@ -64,7 +68,9 @@ class _Node(types.ModuleType):
                 return keys
             if verb == "loaded":
                 return _pack(self.texts["probe"]["loaded"]())
-            return _pack(answer(keys, self.texts["probe"], self.texts.get("content"), known, False, wanted))
+            return _pack(
+                answer(keys, self.texts["probe"], self.texts.get("content"), known, False, wanted, self.forget)
+            )
         except BaseException as error:
             return "error " + type(error).__name__
 

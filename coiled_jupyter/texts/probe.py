@@ -436,7 +436,7 @@ def _conda(found, problems):
 
 def _stamps():
     stamps = []
-    for path in sys.path:
+    for path in (*sys.path, os.path.join(sys.prefix, "conda-meta")):
         try:
             stamps.append(os.stat(path or os.curdir).st_mtime_ns)
         except (OSError, TypeError, ValueError):
@@ -445,17 +445,13 @@ def _stamps():
 
 
 def _signature():
-    """Return what moves when something may have been installed, imported or named since; costs some stats.
+    """Return what moves when something may have been installed, imported or named since; costs a few stats.
 
-    None where it can't be relied on: two changes within one tick of the file system's clock have one time.
+    Few, since each may lose the interpreter's lock to a cell that loops. None where it can't be relied on: two changes
+    within one tick of the file system's clock have one time. What changes within a folder of metadata is noticed by the
+    text `content`, which then calls `forget`.
     """
     times = _stamps()
-    paths = [record["path"] for record in _LAST.get("found", {}).values()]
-    for path in (os.path.join(sys.prefix, "conda-meta"), *paths):
-        try:
-            times.append(os.stat(path).st_mtime_ns)
-        except (OSError, TypeError, ValueError):
-            times.append(0)
     if times and abs(time.time_ns() - max(times)) < 2000000000:
         return None
     names = tuple(sorted(_named())) if _NAMESPACES else ()
@@ -507,6 +503,11 @@ def _look():
     # Of what changed meanwhile the next look must be told, so it's from before as far as it can be.
     _LAST["signature"] = _signature() if before == [len(sys.modules), _stamps()] else None
     return _LAST
+
+
+def forget():
+    """Read everything anew at the next look."""
+    _LAST.clear()
 
 
 def records():

@@ -12,6 +12,7 @@ import time
 import pytest
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 
+from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.errors import NotFound, Unavailable
 from coiled_jupyter.links.kernel import UNTRACKED, KernelLink
 
@@ -283,15 +284,16 @@ def test_a_held_interpreter_lock_meets_the_deadline(specs, monkeypatch):
         first = await link.read(session.id)
         message = session.client.execute("import ctypes; ctypes.PyDLL(None).sleep(4)")
         await asyncio.sleep(1)
-        begun = time.monotonic()
+        begun, begun_at = time.monotonic(), now()
         held = await link.read(session.id)
         seconds = time.monotonic() - begun
         await session.reply(message)
-        return first, held, seconds
+        return first, held, seconds, begun_at
 
-    first, held, seconds = with_kernel("python3", body, specs, monkeypatch, deadline=1.0)
+    first, held, seconds, begun_at = with_kernel("python3", body, specs, monkeypatch, deadline=1.0)
     assert seconds < 2
-    assert held == first  # the last reading, with its own time
+    assert held.reading == first.reading
+    assert held.taken_at < begun_at  # the last reading, with its own time
 
 
 def test_unknown_kernel(specs, monkeypatch):

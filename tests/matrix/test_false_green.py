@@ -34,7 +34,7 @@ for name, text in json.load(sys.stdin).items():
 import six, iniconfig, pluggy, distributed
 while True:
     keys = texts["probe"]["keys"]()
-    answer = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", True, ())
+    answer = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", True, (), texts["probe"]["forget"])
     if json.loads(answer)["content_age"] is not None:
         break
     time.sleep(0.05)
@@ -247,6 +247,13 @@ def test_equal_is_reached_and_left(kernel, place, tmp_path):
         edited_same_size(place)
         await verdicts(service, cluster_id, 60, lambda d: d.verdict == "differs")
         shutil.copy(kernel.site / "six.py", place.site / "six.py")
+        await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+        no_record(place)
+        await verdicts(
+            service, cluster_id, 60, lambda d: {row.name: row.status for row in d.rows}.get("six") == "broken"
+        )
+        record = "six-1.16.0.dist-info/RECORD"
+        shutil.copy(kernel.site / record, place.site / record)
         await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
         remote.processes[1].send_signal(signal.SIGSTOP)
         silent = await verdicts(service, cluster_id, 30, lambda d: d.verdict != "equal")
