@@ -29,7 +29,7 @@ export interface IActiveKernels extends IDisposable {
   readonly restarted: ISignal<IActiveKernels, void>;
   /** Put code into the notebook or console, to be run by the user. */
   insert(code: string): void;
-  /** The traceback below the active cell, or null. */
+  /** The traceback or warning below the active cell, or null. */
   failure(): string | null;
 }
 
@@ -195,13 +195,14 @@ export namespace ActiveKernels {
   }
 }
 
-/** The text of the last error among a cell's outputs, as the kernel gave it, or null. */
+/** The last error among a cell's outputs as the kernel gave it, else what was warned of (stderr), or null. */
 export function failureOf(
   outputs: readonly ReadonlyPartialJSONObject[]
 ): string | null {
   const error = outputs.filter(it => it.output_type === 'error').pop();
   if (!error) {
-    return null;
+    const warned = outputs.filter(it => it.name === 'stderr');
+    return warned.map(it => it.text).join('') || null;
   }
   const { traceback, ename, evalue } = error;
   const lines = Array.isArray(traceback) ? traceback.join('\n') : '';

@@ -1,7 +1,8 @@
 /** Components with the JSON that the server's tests have made (tests/wire). */
 import { nullTranslator } from '@jupyterlab/translation';
 import * as React from 'react';
-import { renderToStaticMarkup } from 'react-dom/server';
+import { act } from 'react';
+import { createRoot } from 'react-dom/client';
 
 import breaksJson from '../../../tests/wire/diff-breaks.json';
 import equalJson from '../../../tests/wire/diff-equal.json';
@@ -10,6 +11,7 @@ import idleJson from '../../../tests/wire/cluster-idle.json';
 import startingJson from '../../../tests/wire/cluster-starting.json';
 import unknownJson from '../../../tests/wire/diff-unknown.json';
 import usageJson from '../../../tests/wire/usage.json';
+import { ApiError } from '../api';
 import { clientCode } from '../commands';
 import { ClusterCard } from '../components/cluster';
 import { CoreMeter } from '../components/cores';
@@ -28,16 +30,26 @@ const breaks = breaksJson as unknown as Diff;
 const equal = equalJson as unknown as Diff;
 const unknown = unknownJson as unknown as Diff;
 
+(
+  globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
+).IS_REACT_ACT_ENVIRONMENT = true;
+
+const drawn: (() => void)[] = [];
+
+afterEach(() => act(() => drawn.splice(0).forEach(unmount => unmount())));
+
 function draw(element: JSX.Element): HTMLElement {
   const node = document.createElement('div');
-  node.innerHTML = renderToStaticMarkup(element);
+  const root = createRoot(node);
+  act(() => root.render(element));
+  drawn.push(() => root.unmount());
   return node;
 }
 
 const actions: IRowActions = {
   ignore: async () => undefined,
   rate: async () => undefined,
-  readRules: async () => undefined
+  readRules: () => new Promise(() => undefined)
 };
 
 function table(diff: Diff): HTMLElement {
@@ -67,6 +79,7 @@ function details(diff: Diff, row: Row): HTMLElement {
           rowIndex={2}
           trans={trans}
           onToggle={() => undefined}
+          onChange={() => undefined}
         />
       </tbody>
     </table>
@@ -122,13 +135,13 @@ describe('SoftwareTable', () => {
       anyRow(`package-${index}`, { status: 'differs', severity: 'warn' })
     );
     const node = table(anyDiff({ rows }));
-    const drawn = [...node.querySelectorAll('[data-package]')];
-    expect(drawn.length).toBeGreaterThan(10);
-    expect(drawn.length).toBeLessThan(120);
+    const some = [...node.querySelectorAll('[data-package]')];
+    expect(some.length).toBeGreaterThan(10);
+    expect(some.length).toBeLessThan(120);
     expect(node.querySelector('table')!.getAttribute('aria-rowcount')).toBe(
       '1001'
     );
-    expect(drawn[1].getAttribute('aria-rowindex')).toBe('3');
+    expect(some[1].getAttribute('aria-rowindex')).toBe('3');
   });
 
   it('has no rows to show for equal environments', () => {
@@ -217,6 +230,54 @@ describe('PackageRow', () => {
     );
     const cells = [...node.querySelectorAll('td')].map(it => it.textContent);
     expect(cells.slice(0, 2)).toEqual(['local code', '—']);
+  });
+
+  it('opens by its button, and shows why a rule is refused', async () => {
+    const ignored: [string, boolean][] = [];
+    const node = draw(
+      <SoftwareTable
+        diff={breaks}
+        rules={{ ignores: [], overrides: {}, rules: [], faults: [] }}
+        actions={{
+          ...actions,
+          readRules: async () => undefined,
+          ignore: async (name, on) => {
+            ignored.push([name, on]);
+            throw new ApiError('invalid', "numpy can't be ignored", 'Rate it');
+          }
+        }}
+        reveal={null}
+        trans={trans}
+      />
+    );
+    const button = node.querySelector<HTMLElement>(
+      '[data-package=numpy] button'
+    )!;
+    expect(button.getAttribute('aria-expanded')).toBe('false');
+    await act(async () => button.click());
+    expect(button.getAttribute('aria-expanded')).toBe('true');
+    const ignore = node.querySelector<HTMLElement>('.jp-Coiled-rating button')!;
+    expect(ignore.textContent).toBe('Ignore this package');
+    await act(async () => ignore.click());
+    expect(ignored).toEqual([['numpy', true]]);
+    expect(node.querySelector('[role=alert]')!.textContent).toBe(
+      "numpy can't be ignored. Rate it"
+    );
+  });
+
+  it('is shown where something points at it', () => {
+    const dask = breaks.rows.find(({ name }) => name === 'dask')!;
+    const node = draw(
+      <SoftwareTable
+        diff={breaks}
+        rules={null}
+        actions={actions}
+        reveal={{ name: dask.name }}
+        trans={trans}
+      />
+    );
+    const button = node.querySelector('[data-package=dask] button')!;
+    expect(button.getAttribute('aria-expanded')).toBe('true');
   });
 
   it.each([

@@ -85,4 +85,13 @@ describe('failureOf', () => {
     expect(failureOf([error(['a']), error(['b', 'c'])])).toBe('b\nc');
     expect(failureOf([error([])])).toBe('ValueError: no');
   });
+
+  it('is the warning where nothing failed', () => {
+    const stderr = {
+      output_type: 'stream',
+      name: 'stderr',
+      text: 'Mismatched'
+    };
+    expect(failureOf([stderr])).toBe('Mismatched');
+  });
 });

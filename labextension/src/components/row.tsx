@@ -61,6 +61,8 @@ export interface IPackageRowProps {
   rowIndex: number;
   trans: TranslationBundle;
   onToggle: () => void;
+  /** Its rating is about to change. */
+  onChange: () => void;
 }
 
 /** The row, and while it is open a second one with the details. */
@@ -96,12 +98,10 @@ export function PackageRow(props: IPackageRowProps): JSX.Element {
             <span className="jp-Coiled-icon" aria-hidden="true">
               {STATUS_ICONS[row.status]}
             </span>
-            {[
-              rowStatusWords(row.status, trans),
-              row.in_use && trans.__('in use')
-            ]
-              .filter(Boolean)
-              .join(' · ')}
+            <span>
+              {rowStatusWords(row.status, trans)}
+              {row.in_use && ` · ${trans.__('in use')}`}
+            </span>
           </div>
         </th>
         <td>
@@ -277,7 +277,10 @@ function Rating(props: IPackageRowProps): JSX.Element {
         <button
           className="jp-Coiled-button"
           disabled={busy || !rules}
-          onClick={() => void attempt(() => actions.ignore(row.name, !ignored))}
+          onClick={() => {
+            props.onChange();
+            void attempt(() => actions.ignore(row.name, !ignored));
+          }}
         >
           {ignored
             ? trans.__('Stop ignoring')
@@ -291,6 +294,7 @@ function Rating(props: IPackageRowProps): JSX.Element {
             onChange={event => {
               const value = event.target.value;
               const wish = SEVERITIES.find(it => it === value) ?? null;
+              props.onChange();
               void attempt(() => actions.rate(row.name, wish));
             }}
           >

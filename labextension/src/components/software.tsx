@@ -176,17 +176,34 @@ function Rows(props: IRowsProps): JSX.Element {
   });
   const focus = (index: number) => {
     virtual.scrollToIndex(index, { align: 'auto' });
-    // Drawn after it was scrolled to.
-    requestAnimationFrame(() =>
-      table.current
-        ?.querySelector<HTMLElement>(`[data-index="${index}"] .jp-Coiled-name`)
-        ?.focus()
-    );
+    // It is drawn some frames after it was scrolled to.
+    const draw = (frames: number) =>
+      requestAnimationFrame(() => {
+        const name = table.current?.querySelector<HTMLElement>(
+          `[data-index="${index}"] .jp-Coiled-name`
+        );
+        if (name) {
+          name.focus();
+        } else if (frames > 0) {
+          draw(frames - 1);
+        }
+      });
+    draw(30);
   };
   React.useEffect(() => {
     const index = rows.findIndex(({ name }) => name === reveal?.name);
     if (index >= 0 && reveal && !done.has(reveal)) {
       done.add(reveal);
+      focus(index);
+    }
+  });
+  // A row whose rating was changed moves to where such rows are; who changed it is still busy with it.
+  const followed = React.useRef<{ name: string; index: number } | null>(null);
+  React.useEffect(() => {
+    const row = followed.current;
+    const index = rows.findIndex(({ name }) => name === row?.name);
+    if (row && index >= 0 && index !== row.index) {
+      row.index = index;
       focus(index);
     }
   });
@@ -249,7 +266,13 @@ function Rows(props: IRowsProps): JSX.Element {
               open={open.includes(row.name)}
               rowIndex={index + 2 + more(index)}
               trans={trans}
-              onToggle={() => props.onToggle(row.name)}
+              onToggle={() => {
+                followed.current = null;
+                props.onToggle(row.name);
+              }}
+              onChange={() => {
+                followed.current = { name: row.name, index };
+              }}
             />
           </tbody>
         );
