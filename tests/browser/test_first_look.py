@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -68,25 +69,24 @@ def ready(page) -> None:
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
 
 
-class Scheduler:
-    """A scheduler of somebody else's, in the tests' environment."""
+@contextlib.contextmanager
+def scheduler():
+    """Yield the process and the address of a scheduler that isn't ours."""
+    port = free_port()
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--no-dashboard"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: listens(port), what="the scheduler")
+        yield process, f"tcp://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
 
-    def __enter__(self) -> Scheduler:
-        port = free_port()
-        command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
-        command += ["--port", str(port), "--no-dashboard"]
-        self.address = f"tcp://127.0.0.1:{port}"
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: self._up(port), what="the scheduler")
-        return self
 
-    def _up(self, port: int) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def create(lab, **body) -> dict:
@@ -256,8 +256,8 @@ def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, p
     expect(address).to_have_attribute("aria-invalid", "true")
     expect(address).to_be_focused()
     show(page, "attach-refused")
-    with Scheduler() as scheduler:
-        address.fill(scheduler.address)
+    with scheduler() as (process, where):
+        address.fill(where)
         expect(address).to_have_attribute("aria-invalid", "false")
         dialog.get_by_label("Name (optional)").fill("theirs")
         page.keyboard.press("Enter")
@@ -270,7 +270,7 @@ def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, p
         expect(dialog).to_contain_text("goes on")
         dialog.get_by_role("button", name="Detach").click()
         expect(card).to_have_count(0, timeout=20_000)
-        assert scheduler.process.poll() is None
+        assert process.poll() is None
 
 
 def test_an_equal_environment_is_green(lab, page):

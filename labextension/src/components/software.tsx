@@ -27,6 +27,9 @@ const OVERSCAN = 30;
 /** Seen before there is a layout, and by tests without one. */
 const FIRST = { width: 320, height: 900 };
 
+/** Wishes that have been met: neither another comparison nor another table meets them again. */
+const done = new WeakSet<IReveal>();
+
 /** Drawn anew only for another comparison: it can have hundreds of rows. */
 export const SoftwareTable = React.memo(function SoftwareTable(
   props: ISoftwareTableProps
@@ -46,7 +49,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
   const hidden = named.length - rows.length;
   React.useEffect(() => {
     const row = diff.rows.find(({ name }) => name === reveal?.name);
-    if (row) {
+    if (row && reveal && !done.has(reveal)) {
       setText('');
       setShown(before =>
         before.includes(row.severity) ? before : [...before, row.severity]
@@ -281,9 +284,6 @@ function Rows(props: IRowsProps): JSX.Element {
     </table>
   );
 }
-
-/** Wishes that have been met; a new comparison doesn't scroll to the row again. */
-const done = new WeakSet<IReveal>();
 
 /** The room of the rows that aren't drawn. */
 function Gap({ height }: { height: number }): JSX.Element | null {
