@@ -216,13 +216,15 @@ function CoresSection({ model, trans }: ISectionProps): JSX.Element | null {
 
 function SoftwareSection(props: ISectionProps): JSX.Element {
   const { model, commands, actions, trans } = props;
+  // Also while nothing arrives the colours lose their claim; the table itself is drawn for another comparison only.
+  useSeconds();
   const { candidates, cluster, diff, kernel } = model;
   const { reason } = model.judge();
   return (
     <section className="jp-Coiled-section" aria-label={trans.__('Software')}>
       <Head title={trans.__('Software')}>
         <span className="jp-Coiled-row">
-          <DiffAge model={model} trans={trans} />
+          <Age seconds={model.age} trans={trans} />
           <button
             className="jp-Coiled-button"
             aria-label={trans.__('Compare again')}
@@ -281,15 +283,6 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
       )}
     </section>
   );
-}
-
-/** Counts on its own: the table below isn't drawn each second. */
-function DiffAge({
-  model,
-  trans
-}: Pick<ISectionProps, 'model' | 'trans'>): JSX.Element {
-  useSeconds();
-  return <Age seconds={model.age} trans={trans} />;
 }
 
 function clusterLabel(diff: Diff, trans: TranslationBundle): string {

@@ -267,17 +267,17 @@ export function packageSourceWords(
     directory: trans.__('folder'),
     editable: trans.__('editable'),
     module: trans.__('local code'),
-    vcs: trans.__('repository')
+    vcs: trans.__('VCS')
   }[source.kind];
 }
 
 /** How old a figure is, and what that means. */
 export function ageWords(seconds: number, trans: TranslationBundle): string {
-  const ago = agoWords(seconds, trans);
+  const duration = durationWords(seconds, trans);
   return {
-    fresh: trans.__('read %1', ago),
-    stale: trans.__('stale: read %1', ago),
-    unknown: trans.__('unknown: last read %1', ago)
+    fresh: trans.__('read %1', agoWords(seconds, trans)),
+    stale: trans.__('stale, %1 old', duration),
+    unknown: trans.__('unknown, %1 old', duration)
   }[freshness(seconds)];
 }
 

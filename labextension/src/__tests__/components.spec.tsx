@@ -334,8 +334,8 @@ describe('Explain', () => {
 describe('Age', () => {
   it.each([
     [10, 'fresh', 'read 10 s ago'],
-    [11, 'stale', 'stale: read 11 s ago'],
-    [31, 'unknown', 'unknown: last read 31 s ago']
+    [11, 'stale', 'stale, 11 s old'],
+    [31, 'unknown', 'unknown, 31 s old']
   ])('of %s s is %s', (seconds, state, words) => {
     const node = draw(<Age seconds={seconds} trans={trans} />);
     const shown = node.querySelector('[data-age]')!;
@@ -423,7 +423,7 @@ describe('ClusterCard', () => {
   });
 
   it('claims nothing that is old', () => {
-    expect(card(idleJson, 11).textContent).toContain('stale: read 11 s ago');
+    expect(card(idleJson, 11).textContent).toContain('stale, 11 s old');
     const node = card(idleJson, 31);
     expect(node.textContent).toContain('Unknown, was Running');
     expect(node.textContent).not.toContain('●');

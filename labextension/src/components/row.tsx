@@ -30,11 +30,11 @@ export const SEVERITY_ICONS: Record<Severity, string> = {
 const STATUS_ICONS: Record<Row['status'], string> = {
   broken: '⚠',
   unknown: '?',
-  split: '⑂',
+  split: '⇅',
   differs: '≠',
   only_kernel: '◧',
   only_cluster: '◨',
-  content_differs: '≁',
+  content_differs: '≈',
   restart_needed: '↻',
   same: '='
 };
