@@ -68,7 +68,8 @@ export interface IPackageRowProps {
 /** The row, and while it is open a second one with the details. */
 export function PackageRow(props: IPackageRowProps): JSX.Element {
   const { row, groups, open, rowIndex, trans } = props;
-  const id = `jp-Coiled-why-${row.name}`;
+  // A space would make two ids of it.
+  const id = `jp-Coiled-why-${row.name.replace(/\s/g, '_')}`;
   const { kernel } = row;
   const local = isLocalCode(row);
   return (
