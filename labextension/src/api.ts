@@ -5,10 +5,15 @@ import { ServerConnection } from '@jupyterlab/services';
 import type {
   About,
   Cluster,
+  ClusterAttach,
   ClusterCreate,
   Diff,
   ErrorBody,
+  ExplainRequest,
+  Explanation,
   Problematic,
+  Rules,
+  RulesChange,
   Usage
 } from './wire';
 
@@ -27,7 +32,9 @@ export class ApiError extends Error {
   constructor(
     readonly kind: ApiErrorKind,
     message: string,
-    readonly hint = ''
+    readonly hint = '',
+    /** The part of the request that is wrong, such as `address` or `tls.ca_file`. */
+    readonly field: string | null = null
   ) {
     super(message);
     this.name = 'ApiError';
@@ -39,8 +46,12 @@ export interface IApi {
   about(): Promise<About>;
   clusters(): Promise<readonly Cluster[]>;
   create(body: ClusterCreate): Promise<Cluster>;
+  attach(body: ClusterAttach): Promise<Cluster>;
   remove(id: string): Promise<void>;
   diff(kernel: string, cluster: string): Promise<Diff>;
+  explain(body: ExplainRequest): Promise<Explanation>;
+  rules(): Promise<Rules>;
+  changeRules(body: RulesChange): Promise<Rules>;
   usage(): Promise<Usage>;
 }
 
@@ -63,6 +74,13 @@ export class Api implements IApi {
     });
   }
 
+  attach(body: ClusterAttach): Promise<Cluster> {
+    return this._ask('clusters', {
+      method: 'POST',
+      body: JSON.stringify(body)
+    });
+  }
+
   remove(id: string): Promise<void> {
     return this._ask(`clusters/${encodeURIComponent(id)}`, {
       method: 'DELETE'
@@ -72,6 +90,24 @@ export class Api implements IApi {
   async diff(kernel: string, cluster: string): Promise<Diff> {
     const query = URLExt.objectToQueryString({ kernel, cluster });
     return current(await this._ask<Diff>(`diff${query}`));
+  }
+
+  explain(body: ExplainRequest): Promise<Explanation> {
+    return this._ask('explain', {
+      method: 'POST',
+      body: JSON.stringify(body)
+    });
+  }
+
+  rules(): Promise<Rules> {
+    return this._ask('rules');
+  }
+
+  changeRules(body: RulesChange): Promise<Rules> {
+    return this._ask('rules', {
+      method: 'PATCH',
+      body: JSON.stringify(body)
+    });
   }
 
   usage(): Promise<Usage> {
@@ -104,7 +140,13 @@ export class Api implements IApi {
     }
     const problem = (body as Partial<ErrorBody> | null)?.error;
     if (typeof problem === 'object' && typeof problem?.message === 'string') {
-      throw new ApiError(problem.kind, problem.message, problem.hint);
+      const field = problem.data?.field;
+      throw new ApiError(
+        problem.kind,
+        problem.message,
+        problem.hint,
+        typeof field === 'string' ? field : null
+      );
     }
     throw new ApiError(
       kindOf(response.status),

@@ -6,19 +6,24 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 
 import { ApiError } from './api';
+import { AttachForm } from './attach';
+import { ExplainBody } from './components/explain';
+import { StayingDialog } from './dialogs';
 import { CreateForm } from './form';
 import type { IActiveKernels } from './kernels';
 import { hasEnded } from './model';
 import type { Model } from './model';
 import type { Cluster } from './wire';
-import { problemWords } from './words';
+import { problemWords, reasonWords } from './words';
 
 export namespace CommandIDs {
   export const showPanel = 'coiled-jupyter:show-panel';
   export const createCluster = 'coiled-jupyter:create-cluster';
+  export const attachCluster = 'coiled-jupyter:attach-cluster';
   export const stopCluster = 'coiled-jupyter:stop-cluster';
   export const refresh = 'coiled-jupyter:refresh';
   export const insertClient = 'coiled-jupyter:insert-client';
+  export const explain = 'coiled-jupyter:explain';
 }
 
 export interface ICommandOptions {
@@ -71,14 +76,20 @@ export function addCommands(
     describedBy: { args: NO_ARGUMENTS },
     execute: () => createCluster(options)
   });
+  commands.addCommand(CommandIDs.attachCluster, {
+    label: trans.__('Attach Cluster…'),
+    caption: trans.__('Compare with a cluster that runs elsewhere'),
+    describedBy: { args: NO_ARGUMENTS },
+    execute: () => attachCluster(options)
+  });
   commands.addCommand(CommandIDs.stopCluster, {
     label: trans.__('Stop Cluster…'),
     caption: trans.__('Stop a cluster, after you have seen what is lost'),
     describedBy: { args: ofCluster },
-    isEnabled: args => find(args.cluster) !== null,
+    isEnabled: args => isOurs(find(args.cluster)),
     execute: async args => {
       const cluster = find(args.cluster);
-      if (cluster) {
+      if (cluster && isOurs(cluster)) {
         await stopCluster(cluster, options);
       }
     }
@@ -89,14 +100,27 @@ export function addCommands(
       'Put code that connects to the cluster into the notebook; it is not run'
     ),
     describedBy: { args: ofCluster },
-    isEnabled: args => find(args.cluster) !== null && model.kernel !== null,
+    isEnabled: args => isOurs(find(args.cluster)) && model.kernel !== null,
     execute: async args => {
       const cluster = find(args.cluster);
-      if (cluster && model.kernel) {
+      if (cluster && isOurs(cluster) && model.kernel) {
         await insertClient(cluster, options);
       }
     }
   });
+  commands.addCommand(CommandIDs.explain, {
+    label: trans.__('Explain a Dask Error…'),
+    caption: trans.__(
+      'Find the differences between notebook and cluster that explain a failure'
+    ),
+    describedBy: { args: NO_ARGUMENTS },
+    execute: () => explain(options)
+  });
+}
+
+/** Whether it is ours to stop and to connect to; what a notebook opened by itself belongs to that notebook. */
+function isOurs(cluster: Cluster | null): boolean {
+  return cluster !== null && cluster.source !== 'discovered';
 }
 
 async function createCluster(options: ICommandOptions): Promise<void> {
@@ -114,6 +138,83 @@ async function createCluster(options: ICommandOptions): Promise<void> {
   if (result.button.accept && body) {
     await attempt(() => model.create(body), trans);
   }
+}
+
+async function attachCluster({ model, trans }: ICommandOptions): Promise<void> {
+  const form = new AttachForm(trans);
+  const attach = async () => {
+    const body = form.getValue();
+    if (!body) {
+      return false;
+    }
+    try {
+      await model.attach(body);
+      return true;
+    } catch (reason) {
+      if (!(reason instanceof ApiError)) {
+        throw reason;
+      }
+      form.refuse(reason);
+      return false;
+    }
+  };
+  const dialog = new StayingDialog(
+    {
+      title: trans.__('Attach a cluster'),
+      body: form,
+      buttons: [
+        Dialog.cancelButton({ label: trans.__('Cancel') }),
+        Dialog.okButton({ label: trans.__('Attach') })
+      ],
+      focusNodeSelector: 'input'
+    },
+    attach
+  );
+  await dialog.launch();
+}
+
+async function explain(options: ICommandOptions): Promise<void> {
+  const { kernels, model, show, trans } = options;
+  const body = new ExplainBody({
+    text: kernels.failure() ?? '',
+    explain: async text => {
+      // The panel reads only while it is seen.
+      await model.refresh().catch(() => undefined);
+      const found = await model.explain(text);
+      if (!found) {
+        const { reason } = model.judge();
+        const words = reason && reasonWords(reason, trans);
+        throw new ApiError(
+          'not_found',
+          trans.__('Nothing to compare: %1', words?.text ?? ''),
+          words?.hint
+        );
+      }
+      return found;
+    },
+    onShow: name => {
+      dialog.reject();
+      show();
+      model.show(name);
+    },
+    trans
+  });
+  const dialog = new StayingDialog(
+    {
+      title: trans.__('Explain a Dask error'),
+      body,
+      buttons: [
+        Dialog.cancelButton({ label: trans.__('Close') }),
+        Dialog.okButton({ label: trans.__('Explain') })
+      ],
+      focusNodeSelector: 'textarea'
+    },
+    async () => {
+      await body.ask();
+      return false;
+    }
+  );
+  await dialog.launch();
 }
 
 async function stopCluster(

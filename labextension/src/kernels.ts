@@ -3,6 +3,7 @@ import type { JupyterFrontEnd } from '@jupyterlab/application';
 import type { ISessionContext } from '@jupyterlab/apputils';
 import type { ConsolePanel, IConsoleTracker } from '@jupyterlab/console';
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
+import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
@@ -28,6 +29,8 @@ export interface IActiveKernels extends IDisposable {
   readonly restarted: ISignal<IActiveKernels, void>;
   /** Put code into the notebook or console, to be run by the user. */
   insert(code: string): void;
+  /** The traceback or warning below the active cell, or null. */
+  failure(): string | null;
 }
 
 type Tracked = NotebookPanel | ConsolePanel;
@@ -86,6 +89,15 @@ export class ActiveKernels implements IActiveKernels {
       metadata: {}
     });
     notebook.activeCellIndex = index;
+  }
+
+  failure(): string | null {
+    const widget = this._widget;
+    if (!widget || widget.isDisposed || 'console' in widget) {
+      return null;
+    }
+    const cell = widget.content.activeCell?.model.sharedModel;
+    return cell && 'getOutputs' in cell ? failureOf(cell.getOutputs()) : null;
   }
 
   dispose(): void {
@@ -181,6 +193,20 @@ export namespace ActiveKernels {
     consoles: IConsoleTracker | null;
     shell?: Pick<JupyterFrontEnd.IShell, 'currentChanged'>;
   }
+}
+
+/** The last error among a cell's outputs as the kernel gave it, else what was warned of (stderr), or null. */
+export function failureOf(
+  outputs: readonly ReadonlyPartialJSONObject[]
+): string | null {
+  const error = outputs.filter(it => it.output_type === 'error').pop();
+  if (!error) {
+    const warned = outputs.filter(it => it.name === 'stderr');
+    return warned.map(it => it.text).join('') || null;
+  }
+  const { traceback, ename, evalue } = error;
+  const lines = Array.isArray(traceback) ? traceback.join('\n') : '';
+  return lines || `${ename}: ${evalue}`;
 }
 
 const STARTING = ['starting', 'restarting', 'autorestarting'];

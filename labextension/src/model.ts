@@ -7,10 +7,32 @@ import { Signal } from '@lumino/signaling';
 import { ApiError } from './api';
 import type { IApi } from './api';
 import type { IActiveKernel, IActiveKernels } from './kernels';
-import type { Cluster, ClusterCreate, Diff, Usage } from './wire';
+import type {
+  Cluster,
+  ClusterAttach,
+  ClusterCreate,
+  Diff,
+  Explanation,
+  Row,
+  Rules,
+  RulesChange,
+  Usage
+} from './wire';
 
+/** After this many seconds without a new answer a figure is marked. */
+export const AGING_SECONDS = 10;
 /** After this many seconds without a new answer nothing is claimed any more. */
 export const STALE_SECONDS = 30;
+
+export type Freshness = 'fresh' | 'stale' | 'unknown';
+
+/** What a figure of this age is still good for; null, where nothing was read, is no age. */
+export function freshness(seconds: number | null): Freshness {
+  if (seconds === null || seconds <= AGING_SECONDS) {
+    return 'fresh';
+  }
+  return seconds <= STALE_SECONDS ? 'stale' : 'unknown';
+}
 
 const ENDED: readonly Cluster['status'][] = ['stopped', 'failed', 'lost'];
 
@@ -42,6 +64,11 @@ export interface IJudgement {
 export interface IMemory {
   fetch(key: string): Promise<unknown>;
   save(key: string, value: string): Promise<unknown>;
+}
+
+/** A wish to see the row of a package; each wish is an object of its own. */
+export interface IReveal {
+  readonly name: string;
 }
 
 /** The state of the panel. State first, then signal. */
@@ -117,11 +144,31 @@ export class Model implements IDisposable {
     return this._diff;
   }
 
-  /** Seconds since the last comparison was asked for, or null. */
+  /** Age of the last comparison in seconds, or null. */
   get age(): number | null {
-    return this._diffAt === null
+    return this._age(this._diffAt, this._diff?.taken_at ?? null);
+  }
+
+  /** Age of the core usage in seconds, or null. */
+  get usageAge(): number | null {
+    return this._age(this._polledAt, null);
+  }
+
+  /** Age of what is shown of a cluster in seconds; null if there is none, as with one that has ended. */
+  clusterAge(cluster: Cluster): number | null {
+    return hasEnded(cluster)
       ? null
-      : Math.max(0, (this._now() - this._diffAt) / 1000);
+      : this._age(this._polledAt, cluster.seen_at);
+  }
+
+  /** What this user ignores or rates otherwise, once it was asked for. */
+  get rules(): Rules | null {
+    return this._rules;
+  }
+
+  /** The row that was last asked to be seen, or null. */
+  get reveal(): IReveal | null {
+    return this._reveal;
   }
 
   get isDisposed(): boolean {
@@ -188,20 +235,49 @@ export class Model implements IDisposable {
   }
 
   async create(body: ClusterCreate): Promise<Cluster> {
-    const cluster = await this._api.create(body);
-    if (!this._disposed) {
-      this._clusters = [
-        ...this._clusters.filter(other => other.id !== cluster.id),
-        cluster
-      ];
-      this.choose(cluster.id);
-    }
-    return cluster;
+    return this._added(await this._api.create(body));
+  }
+
+  async attach(body: ClusterAttach): Promise<Cluster> {
+    return this._added(await this._api.attach(body));
   }
 
   async remove(id: string): Promise<void> {
     await this._api.remove(id);
     this.invalidate();
+  }
+
+  /** Ask which rows of the present comparison explain a failure's text; null if there is nothing to compare. */
+  async explain(text: string): Promise<Explanation | null> {
+    const kernel = this._kernel?.id;
+    const cluster = this.cluster?.id;
+    return kernel && cluster
+      ? this._api.explain({ kernel, cluster, text })
+      : null;
+  }
+
+  /** Show the row of a package. */
+  show(name: string): void {
+    this._reveal = { name };
+    this._changed.emit();
+  }
+
+  /** Read the rules: another page or an editor may have changed them. */
+  async readRules(): Promise<void> {
+    this._ruled(await this._api.rules());
+  }
+
+  /** Ignore a package, or stop to; the server rates its row anew. */
+  async ignore(name: string, ignored: boolean): Promise<void> {
+    const plain = normalName(name);
+    const { ignores } = await this._api.rules();
+    const others = ignores.filter(other => other !== plain);
+    await this._change({ ignores: ignored ? [...others, plain] : others });
+  }
+
+  /** Rate a package otherwise than the rules do; null takes that back. */
+  async rate(name: string, severity: Row['severity'] | null): Promise<void> {
+    await this._change({ overrides: { [normalName(name)]: severity } });
   }
 
   /** Ask for everything that is shown, once more if something changed meanwhile. */
@@ -234,7 +310,41 @@ export class Model implements IDisposable {
     Signal.clearData(this);
   }
 
+  private _added(cluster: Cluster): Cluster {
+    if (!this._disposed) {
+      this._clusters = [
+        ...this._clusters.filter(other => other.id !== cluster.id),
+        cluster
+      ];
+      this.choose(cluster.id);
+    }
+    return cluster;
+  }
+
+  private async _change(body: RulesChange): Promise<void> {
+    this._ruled(await this._api.changeRules(body));
+    this.invalidate();
+  }
+
+  private _ruled(rules: Rules): void {
+    if (!this._disposed) {
+      this._rules = rules;
+      this._changed.emit();
+    }
+  }
+
+  /** Seconds since an answer was asked for, or since the server read what is in it, whichever is longer. */
+  private _age(asked: number | null, read: string | null): number | null {
+    if (asked === null) {
+      return null;
+    }
+    const now = this._now();
+    const there = read === null ? 0 : now + this._ahead - Date.parse(read);
+    return Math.max(0, now - asked, there) / 1000;
+  }
+
   private async _refresh(): Promise<void> {
+    const asked = this._now();
     try {
       if (!this._known) {
         await this._api.about();
@@ -249,6 +359,8 @@ export class Model implements IDisposable {
       }
       this._clusters = clusters;
       this._usage = usage;
+      this._polledAt = asked;
+      this._ahead = Date.parse(usage.taken_at) - asked;
       this._error = null;
       this._ready = true;
     } catch (reason) {
@@ -414,6 +526,11 @@ export class Model implements IDisposable {
   private _diff: Diff | null = null;
   private _diffAt: number | null = null;
   private _diffError: ApiError | null = null;
+  private _rules: Rules | null = null;
+  private _reveal: IReveal | null = null;
+  private _polledAt: number | null = null;
+  /** Milliseconds that the server's clock is ahead of this one's. */
+  private _ahead = 0;
   private _error: ApiError | null = null;
   private _generation = 0;
   private _known = false;
@@ -445,6 +562,14 @@ function frequency(seconds: number): Poll['frequency'] {
 
 function key(path: string): string {
   return `coiled-jupyter:cluster:${path}`;
+}
+
+/** A name as the rules spell it (PEP 503). */
+export function normalName(name: string): string {
+  return name
+    .trim()
+    .replace(/[-_.]+/g, '-')
+    .toLowerCase();
 }
 
 function newer(one: Cluster | null, other: Cluster): Cluster {

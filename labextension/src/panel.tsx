@@ -10,8 +10,9 @@ import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
 import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
-import { Verdict } from './components/verdict';
-import { hasEnded } from './model';
+import type { IRowActions } from './components/row';
+import { Checking, Verdict } from './components/verdict';
+import { freshness, hasEnded } from './model';
 import type { Model } from './model';
 import type { Cluster, Diff } from './wire';
 import { problemWords, reasonWords } from './words';
@@ -26,6 +27,11 @@ export class Panel extends ReactWidget {
     super();
     this.id = 'coiled-jupyter-panel';
     this.title.caption = this._trans.__('Coiled Jupyter');
+    this._actions = {
+      ignore: (name, ignored) => this._model.ignore(name, ignored),
+      rate: (name, severity) => this._model.rate(name, severity),
+      readRules: () => this._model.readRules()
+    };
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', this._trans.__('Coiled Jupyter'));
   }
@@ -34,6 +40,7 @@ export class Panel extends ReactWidget {
     const sections = {
       model: this._model,
       commands: this._commands,
+      actions: this._actions,
       trans: this._trans
     };
     return (
@@ -57,18 +64,29 @@ export class Panel extends ReactWidget {
   protected onAfterHide(): void {
     this._model.visible = false;
   }
+
+  private readonly _actions: IRowActions;
 }
 
 interface ISectionProps {
   model: Model;
   commands: CommandRegistry;
+  actions: IRowActions;
   trans: TranslationBundle;
 }
 
 /** Judges each second: an old answer loses its claim also while nothing arrives. */
 function VerdictLine({ model, trans }: ISectionProps): JSX.Element {
   useSeconds();
-  return <Verdict judgement={model.judge()} diff={model.diff} trans={trans} />;
+  const judgement = model.judge();
+  const { diff } = model;
+  const holds = !judgement.reason || judgement.reason.kind === 'unread';
+  return (
+    <>
+      <Verdict judgement={judgement} diff={diff} trans={trans} />
+      {diff && holds && <Checking diff={diff} trans={trans} />}
+    </>
+  );
 }
 
 interface IHeadProps {
@@ -90,16 +108,27 @@ function ClusterSection(props: ISectionProps): JSX.Element {
   useSeconds();
   const { error, kernel } = model;
   const create = () => void commands.execute(CommandIDs.createCluster);
+  const attach = () => void commands.execute(CommandIDs.attachCluster);
   return (
     <section className="jp-Coiled-section" aria-label={trans.__('Cluster')}>
       <Head title={trans.__('Cluster')}>
-        <button
-          className="jp-Coiled-button"
-          onClick={create}
-          disabled={error !== null}
-        >
-          {trans.__('New cluster…')}
-        </button>
+        <span className="jp-Coiled-row">
+          <button
+            className="jp-Coiled-button"
+            onClick={create}
+            disabled={error !== null}
+          >
+            {trans.__('New cluster…')}
+          </button>
+          <button
+            className="jp-Coiled-button"
+            aria-label={trans.__('Attach a cluster…')}
+            onClick={attach}
+            disabled={error !== null}
+          >
+            {trans.__('Attach…')}
+          </button>
+        </span>
       </Head>
       {error && (
         <Empty reason={error.kind} words={problemWords(error, trans)} />
@@ -127,14 +156,19 @@ function ClusterSection(props: ISectionProps): JSX.Element {
           key={cluster.id}
           cluster={cluster}
           now={Date.now()}
+          age={model.clusterAge(cluster)}
           trans={trans}
-          onStop={() =>
-            void commands.execute(CommandIDs.stopCluster, {
-              cluster: cluster.id
-            })
+          onStop={
+            cluster.source === 'discovered'
+              ? null
+              : () =>
+                  void commands.execute(CommandIDs.stopCluster, {
+                    cluster: cluster.id
+                  })
           }
           onInsert={
-            kernel
+            // A notebook that opened a cluster by itself has its client.
+            kernel && cluster.source !== 'discovered'
               ? () =>
                   void commands.execute(CommandIDs.insertClient, {
                     cluster: cluster.id
@@ -147,17 +181,20 @@ function ClusterSection(props: ISectionProps): JSX.Element {
   );
 }
 
-/** What lives comes first, the newest of it before the others. */
-function inOrder(clusters: readonly Cluster[]): Cluster[] {
+/** What lives comes first, of that what notebooks opened by themselves last; else the newest before the others. */
+export function inOrder(clusters: readonly Cluster[]): Cluster[] {
+  const found = ({ source }: Cluster) => source === 'discovered';
   return [...clusters].sort(
     (one, other) =>
       Number(hasEnded(one)) - Number(hasEnded(other)) ||
+      Number(found(one)) - Number(found(other)) ||
       other.created_at.localeCompare(one.created_at)
   );
 }
 
 function CoresSection({ model, trans }: ISectionProps): JSX.Element | null {
-  const { usage } = model;
+  useSeconds();
+  const { usage, usageAge } = model;
   if (!usage) {
     return null;
   }
@@ -165,22 +202,29 @@ function CoresSection({ model, trans }: ISectionProps): JSX.Element | null {
   return (
     <section className="jp-Coiled-section" aria-label={trans.__('Cores')}>
       <Head title={trans.__('Cores')}>
-        <span>{trans.__('%1 of %2', allocated, limit)}</span>
+        <span className="jp-Coiled-row">
+          <Age seconds={usageAge} quiet={true} trans={trans} />
+          {trans.__('%1 of %2', allocated, limit)}
+        </span>
       </Head>
-      <CoreMeter usage={usage} trans={trans} />
+      <div data-age={freshness(usageAge)}>
+        <CoreMeter usage={usage} trans={trans} />
+      </div>
     </section>
   );
 }
 
 function SoftwareSection(props: ISectionProps): JSX.Element {
-  const { model, commands, trans } = props;
+  const { model, commands, actions, trans } = props;
+  // Also while nothing arrives the colours lose their claim; the table itself is drawn for another comparison only.
+  useSeconds();
   const { candidates, cluster, diff, kernel } = model;
   const { reason } = model.judge();
   return (
     <section className="jp-Coiled-section" aria-label={trans.__('Software')}>
       <Head title={trans.__('Software')}>
         <span className="jp-Coiled-row">
-          <Age age={() => model.age} trans={trans} />
+          <Age seconds={model.age} trans={trans} />
           <button
             className="jp-Coiled-button"
             aria-label={trans.__('Compare again')}
@@ -223,7 +267,15 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
             <span>{clusterLabel(diff, trans)}</span>
           </div>
           <Unread diff={diff} trans={trans} />
-          {diff.rows.length > 0 && <SoftwareTable diff={diff} trans={trans} />}
+          {diff.rows.length > 0 && (
+            <SoftwareTable
+              diff={diff}
+              rules={model.rules}
+              actions={actions}
+              reveal={model.reveal}
+              trans={trans}
+            />
+          )}
         </div>
       )}
       {!diff && reason && (
@@ -254,16 +306,33 @@ interface IUnreadProps {
 }
 
 function Unread({ diff, trans }: IUnreadProps): JSX.Element | null {
-  if (!diff.unread.length) {
+  const count = diff.unread.length;
+  if (!count) {
     return null;
   }
-  return (
-    <ul className="jp-Coiled-unread" aria-label={trans.__('Not read')}>
+  const nodes = (
+    <ul>
       {diff.unread.map(({ node, reason }) => (
         <li key={node} data-unread={node}>
-          {trans.__('Not read: %1: %2', node, reason)}
+          {trans.__('%1: %2', node, reason)}
         </li>
       ))}
     </ul>
+  );
+  const words = trans._n(
+    '%1 node could not be read',
+    '%1 nodes could not be read',
+    count
+  );
+  return (
+    <div className="jp-Coiled-unread">
+      <span className="jp-Coiled-icon" aria-hidden="true">
+        ?
+      </span>
+      <details open={count <= 2}>
+        <summary>{words}</summary>
+        {nodes}
+      </details>
+    </div>
   );
 }

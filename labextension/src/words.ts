@@ -2,8 +2,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { ApiError } from './api';
+import { freshness } from './model';
 import type { Reason } from './model';
-import type { Cluster, Diff, Row, Step } from './wire';
+import type { Cluster, Diff, DiffGroup, Row, Source, Step } from './wire';
 
 /** A sentence and, where there is one, what to do about it. */
 export interface IWords {
@@ -117,15 +118,21 @@ function unreadWords(diff: Diff, trans: TranslationBundle): IWords {
   }
   if (diff.level === 'versions') {
     return {
-      text: trans.__('only the versions of a few packages could be read'),
+      text: trans.__("only Dask's own ten versions could be read"),
       hint: ''
     };
   }
+  if (diff.level === 'none') {
+    return { text: trans.__('nothing could be read'), hint: '' };
+  }
+  const unknown = diff.rows.find(row => row.status === 'unknown');
+  if (unknown) {
+    return { text: trans.__('%1 could not be read', unknown.name), hint: '' };
+  }
   return {
-    text:
-      diff.level === 'none'
-        ? trans.__('nothing could be read')
-        : trans.__('the reading is too old'),
+    text: diff.checked.content
+      ? trans.__('the reading is too old')
+      : trans.__('versions are equal, file contents are being compared'),
     hint: ''
   };
 }
@@ -147,15 +154,34 @@ export function clusterStatusWords(
   }[status];
 }
 
-export function sourceWords(
-  source: Cluster['source'],
+/** Where a cluster comes from. */
+export function clusterSourceWords(
+  cluster: Cluster,
   trans: TranslationBundle
 ): string {
-  return {
-    managed: trans.__('made here'),
-    attached: trans.__('attached'),
-    discovered: trans.__('found')
-  }[source];
+  switch (cluster.source) {
+    case 'managed':
+      return trans.__('made here (%1)', cluster.factory);
+    case 'attached':
+      return trans.__('attached');
+    case 'discovered':
+      return cluster.opened_by
+        ? trans.__('opened by %1', cluster.opened_by)
+        : trans.__('opened elsewhere');
+  }
+}
+
+/** What stopping means for a cluster: what isn't ours goes on. */
+export function stopWords(
+  cluster: Cluster,
+  trans: TranslationBundle
+): { readonly label: string; readonly name: string } {
+  return cluster.source === 'attached'
+    ? {
+        label: trans.__('Detach'),
+        name: trans.__('Detach %1, which goes on', cluster.name)
+      }
+    : { label: trans.__('Stop'), name: trans.__('Stop %1', cluster.name) };
 }
 
 export function stepStateWords(
@@ -185,7 +211,8 @@ export function severityWords(
     case 'note':
       return trans._n('%1 to note', '%1 to note', count);
     case 'ok':
-      return trans._n('%1 matches', '%1 match', count);
+      // Not only what is equal: also what is ignored or makes no difference.
+      return trans._n('%1 ok', '%1 ok', count);
   }
 }
 
@@ -204,6 +231,54 @@ export function rowStatusWords(
     restart_needed: trans.__('restart needed'),
     same: trans.__('same')
   }[status];
+}
+
+/** A severity as something that a package is rated. */
+export function ratingWords(
+  severity: Row['severity'],
+  trans: TranslationBundle
+): string {
+  return {
+    block: trans.__('will break'),
+    warn: trans.__('may fail'),
+    note: trans.__('to note'),
+    ok: trans.__('ok')
+  }[severity];
+}
+
+export function roleWords(
+  role: DiffGroup['role'],
+  trans: TranslationBundle
+): string {
+  return {
+    kernel: trans.__('kernel'),
+    scheduler: trans.__('scheduler'),
+    worker: trans.__('worker')
+  }[role];
+}
+
+/** Where a package came from when not from an index. */
+export function packageSourceWords(
+  source: Source,
+  trans: TranslationBundle
+): string {
+  return {
+    archive: trans.__('archive'),
+    directory: trans.__('folder'),
+    editable: trans.__('editable'),
+    module: trans.__('local code'),
+    vcs: trans.__('VCS')
+  }[source.kind];
+}
+
+/** How old a figure is, and what that means. */
+export function ageWords(seconds: number, trans: TranslationBundle): string {
+  const duration = durationWords(seconds, trans);
+  return {
+    fresh: trans.__('read %1', agoWords(seconds, trans)),
+    stale: trans.__('stale, %1 old', duration),
+    unknown: trans.__('unknown, %1 old', duration)
+  }[freshness(seconds)];
 }
 
 /** How long ago something was, coarser with distance. */

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.processes import JupyterServer, wait_for
+from tests.processes import JupyterServer, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
@@ -28,9 +32,13 @@ def lab(tmp_path_factory):
     settings = root / "home/config/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    # The page of this checkout, also where the environment's installation is another one.
+    (root / "pages").mkdir()
+    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
     server = JupyterServer(
         root,
         "lab",
+        f"--LabApp.extra_labextensions_path={root / 'pages'}",
         "--LabApp.expose_app_in_browser=True",
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
@@ -61,6 +69,26 @@ def ready(page) -> None:
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=60_000)
 
 
+@contextlib.contextmanager
+def scheduler():
+    """Yield the process and the address of a scheduler that isn't ours."""
+    port = free_port()
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--no-dashboard"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: listens(port), what="the scheduler")
+        yield process, f"tcp://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def create(lab, **body) -> dict:
     status, cluster = lab.api("POST", "clusters", body)
     assert status == 202, cluster
@@ -68,6 +96,25 @@ def create(lab, **body) -> dict:
         lambda: lab.api("GET", f"clusters/{cluster['id']}")[1]["status"] != "starting", what="the cluster", seconds=180
     )
     return lab.api("GET", f"clusters/{cluster['id']}")[1]
+
+
+def older(lab) -> dict:
+    """Return a running cluster whose numpy is older than the notebook's."""
+    for cluster in lab.api("GET", "clusters")[1]:
+        if cluster["name"] == "older" and cluster["status"] in ("running", "idle"):
+            return cluster
+    return create(lab, name="older", workers=2, requirements=[OLD_NUMPY])
+
+
+def open_row(page, name: str):
+    """Return a row's button and the details that it opens."""
+    button = page.locator(f"#coiled-jupyter-panel [data-package={name}] button")
+    expect(button).to_be_visible(timeout=30_000)
+    if button.get_attribute("aria-expanded") == "false":
+        button.focus()
+        page.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-expanded", "true")
+    return button, page.locator(f"#{button.get_attribute('aria-controls')}")
 
 
 def show(page, name: str) -> None:
@@ -81,7 +128,7 @@ def test_without_a_cluster_the_panel_says_so(page):
 
 
 def test_the_numpy_row_is_red_before_a_cell_has_run(lab, page):
-    cluster = create(lab, name="older", workers=2, requirements=[OLD_NUMPY])
+    cluster = older(lab)
     assert cluster["status"] in ("running", "idle"), cluster
     row = page.locator("#coiled-jupyter-panel [data-package=numpy]")
     expect(row).to_have_attribute("data-status", "differs", timeout=30_000)
@@ -116,6 +163,114 @@ def test_the_row_appears_while_a_cell_sleeps(lab, page):
     expect(page.locator("[data-package=numpy][data-status=differs]")).to_be_visible(timeout=8_000)
     assert lab.ask("GET", f"/api/kernels/{kernel}")[1]["execution_state"] == "busy"
     show(page, "while-busy")
+
+
+def test_a_row_opens_and_tells_what_is_where(lab, page):
+    older(lab)
+    button, details = open_row(page, "numpy")
+    expect(details.locator("[data-role=kernel]")).to_contain_text("Python 3.")
+    expect(details.locator("[data-role=worker]")).to_contain_text("2 of 2 workers")
+    expect(details.locator("[data-role=scheduler]")).to_contain_text(OLD_NUMPY.partition("==")[2])
+    show(page, "row")
+    button.press("Enter")
+    expect(details).to_have_count(0)
+
+
+def test_an_ignored_package_is_shown_so_until_that_is_taken_back(lab, page):
+    older(lab)
+    row = page.locator("#coiled-jupyter-panel [data-package=numpy]")
+    _, details = open_row(page, "numpy")
+    before = row.get_attribute("data-severity")
+    details.get_by_role("button", name="Ignore this package").click()
+    expect(row).to_have_attribute("data-severity", "ok", timeout=20_000)
+    expect(row).to_have_attribute("data-status", "differs")
+    expect(details).to_contain_text("since you ignore it")
+    show(page, "ignored")
+    details.get_by_role("button", name="Stop ignoring").click()
+    expect(row).to_have_attribute("data-severity", before, timeout=20_000)
+    details.get_by_label("Rate as").select_option("note")
+    expect(row).to_have_attribute("data-severity", "note", timeout=20_000)
+    expect(details).to_contain_text("as you wish")
+    details.get_by_label("Rate as").select_option("")
+    expect(row).to_have_attribute("data-severity", before, timeout=20_000)
+    assert lab.api("GET", "rules")[1]["overrides"] == {}
+
+
+def test_what_cannot_be_ignored_says_why(lab, page):
+    older(lab)
+    page.get_by_label("Differences only").uncheck()
+    page.get_by_label("Filter packages").fill("distributed")
+    _, details = open_row(page, "distributed")
+    details.get_by_role("button", name="Ignore this package").click()
+    expect(details.get_by_role("alert")).to_contain_text("distributed can't be ignored")
+    page.get_by_label("Filter packages").fill("")
+    page.get_by_label("Differences only").check()
+
+
+def test_explaining_an_error_names_the_row_and_leads_to_it(lab, page):
+    older(lab)
+    expect(page.locator("#coiled-jupyter-panel [data-package=numpy]")).to_be_visible(timeout=30_000)
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:explain')")
+    dialog = page.locator(".jp-Dialog")
+    text = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'numpy._core'"
+    dialog.get_by_role("textbox").fill(text)
+    dialog.get_by_role("button", name="Explain").click()
+    cause = dialog.locator("[data-cause=numpy]")
+    expect(cause).to_contain_text("numpy._core", timeout=20_000)
+    show(page, "explained")
+    cause.get_by_role("button").press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(page.locator("[data-package=numpy] button")).to_be_focused()
+    expect(page.locator("[data-package=numpy] button")).to_have_attribute("aria-expanded", "true")
+
+
+def test_the_error_of_a_cell_is_explained_from_its_menu(lab, page):
+    older(lab)
+    page.evaluate(
+        """() => {
+            const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
+            app.commands.execute('notebook:insert-cell-below');
+            notebook.activeCell.model.sharedModel.setSource('import nowhere_to_be_found');
+            return app.commands.execute('notebook:run-cell');
+        }"""
+    )
+    output = page.locator(".jp-OutputArea-output", has_text="ModuleNotFoundError").first
+    expect(output).to_be_visible(timeout=40_000)
+    output.click(button="right")
+    page.locator(".lm-Menu-item", has_text="Explain a Dask Error…").click()
+    dialog = page.locator(".jp-Dialog")
+    assert "nowhere_to_be_found" in dialog.get_by_role("textbox").input_value()
+    dialog.get_by_role("button", name="Explain").click()
+    expect(dialog.locator("[data-basis=none]")).to_contain_text("neither here nor on the cluster", timeout=20_000)
+    dialog.get_by_role("button", name="Close").click()
+    page.evaluate("window.jupyterapp.commands.execute('notebook:delete-cell')")
+
+
+def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, page):
+    page.get_by_role("button", name="Attach a cluster…").click()
+    dialog = page.locator(".jp-Dialog")
+    address = dialog.get_by_label("Address of the scheduler")
+    address.fill("http://127.0.0.1:1")
+    dialog.get_by_role("button", name="Attach").click()
+    expect(dialog.get_by_role("alert").filter(has_text="must begin with tcp:// or tls://")).to_be_visible()
+    expect(address).to_have_attribute("aria-invalid", "true")
+    expect(address).to_be_focused()
+    show(page, "attach-refused")
+    with scheduler() as (process, where):
+        address.fill(where)
+        expect(address).to_have_attribute("aria-invalid", "false")
+        dialog.get_by_label("Name (optional)").fill("theirs")
+        page.keyboard.press("Enter")
+        expect(dialog).to_have_count(0, timeout=20_000)
+        card = page.get_by_role("group", name="theirs")
+        expect(card).to_contain_text("attached", timeout=30_000)
+        expect(card).to_have_attribute("data-status", re.compile("running|idle"), timeout=30_000)
+        show(page, "attached")
+        card.get_by_role("button", name="Detach theirs, which goes on").click()
+        expect(dialog).to_contain_text("goes on")
+        dialog.get_by_role("button", name="Detach").click()
+        expect(card).to_have_count(0, timeout=20_000)
+        assert process.poll() is None
 
 
 def test_an_equal_environment_is_green(lab, page):

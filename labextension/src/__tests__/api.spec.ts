@@ -1,5 +1,6 @@
 import { ServerConnection } from '@jupyterlab/services';
 
+import errorJson from '../../../tests/wire/error.json';
 import { Api, ApiError, SCHEMA } from '../api';
 import { diff } from './fakes';
 
@@ -81,6 +82,15 @@ describe('Api', () => {
       message: '4 more cores than are left',
       hint: 'Stop a cluster'
     });
+  });
+
+  it('tells which field is wrong', async () => {
+    const { api } = serve(json(errorJson, 400));
+    const error = await refused(api.attach({ address: 'x' }));
+    expect([error.field, error.hint]).toEqual([
+      'workers',
+      'Give a whole number'
+    ]);
   });
 
   it.each([

@@ -1,7 +1,8 @@
 /** Components with the JSON that the server's tests have made (tests/wire). */
 import { nullTranslator } from '@jupyterlab/translation';
 import * as React from 'react';
-import { renderToStaticMarkup } from 'react-dom/server';
+import { act } from 'react';
+import { createRoot } from 'react-dom/client';
 
 import breaksJson from '../../../tests/wire/diff-breaks.json';
 import equalJson from '../../../tests/wire/diff-equal.json';
@@ -10,31 +11,91 @@ import idleJson from '../../../tests/wire/cluster-idle.json';
 import startingJson from '../../../tests/wire/cluster-starting.json';
 import unknownJson from '../../../tests/wire/diff-unknown.json';
 import usageJson from '../../../tests/wire/usage.json';
+import { ApiError } from '../api';
 import { clientCode } from '../commands';
 import { ClusterCard } from '../components/cluster';
 import { CoreMeter } from '../components/cores';
+import { Age } from '../components/age';
+import { Explain } from '../components/explain';
+import type { IRowActions } from '../components/row';
+import { PackageRow } from '../components/row';
 import { SoftwareTable } from '../components/software';
-import { Verdict } from '../components/verdict';
-import type { Cluster, Diff, Usage } from '../wire';
+import { Checking, Verdict } from '../components/verdict';
+import { inOrder } from '../panel';
+import type { Cluster, Diff, Row, Usage } from '../wire';
+import { cluster, diff as anyDiff, row as anyRow } from './fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
 const breaks = breaksJson as unknown as Diff;
 const equal = equalJson as unknown as Diff;
 const unknown = unknownJson as unknown as Diff;
 
+(
+  globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
+).IS_REACT_ACT_ENVIRONMENT = true;
+
+const drawn: (() => void)[] = [];
+
+afterEach(() => act(() => drawn.splice(0).forEach(unmount => unmount())));
+
 function draw(element: JSX.Element): HTMLElement {
   const node = document.createElement('div');
-  node.innerHTML = renderToStaticMarkup(element);
+  const root = createRoot(node);
+  act(() => root.render(element));
+  drawn.push(() => root.unmount());
   return node;
 }
 
-function card(cluster: unknown): HTMLElement {
+const actions: IRowActions = {
+  ignore: async () => undefined,
+  rate: async () => undefined,
+  readRules: () => new Promise(() => undefined)
+};
+
+function table(diff: Diff): HTMLElement {
+  return draw(
+    <SoftwareTable
+      diff={diff}
+      rules={null}
+      actions={actions}
+      reveal={null}
+      trans={trans}
+    />
+  );
+}
+
+/** A row that is open. */
+function details(diff: Diff, row: Row): HTMLElement {
+  return draw(
+    <table>
+      <tbody>
+        <PackageRow
+          row={row}
+          kernel={diff.kernel}
+          groups={diff.cluster.groups}
+          rules={null}
+          actions={actions}
+          open={true}
+          rowIndex={2}
+          trans={trans}
+          onToggle={() => undefined}
+          onChange={() => undefined}
+        />
+      </tbody>
+    </table>
+  );
+}
+
+function card(cluster: unknown, age: number | null = 1): HTMLElement {
   return draw(
     <ClusterCard
       cluster={cluster as Cluster}
       now={Date.parse('2026-01-01T00:01:00.000Z')}
+      age={age}
       trans={trans}
-      onStop={() => undefined}
+      onStop={
+        (cluster as Cluster).source === 'discovered' ? null : () => undefined
+      }
       onInsert={() => undefined}
     />
   );
@@ -42,7 +103,7 @@ function card(cluster: unknown): HTMLElement {
 
 describe('SoftwareTable', () => {
   it('shows what differs with status, severity, icon and words', () => {
-    const node = draw(<SoftwareTable diff={breaks} trans={trans} />);
+    const node = table(breaks);
     const numpy = node.querySelector('[data-package=numpy]')!;
     expect(numpy.getAttribute('data-status')).toBe('differs');
     expect(numpy.getAttribute('data-severity')).toBe('block');
@@ -53,27 +114,243 @@ describe('SoftwareTable', () => {
   });
 
   it('keeps equal rows away until asked for', () => {
-    const node = draw(<SoftwareTable diff={breaks} trans={trans} />);
+    const node = table(breaks);
     expect(node.querySelector('[data-package=dask]')).toBeNull();
-    const pills = [...node.querySelectorAll('button[aria-pressed]')];
-    expect(pills.map(pill => pill.getAttribute('aria-pressed'))).toEqual([
-      'true',
-      'true',
-      'true',
-      'false'
-    ]);
+    expect(node.querySelector('input[type=checkbox]')).toHaveProperty(
+      'checked',
+      true
+    );
+    const pills = [...node.querySelectorAll('button[aria-pressed=true]')];
+    expect(pills).toHaveLength(4);
+  });
+
+  it('keeps a difference that is ignored or harmless', () => {
+    const ignored = anyRow('polars', { status: 'only_kernel' });
+    const node = table(anyDiff({ rows: [ignored] }));
+    expect(node.querySelector('[data-package=polars]')).not.toBeNull();
+  });
+
+  it('draws a part of a long list, and tells how long it is', () => {
+    const rows = Array.from({ length: 1000 }, (_, index) =>
+      anyRow(`package-${index}`, { status: 'differs', severity: 'warn' })
+    );
+    const node = table(anyDiff({ rows }));
+    const some = [...node.querySelectorAll('[data-package]')];
+    expect(some.length).toBeGreaterThan(10);
+    expect(some.length).toBeLessThan(120);
+    expect(node.querySelector('table')!.getAttribute('aria-rowcount')).toBe(
+      '1001'
+    );
+    expect(some[1].getAttribute('aria-rowindex')).toBe('3');
   });
 
   it('has no rows to show for equal environments', () => {
-    const node = draw(<SoftwareTable diff={equal} trans={trans} />);
+    const node = table(equal);
     expect(node.querySelectorAll('[data-package]')).toHaveLength(0);
   });
 
   it('counts versions where nodes differ among themselves', () => {
-    const node = draw(<SoftwareTable diff={breaks} trans={trans} />);
+    const node = table(breaks);
     const toolz = node.querySelector('[data-package=toolz]')!;
     expect(toolz.getAttribute('data-status')).toBe('split');
     expect(toolz.textContent).toContain('2 versions');
+  });
+});
+
+describe('PackageRow', () => {
+  const numpy = breaks.rows.find(({ name }) => name === 'numpy')!;
+  const toolz = breaks.rows.find(({ name }) => name === 'toolz')!;
+
+  it('says why, what helps, and what is where', () => {
+    const node = details(breaks, numpy);
+    expect(
+      node.querySelector('[aria-expanded]')!.getAttribute('aria-expanded')
+    ).toBe('true');
+    expect(node.textContent).toContain(numpy.why);
+    expect(node.textContent).toContain(numpy.fix);
+    const [worker] = node.querySelectorAll('[data-role=worker]');
+    expect(worker.textContent).toContain('3 of 3 workers');
+    expect(worker.textContent).toContain('on a, b');
+    expect(worker.textContent).toContain('Python 3.11.7');
+    expect(worker.textContent).toContain('tls://b:1');
+  });
+
+  it('counts the nodes that have each version', () => {
+    const workers = [
+      ...details(breaks, toolz).querySelectorAll('[data-role=worker]')
+    ].map(node => node.textContent);
+    expect(workers[0]).toContain('1.0.0 · 2 of 3 workers · on a');
+    expect(workers[1]).toContain('1.1.0 · 1 of 3 workers · on b');
+  });
+
+  it('tells what still runs, and where it came from', () => {
+    const diff = anyDiff();
+    const node = details(
+      diff,
+      anyRow('mylib', {
+        status: 'restart_needed',
+        severity: 'warn',
+        kernel: { version: '2.0', loaded: '1.9', source: null },
+        groups: [
+          {
+            group: 'g1',
+            version: '2.0',
+            loaded: [
+              { version: '1.9', nodes: ['w1'] },
+              { version: '2.0', nodes: ['w2'] }
+            ],
+            source: {
+              kind: 'vcs',
+              url: 'https://example.org/mylib',
+              commit: '3f2a91bc00112233'
+            }
+          }
+        ]
+      })
+    );
+    expect(node.querySelector('[data-role=kernel]')!.textContent).toContain(
+      'still runs 1.9'
+    );
+    const worker = node.querySelector('[data-role=worker]')!.textContent;
+    expect(worker).toContain('still runs 1.9 on 1 worker');
+    expect(worker).toContain(
+      'https://example.org/mylib at commit 3f2a91bc0011'
+    );
+  });
+
+  it('calls a module beside the notebook local code', () => {
+    const source = { kind: 'module', url: 'helpers.py', commit: null } as const;
+    const node = details(
+      anyDiff(),
+      anyRow('helpers', {
+        status: 'only_kernel',
+        kernel: { version: '', loaded: null, source },
+        groups: [{ group: 'g1', version: null, loaded: [], source: null }]
+      })
+    );
+    const cells = [...node.querySelectorAll('td')].map(it => it.textContent);
+    expect(cells.slice(0, 2)).toEqual(['local code', '—']);
+  });
+
+  it('opens by its button, and shows why a rule is refused', async () => {
+    const ignored: [string, boolean][] = [];
+    const node = draw(
+      <SoftwareTable
+        diff={breaks}
+        rules={{ ignores: [], overrides: {}, rules: [], faults: [] }}
+        actions={{
+          ...actions,
+          readRules: async () => undefined,
+          ignore: async (name, on) => {
+            ignored.push([name, on]);
+            throw new ApiError('invalid', "numpy can't be ignored", 'Rate it');
+          }
+        }}
+        reveal={null}
+        trans={trans}
+      />
+    );
+    const button = node.querySelector<HTMLElement>(
+      '[data-package=numpy] button'
+    )!;
+    expect(button.getAttribute('aria-expanded')).toBe('false');
+    await act(async () => button.click());
+    expect(button.getAttribute('aria-expanded')).toBe('true');
+    const ignore = node.querySelector<HTMLElement>('.jp-Coiled-rating button')!;
+    expect(ignore.textContent).toBe('Ignore this package');
+    await act(async () => ignore.click());
+    expect(ignored).toEqual([['numpy', true]]);
+    expect(node.querySelector('[role=alert]')!.textContent).toBe(
+      "numpy can't be ignored. Rate it"
+    );
+  });
+
+  it('is shown where something points at it', () => {
+    const dask = breaks.rows.find(({ name }) => name === 'dask')!;
+    const node = draw(
+      <SoftwareTable
+        diff={breaks}
+        rules={null}
+        actions={actions}
+        reveal={{ name: dask.name }}
+        trans={trans}
+      />
+    );
+    const button = node.querySelector('[data-package=dask] button')!;
+    expect(button.getAttribute('aria-expanded')).toBe('true');
+  });
+
+  it.each([
+    ['split', 'nodes differ'],
+    ['content_differs', 'content differs'],
+    ['restart_needed', 'restart needed'],
+    ['broken', 'damaged installation'],
+    ['unknown', 'not read']
+  ] as const)('says %s with an icon and words', (status, words) => {
+    const line = details(
+      anyDiff(),
+      anyRow('x', { status, severity: 'warn' })
+    ).querySelector('.jp-Coiled-status')!;
+    expect(line.querySelector('[aria-hidden]')!.textContent).toHaveLength(1);
+    expect(line.textContent).toContain(words);
+  });
+});
+
+describe('Explain', () => {
+  it('names the rows, and how to get to them', () => {
+    const node = draw(
+      <Explain
+        text="Traceback"
+        outcome={{
+          kind: 'answer',
+          explanation: {
+            basis: 'named',
+            verdict: 'breaks',
+            text: 'The failure points at numpy.',
+            causes: [
+              {
+                row: breaks.rows[0],
+                evidence: "No module named 'numpy._core' <img>",
+                why: 'It is not there.'
+              }
+            ]
+          }
+        }}
+        onText={() => undefined}
+        onShow={() => undefined}
+        trans={trans}
+      />
+    );
+    expect(node.textContent).toContain('The failure points at numpy.');
+    expect(
+      node
+        .querySelector('[data-cause=numpy] button')!
+        .getAttribute('aria-label')
+    ).toBe('Show numpy in the panel');
+    expect(node.querySelector('img')).toBeNull();
+  });
+});
+
+describe('Age', () => {
+  it.each([
+    [10, 'fresh', 'read 10 s ago'],
+    [11, 'stale', 'stale, 11 s old'],
+    [31, 'unknown', 'unknown, 31 s old']
+  ])('of %s s is %s', (seconds, state, words) => {
+    const node = draw(<Age seconds={seconds} trans={trans} />);
+    const shown = node.querySelector('[data-age]')!;
+    expect(shown.getAttribute('data-age')).toBe(state);
+    expect(shown.textContent).toContain(words);
+  });
+});
+
+describe('Checking', () => {
+  it('says that contents are compared, until they were', () => {
+    const busy = anyDiff({ checked: { content: false }, verdict: 'unknown' });
+    expect(draw(<Checking diff={busy} trans={trans} />).textContent).toBe(
+      'Comparing file contents…'
+    );
+    expect(draw(<Checking diff={equal} trans={trans} />).textContent).toBe('');
   });
 });
 
@@ -110,7 +387,55 @@ describe('Verdict', () => {
   });
 });
 
+describe('Verdict of what was not read in full', () => {
+  it.each([
+    [{ checked: { content: false } }, 'file contents are being compared'],
+    [{ level: 'versions' }, "only Dask's own ten versions could be read"],
+    [{ rows: [anyRow('numpy', { status: 'unknown' })] }, 'numpy could not']
+  ] as const)('says %#', (more, words) => {
+    const diff = anyDiff({ verdict: 'unknown', ...more });
+    const node = draw(
+      <Verdict
+        judgement={{ verdict: 'unknown', reason: { kind: 'unread', diff } }}
+        diff={diff}
+        trans={trans}
+      />
+    );
+    expect(node.textContent).toContain(words);
+  });
+});
+
 describe('ClusterCard', () => {
+  it('lets go of an attached cluster, which goes on', () => {
+    const node = card(cluster('there', { source: 'attached' }));
+    expect(node.textContent).toContain('attached');
+    const [, stop] = node.querySelectorAll('button');
+    expect(stop.textContent).toBe('Detach');
+    expect(stop.getAttribute('aria-label')).toContain('which goes on');
+  });
+
+  it('has no way to stop what a notebook opened', () => {
+    const node = card(
+      cluster('found', { source: 'discovered', opened_by: 'train.ipynb' })
+    );
+    expect(node.textContent).toContain('opened by train.ipynb');
+    expect(node.textContent).not.toContain('Stop');
+  });
+
+  it('claims nothing that is old', () => {
+    expect(card(idleJson, 11).textContent).toContain('stale, 11 s old');
+    const node = card(idleJson, 31);
+    expect(node.textContent).toContain('Unknown, was Running');
+    expect(node.textContent).not.toContain('●');
+  });
+
+  it('comes after others of its kind where a notebook opened it', () => {
+    const found = cluster('found', { source: 'discovered' });
+    const ended = cluster('ended', { status: 'stopped' });
+    const order = inOrder([ended, found, cluster('mine')]);
+    expect(order.map(({ id }) => id)).toEqual(['mine', 'found', 'ended']);
+  });
+
   it('shows state, workers and Python', () => {
     const node = card(idleJson);
     const shown = node.querySelector('[data-cluster-id=c1]')!;

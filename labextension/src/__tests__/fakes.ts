@@ -4,7 +4,19 @@ import { Signal } from '@lumino/signaling';
 import { SCHEMA } from '../api';
 import type { IApi } from '../api';
 import type { IActiveKernel, IActiveKernels } from '../kernels';
-import type { About, Cluster, ClusterCreate, Diff, Row, Usage } from '../wire';
+import type {
+  About,
+  Cluster,
+  ClusterAttach,
+  ClusterCreate,
+  Diff,
+  ExplainRequest,
+  Explanation,
+  Row,
+  Rules,
+  RulesChange,
+  Usage
+} from '../wire';
 
 export const NOW = Date.parse('2026-03-01T12:00:00.000Z');
 
@@ -30,6 +42,10 @@ export class FakeKernels implements IActiveKernels {
 
   insert(code: string): void {
     this.inserted.push(code);
+  }
+
+  failure(): string | null {
+    return null;
   }
 
   dispose(): void {
@@ -143,7 +159,10 @@ export class FakeApi implements IApi {
   readonly pending: IPending[] = [];
   readonly asked: [string, string][] = [];
   readonly created: ClusterCreate[] = [];
+  readonly attached: ClusterAttach[] = [];
   readonly removed: string[] = [];
+  readonly explained: ExplainRequest[] = [];
+  ruled: Rules = { ignores: [], overrides: {}, rules: [], faults: [] };
 
   async about(): Promise<About> {
     return {
@@ -167,6 +186,36 @@ export class FakeApi implements IApi {
     const made = cluster('made', { status: 'starting' });
     this.list = [...this.list, made];
     return made;
+  }
+
+  async attach(body: ClusterAttach): Promise<Cluster> {
+    this.attached.push(body);
+    const made = cluster('there', { source: 'attached' });
+    this.list = [...this.list, made];
+    return made;
+  }
+
+  async explain(body: ExplainRequest): Promise<Explanation> {
+    this.explained.push(body);
+    return { basis: 'none', causes: [], text: 'Nothing', verdict: 'equal' };
+  }
+
+  async rules(): Promise<Rules> {
+    return this.ruled;
+  }
+
+  async changeRules(body: RulesChange): Promise<Rules> {
+    const overrides = { ...this.ruled.overrides };
+    for (const [name, severity] of Object.entries(body.overrides ?? {})) {
+      if (severity) {
+        overrides[name] = severity;
+      } else {
+        delete overrides[name];
+      }
+    }
+    const ignores = body.ignores ?? this.ruled.ignores;
+    this.ruled = { ...this.ruled, ignores, overrides };
+    return this.ruled;
   }
 
   async remove(id: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { ApiError } from '../api';
-import { Model, STALE_SECONDS } from '../model';
+import { freshness, Model, STALE_SECONDS } from '../model';
 import { cluster, FakeApi, FakeKernels, kernel, NOW, settle } from './fakes';
 
 describe('Model', () => {
@@ -140,6 +140,58 @@ describe('Model', () => {
     api.pending[0].answer();
     await asked;
     expect(model.age).toBe(20);
+  });
+
+  it('counts the age of what the server itself read long ago', async () => {
+    api.list = [cluster('c1', { seen_at: '2026-03-01T11:59:48.000Z' })];
+    await model.refresh();
+    // This clock is behind the server's, which doesn't matter.
+    now += 1000;
+    expect(model.clusterAge(model.clusters[0])).toBe(13);
+    expect(model.usageAge).toBe(1);
+    expect(model.clusterAge(cluster('old', { status: 'stopped' }))).toBeNull();
+  });
+
+  it('marks figures with their age', () => {
+    expect([null, 10, 10.1, 30, 30.1].map(freshness)).toEqual([
+      'fresh',
+      'fresh',
+      'stale',
+      'stale',
+      'unknown'
+    ]);
+  });
+
+  it('compares with a cluster once it is attached', async () => {
+    await model.refresh();
+    await model.attach({ address: 'tcp://h:1' });
+    expect(api.attached).toEqual([{ address: 'tcp://h:1' }]);
+    expect(model.cluster?.id).toBe('there');
+  });
+
+  it('explains with what is compared, or not at all', async () => {
+    await model.refresh();
+    await model.explain('Traceback');
+    expect(api.explained).toEqual([
+      { kernel: 'k1', cluster: 'c1', text: 'Traceback' }
+    ]);
+    kernels.change(null);
+    expect(await model.explain('Traceback')).toBeNull();
+  });
+
+  it('ignores a package beside others, and takes it back', async () => {
+    api.ruled = { ...api.ruled, ignores: ['toolz'] };
+    await model.ignore('My_Lib', true);
+    expect(model.rules?.ignores).toEqual(['toolz', 'my-lib']);
+    await model.ignore('My_Lib', false);
+    expect(model.rules?.ignores).toEqual(['toolz']);
+  });
+
+  it('rates a package otherwise, and takes it back', async () => {
+    await model.rate('numpy', 'note');
+    expect(model.rules?.overrides).toEqual({ numpy: 'note' });
+    await model.rate('numpy', null);
+    expect(model.rules?.overrides).toEqual({});
   });
 
   it('claims nothing after the connection went, and recovers', async () => {

@@ -2,7 +2,9 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { agoWords } from '../words';
+import { freshness } from '../model';
+import type { Freshness } from '../model';
+import { ageWords } from '../words';
 
 /** Draw again each second; for the few parts that show time. */
 export function useSeconds(): void {
@@ -13,18 +15,33 @@ export function useSeconds(): void {
   }, []);
 }
 
+const ICONS: Record<Freshness, string> = {
+  fresh: '',
+  stale: '◷',
+  unknown: '?'
+};
+
 export interface IAgeProps {
-  /** Seconds since the reading, asked anew each second; null if there is none. */
-  age: () => number | null;
+  /** Seconds since the reading, null if there is none. */
+  seconds: number | null;
+  /** Whether to say nothing while the reading is fresh. */
+  quiet?: boolean;
   trans: TranslationBundle;
 }
 
-export function Age({ age, trans }: IAgeProps): JSX.Element | null {
-  useSeconds();
-  const seconds = age();
-  return seconds === null ? null : (
-    <span className="jp-Coiled-age">
-      {trans.__('read %1', agoWords(seconds, trans))}
+export function Age({ seconds, quiet, trans }: IAgeProps): JSX.Element | null {
+  const state = freshness(seconds);
+  if (seconds === null || (quiet && state === 'fresh')) {
+    return null;
+  }
+  return (
+    <span className="jp-Coiled-age" data-age={state}>
+      {ICONS[state] && (
+        <span className="jp-Coiled-icon" aria-hidden="true">
+          {ICONS[state]}
+        </span>
+      )}
+      {ageWords(seconds, trans)}
     </span>
   );
 }

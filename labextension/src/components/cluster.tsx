@@ -2,21 +2,26 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { hasEnded } from '../model';
+import { freshness, hasEnded } from '../model';
 import type { Cluster, Step } from '../wire';
 import {
+  clusterSourceWords,
   clusterStatusWords,
   durationWords,
-  sourceWords,
-  stepStateWords
+  stepStateWords,
+  stopWords
 } from '../words';
+import { Age } from './age';
 
 export interface IClusterCardProps {
   cluster: Cluster;
   /** Milliseconds of the present. */
   now: number;
+  /** Seconds since it was read, null if that doesn't matter. */
+  age: number | null;
   trans: TranslationBundle;
-  onStop: () => void;
+  /** Null where it isn't ours to stop. */
+  onStop: (() => void) | null;
   /** Null where no notebook or console takes code. */
   onInsert: (() => void) | null;
 }
@@ -42,8 +47,11 @@ const STEPS: Record<Step['state'], string> = {
 };
 
 export function ClusterCard(props: IClusterCardProps): JSX.Element {
-  const { cluster, now, trans } = props;
+  const { age, cluster, now, trans } = props;
   const ended = hasEnded(cluster);
+  const managed = cluster.source === 'managed';
+  const known = freshness(age) !== 'unknown';
+  const stop = stopWords(cluster, trans);
   const since = (now - Date.parse(cluster.since)) / 1000;
   return (
     <div
@@ -52,25 +60,37 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
       aria-label={cluster.name}
       data-cluster-id={cluster.id}
       data-status={cluster.status}
+      data-age={freshness(age)}
     >
       <div className="jp-Coiled-row">
         <span className="jp-Coiled-icon" aria-hidden="true">
-          {ICONS[cluster.status]}
+          {known ? ICONS[cluster.status] : '?'}
         </span>
         <b className="jp-Coiled-grow">{cluster.name}</b>
         <span>
-          {clusterStatusWords(cluster.status, trans)}
-          {since >= 0 && ` · ${durationWords(since, trans)}`}
+          {known
+            ? clusterStatusWords(cluster.status, trans)
+            : trans.__(
+                'Unknown, was %1',
+                clusterStatusWords(cluster.status, trans)
+              )}
+          {known && since >= 0 && ` · ${durationWords(since, trans)}`}
         </span>
       </div>
+      <Age seconds={age} quiet={true} trans={trans} />
       <div className="jp-Coiled-sub">
-        {trans.__(
-          '%1 of %2 workers',
-          cluster.workers.length,
-          cluster.desired.workers
-        )}
-        {` · ${sourceWords(cluster.source, trans)} (${cluster.factory})`}
+        {managed
+          ? trans.__(
+              '%1 of %2 workers',
+              cluster.workers.length,
+              cluster.desired.workers
+            )
+          : trans._n('%1 worker', '%1 workers', cluster.workers.length)}
+        {` · ${clusterSourceWords(cluster, trans)}`}
       </div>
+      {!managed && cluster.scheduler && (
+        <div className="jp-Coiled-sub">{cluster.scheduler.address}</div>
+      )}
       <div
         className="jp-Coiled-sub"
         title={cluster.environment.prefix ?? undefined}
@@ -96,18 +116,21 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
             {trans.__('Insert client')}
           </button>
         )}
-        <button
-          className="jp-Coiled-button"
-          aria-label={
-            ended
-              ? trans.__('Remove %1 from the list', cluster.name)
-              : trans.__('Stop %1', cluster.name)
-          }
-          disabled={cluster.status === 'stopping'}
-          onClick={props.onStop}
-        >
-          {ended ? trans.__('Remove') : trans.__('Stop')}
-        </button>
+        {props.onStop && (
+          <button
+            className="jp-Coiled-button"
+            aria-label={
+              ended
+                ? trans.__('Remove %1 from the list', cluster.name)
+                : stop.name
+            }
+            title={ended ? undefined : stop.name}
+            disabled={cluster.status === 'stopping'}
+            onClick={props.onStop}
+          >
+            {ended ? trans.__('Remove') : stop.label}
+          </button>
+        )}
       </div>
     </div>
   );

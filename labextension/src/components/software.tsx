@@ -1,42 +1,65 @@
-/** The rows of a comparison, with filters. */
+/** The rows of a comparison, with filters; of a long list only what can be seen is drawn. */
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { useVirtualizer } from '@tanstack/react-virtual';
 import * as React from 'react';
 
-import type { Diff, DiffGroup, Row, RowGroup } from '../wire';
-import { rowStatusWords, severityWords } from '../words';
+import type { IReveal } from '../model';
+import type { Diff, Row, Rules } from '../wire';
+import { severityWords } from '../words';
+import { PackageRow, SEVERITIES, SEVERITY_ICONS } from './row';
+import type { IRowActions } from './row';
 
 export interface ISoftwareTableProps {
   diff: Diff;
+  rules: Rules | null;
+  actions: IRowActions;
+  /** The row to open and scroll to. */
+  reveal: IReveal | null;
   trans: TranslationBundle;
 }
 
 type Severity = Row['severity'];
 
-const ICONS: Record<Severity, string> = {
-  block: '✕',
-  warn: '!',
-  note: '+',
-  ok: '✓'
-};
-const ALL: readonly Severity[] = ['block', 'warn', 'note', 'ok'];
-const NONE = '—';
+/** Pixels of a closed row, until it is measured. */
+const ROW_HEIGHT = 42;
+/** Rows drawn beyond those that can be seen: what one tabs to or searches for is mostly there. */
+const OVERSCAN = 30;
+/** Seen before there is a layout, and by tests without one. */
+const FIRST = { width: 320, height: 900 };
+
+/** Wishes that have been met: neither another comparison nor another table meets them again. */
+const done = new WeakSet<IReveal>();
 
 /** Drawn anew only for another comparison: it can have hundreds of rows. */
 export const SoftwareTable = React.memo(function SoftwareTable(
   props: ISoftwareTableProps
 ): JSX.Element {
-  const { diff, trans } = props;
-  const [shown, setShown] = React.useState<readonly Severity[]>(
-    ALL.filter(it => it !== 'ok')
-  );
+  const { diff, reveal, rules, trans } = props;
+  const [shown, setShown] = React.useState<readonly Severity[]>(SEVERITIES);
+  const [all, setAll] = React.useState(false);
   const [text, setText] = React.useState('');
   const [open, setOpen] = React.useState<readonly string[]>([]);
   const wanted = text.trim().toLowerCase();
   const named = diff.rows.filter(row =>
     row.name.toLowerCase().includes(wanted)
   );
-  const rows = named.filter(row => shown.includes(row.severity));
+  const rows = named.filter(
+    row => shown.includes(row.severity) && (all || row.status !== 'same')
+  );
   const hidden = named.length - rows.length;
+  React.useEffect(() => {
+    const row = diff.rows.find(({ name }) => name === reveal?.name);
+    if (row && reveal && !done.has(reveal)) {
+      setText('');
+      setShown(before =>
+        before.includes(row.severity) ? before : [...before, row.severity]
+      );
+      setAll(before => before || row.status === 'same');
+      setOpen(before =>
+        before.includes(row.name) ? before : [...before, row.name]
+      );
+    }
+  }, [reveal]);
   return (
     <div>
       <div
@@ -44,7 +67,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
         role="group"
         aria-label={trans.__('Show packages by severity')}
       >
-        {ALL.map(severity => (
+        {SEVERITIES.map(severity => (
           <button
             key={severity}
             className="jp-Coiled-pill"
@@ -53,7 +76,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
             onClick={() => setShown(toggled(shown, severity))}
           >
             <span className="jp-Coiled-icon" aria-hidden="true">
-              {ICONS[severity]}
+              {SEVERITY_ICONS[severity]}
             </span>{' '}
             {severityWords(severity, diff.severities[severity], trans)}
           </button>
@@ -67,34 +90,36 @@ export const SoftwareTable = React.memo(function SoftwareTable(
         aria-label={trans.__('Filter packages')}
         onChange={event => setText(event.target.value)}
       />
-      {rows.length > 0 && (
-        <table
-          className="jp-Coiled-table"
-          aria-label={trans.__('Packages of the kernel and the cluster')}
+      <label className="jp-Coiled-check">
+        <input
+          type="checkbox"
+          checked={!all}
+          onChange={event => setAll(!event.target.checked)}
+        />
+        {trans.__('Differences only')}
+      </label>
+      {rules && rules.faults.length > 0 && (
+        <ul
+          className="jp-Coiled-unread"
+          aria-label={trans.__('Rules that can not be used')}
         >
-          <thead>
-            <tr>
-              <th scope="col">{trans.__('Package')}</th>
-              <th scope="col">{trans.__('Kernel')}</th>
-              <th scope="col">{trans.__('Cluster')}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map(row => (
-              <PackageRow
-                key={row.name}
-                row={row}
-                groups={diff.cluster.groups}
-                open={open.includes(row.name)}
-                trans={trans}
-                onToggle={() => setOpen(toggled(open, row.name))}
-              />
-            ))}
-          </tbody>
-        </table>
+          {rules.faults.map(fault => (
+            <li key={fault}>{fault}</li>
+          ))}
+        </ul>
       )}
-      {rows.length === 0 && !hidden && (
-        <div className="jp-Coiled-sub">{trans.__('No matches')}</div>
+      {rows.length > 0 && (
+        <Rows
+          {...props}
+          rows={rows}
+          open={open}
+          onToggle={name => setOpen(toggled(open, name))}
+        />
+      )}
+      {rows.length === 0 && (wanted || !all) && !(wanted && hidden) && (
+        <div className="jp-Coiled-sub">
+          {wanted ? trans.__('No matches') : trans.__('No differences')}
+        </div>
       )}
       {wanted && hidden > 0 && (
         <div className="jp-Coiled-row">
@@ -103,7 +128,10 @@ export const SoftwareTable = React.memo(function SoftwareTable(
           </span>
           <button
             className="jp-Coiled-button"
-            onClick={() => setShown([...ALL])}
+            onClick={() => {
+              setShown(SEVERITIES);
+              setAll(true);
+            }}
           >
             {trans.__('Show all')}
           </button>
@@ -113,123 +141,163 @@ export const SoftwareTable = React.memo(function SoftwareTable(
   );
 });
 
-interface IPackageRowProps {
-  row: Row;
-  groups: readonly DiffGroup[];
-  open: boolean;
-  trans: TranslationBundle;
-  onToggle: () => void;
+interface IRowsProps extends ISoftwareTableProps {
+  rows: readonly Row[];
+  open: readonly string[];
+  onToggle: (name: string) => void;
 }
 
-function PackageRow(props: IPackageRowProps): JSX.Element {
-  const { row, groups, open, trans } = props;
-  const id = `jp-Coiled-why-${row.name}`;
-  const { kernel } = row;
+function Rows(props: IRowsProps): JSX.Element {
+  const { diff, rows, open, reveal, trans } = props;
+  const table = React.useRef<HTMLTableElement>(null);
+  const [margin, setMargin] = React.useState(0);
+  const virtual = useVirtualizer<Element, HTMLTableSectionElement>({
+    count: rows.length,
+    getScrollElement: () => scroller(table.current),
+    getItemKey: index => rows[index].name,
+    estimateSize: () => ROW_HEIGHT,
+    overscan: OVERSCAN,
+    scrollMargin: margin,
+    // Room for what stays at the top while one scrolls.
+    scrollPaddingStart: ROW_HEIGHT,
+    initialRect: FIRST,
+    useFlushSync: false
+  });
+  React.useLayoutEffect(() => {
+    const outer = scroller(table.current);
+    const head = table.current?.tHead;
+    if (head && outer) {
+      const top =
+        head.getBoundingClientRect().bottom -
+        outer.getBoundingClientRect().top +
+        outer.scrollTop;
+      // What is above grows and shrinks; a pixel more or less is no reason to draw again.
+      if (Math.abs(top - margin) > 1) {
+        setMargin(top);
+      }
+    }
+  });
+  const focus = (index: number) => {
+    virtual.scrollToIndex(index, { align: 'auto' });
+    // It is drawn some frames after it was scrolled to.
+    const draw = (frames: number) =>
+      requestAnimationFrame(() => {
+        const name = table.current?.querySelector<HTMLElement>(
+          `[data-index="${index}"] .jp-Coiled-name`
+        );
+        if (name) {
+          name.focus();
+        } else if (frames > 0) {
+          draw(frames - 1);
+        }
+      });
+    draw(30);
+  };
+  React.useEffect(() => {
+    const index = rows.findIndex(({ name }) => name === reveal?.name);
+    if (index >= 0 && reveal && !done.has(reveal)) {
+      done.add(reveal);
+      focus(index);
+    }
+  });
+  // A row whose rating was changed moves to where such rows are; who changed it is still busy with it.
+  const followed = React.useRef<{ name: string; index: number } | null>(null);
+  React.useEffect(() => {
+    const row = followed.current;
+    const index = rows.findIndex(({ name }) => name === row?.name);
+    if (row && index >= 0 && index !== row.index) {
+      row.index = index;
+      focus(index);
+    }
+  });
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    const target = event.target as HTMLElement;
+    const index = Number(
+      target.closest('.jp-Coiled-name') &&
+        target.closest('[data-index]')?.getAttribute('data-index')
+    );
+    const next = {
+      ArrowDown: index + 1,
+      ArrowUp: index - 1,
+      Home: 0,
+      End: rows.length - 1
+    }[event.key];
+    if (
+      next !== undefined &&
+      target.closest('.jp-Coiled-name') &&
+      next >= 0 &&
+      next < rows.length
+    ) {
+      event.preventDefault();
+      focus(next);
+    }
+  };
+  const items = virtual.getVirtualItems();
+  const before = items.length ? items[0].start - margin : 0;
+  const after = items.length
+    ? virtual.getTotalSize() - (items[items.length - 1].end - margin)
+    : 0;
+  // An open row is two rows.
+  const more = (end: number) =>
+    rows.slice(0, end).filter(({ name }) => open.includes(name)).length;
   return (
-    <>
-      <tr
-        data-package={row.name}
-        data-status={row.status}
-        data-severity={row.severity}
-      >
-        <td>
-          <button
-            className="jp-Coiled-name"
-            aria-expanded={open}
-            aria-controls={open ? id : undefined}
-            onClick={props.onToggle}
-          >
-            <span className="jp-Coiled-icon" aria-hidden="true">
-              {ICONS[row.severity]}
-            </span>{' '}
-            {row.name}
-          </button>
-          <div className="jp-Coiled-sub">
-            {rowStatusWords(row.status, trans)}
-            {row.in_use && ` · ${trans.__('in use')}`}
-          </div>
-        </td>
-        <td>
-          {kernel
-            ? running(kernel.version, kernel.loaded ? [kernel.loaded] : [])
-            : NONE}
-          {kernel?.source && (
-            <div className="jp-Coiled-sub">{kernel.source.kind}</div>
-          )}
-        </td>
-        <td>{clusterCell(row.groups, trans)}</td>
-      </tr>
-      {open && (
-        <tr id={id}>
-          <td colSpan={3} className="jp-Coiled-why">
-            {row.why && <p>{row.why}</p>}
-            {row.fix && <p>{row.fix}</p>}
-            <ul>
-              {row.groups.map(entry => (
-                <li key={entry.group}>
-                  {groupWords(
-                    groups.find(group => group.id === entry.group),
-                    entry,
-                    trans
-                  )}
-                </li>
-              ))}
-            </ul>
-          </td>
+    <table
+      ref={table}
+      className="jp-Coiled-table"
+      aria-label={trans.__('Packages of the kernel and the cluster')}
+      aria-rowcount={1 + rows.length + more(rows.length)}
+      onKeyDown={onKeyDown}
+    >
+      <thead>
+        <tr aria-rowindex={1}>
+          <th scope="col">{trans.__('Package')}</th>
+          <th scope="col">{trans.__('Kernel')}</th>
+          <th scope="col">{trans.__('Cluster')}</th>
         </tr>
-      )}
-    </>
+      </thead>
+      <Gap height={before} />
+      {items.map(({ index, key }) => {
+        const row = rows[index];
+        return (
+          <tbody key={key} ref={virtual.measureElement} data-index={index}>
+            <PackageRow
+              row={row}
+              kernel={diff.kernel}
+              groups={diff.cluster.groups}
+              rules={props.rules}
+              actions={props.actions}
+              open={open.includes(row.name)}
+              rowIndex={index + 2 + more(index)}
+              trans={trans}
+              onToggle={() => {
+                followed.current = null;
+                props.onToggle(row.name);
+              }}
+              onChange={() => {
+                followed.current = { name: row.name, index };
+              }}
+            />
+          </tbody>
+        );
+      })}
+      <Gap height={after} />
+    </table>
   );
 }
 
-/** What runs where it isn't what is installed, then what is installed. */
-function running(version: string | null, loaded: readonly string[]): string {
-  const other = [...new Set(loaded)].filter(it => it !== version);
-  const installed = version ?? NONE;
-  return other.length ? `${other.join(', ')} → ${installed}` : installed;
+/** The room of the rows that aren't drawn. */
+function Gap({ height }: { height: number }): JSX.Element | null {
+  return height > 0 ? (
+    <tbody aria-hidden="true">
+      <tr>
+        <td colSpan={3} className="jp-Coiled-gap" style={{ height }} />
+      </tr>
+    </tbody>
+  ) : null;
 }
 
-function entryWords(entry: RowGroup): string {
-  return running(
-    entry.version,
-    entry.loaded.map(({ version }) => version)
-  );
-}
-
-function clusterCell(
-  groups: readonly RowGroup[],
-  trans: TranslationBundle
-): string {
-  const versions = [...new Set(groups.map(entryWords))];
-  return versions.length > 1
-    ? trans._n('%1 version', '%1 versions', versions.length)
-    : (versions[0] ?? NONE);
-}
-
-function groupWords(
-  group: DiffGroup | undefined,
-  entry: RowGroup,
-  trans: TranslationBundle
-): string {
-  const version =
-    entry.version === null && !entry.loaded.length
-      ? trans.__('not installed')
-      : entryWords(entry);
-  if (!group) {
-    return version;
-  }
-  const count = group.nodes.length;
-  const nodes =
-    group.role === 'scheduler'
-      ? trans.__('scheduler')
-      : trans._n('%1 worker', '%1 workers', count);
-  return trans.__(
-    '%1: %2 on %3 (%4)',
-    version,
-    nodes,
-    group.host,
-    group.nodes.join(', ')
-  );
+function scroller(table: Element | null): Element | null {
+  return table?.closest('#coiled-jupyter-panel') ?? null;
 }
 
 function toggled<T>(list: readonly T[], item: T): T[] {

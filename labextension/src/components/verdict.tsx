@@ -13,6 +13,20 @@ export interface IVerdictProps {
   trans: TranslationBundle;
 }
 
+export interface ICheckingProps {
+  diff: Diff;
+  trans: TranslationBundle;
+}
+
+/** What isn't known yet though the verdict stands: the files behind equal versions. */
+export function Checking({ diff, trans }: ICheckingProps): JSX.Element | null {
+  return diff.level === 'all' && !diff.checked.content ? (
+    <div className="jp-Coiled-sub jp-Coiled-checking" data-checking="content">
+      {trans.__('Comparing file contents…')}
+    </div>
+  ) : null;
+}
+
 const ICONS: Record<Diff['verdict'], string> = {
   breaks: '✕',
   differs: '!',

@@ -1,0 +1,49 @@
+/** A dialog that stays until what it asks for has been done. */
+import { Dialog } from '@jupyterlab/apputils';
+
+/** Accepting asks first, and closes only where that says so: what was typed isn't lost by a mistake in it. */
+export class StayingDialog<T> extends Dialog<T> {
+  constructor(
+    options: Partial<Dialog.IOptions<T>> & {
+      buttons: readonly Dialog.IButton[];
+    },
+    private readonly _act: () => Promise<boolean>
+  ) {
+    super(options);
+    this._accepts = options.buttons.map(({ accept }) => accept);
+  }
+
+  resolve(index: number = this._accepts.length - 1): void {
+    if (!this._accepts[index]) {
+      super.resolve(index);
+    } else if (!this._acting) {
+      this._acting = true;
+      this.node.setAttribute('aria-busy', 'true');
+      void this._act()
+        .then(done => {
+          if (done && !this.isDisposed) {
+            super.resolve(index);
+          }
+        })
+        .finally(() => {
+          this._acting = false;
+          this.node.removeAttribute('aria-busy');
+        });
+    }
+  }
+
+  handleEvent(event: Event): void {
+    // The lab's dialogs take Enter for themselves, also from a text of many lines and from buttons in the body.
+    const own =
+      event instanceof KeyboardEvent &&
+      event.key === 'Enter' &&
+      event.target instanceof Element &&
+      event.target.matches('.jp-Dialog-body :is(textarea, button, summary)');
+    if (!own) {
+      super.handleEvent(event);
+    }
+  }
+
+  private readonly _accepts: readonly boolean[];
+  private _acting = false;
+}
