@@ -42,19 +42,24 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
     scheduler = row.snapshot.scheduler
     if scheduler is None or row.snapshot.status in ("starting", "stopping"):
         raise Unavailable(f"{row.name} is {row.snapshot.status}", "Try again when the panel shows it as running")
-    tls = tls_paths(cluster_dir(row.id))
+    tls = {name: str(path) for name, path in tls_paths(cluster_dir(row.id)).items()}
+    if row.spec is not None and row.spec.address is not None:
+        # Somebody else's: with the files that it was attached with, if any.
+        if row.spec.tls is None:
+            return Client(row.spec.address, **kwargs)
+        tls = {"ca": row.spec.tls.ca, "cert": row.spec.tls.cert, "key": row.spec.tls.key}
     security = Security(
-        tls_ca_file=str(tls["ca"]),
-        tls_client_cert=str(tls["cert"]),
-        tls_client_key=str(tls["key"]),
-        require_encryption=True,
+        tls_ca_file=tls["ca"], tls_client_cert=tls["cert"], tls_client_key=tls["key"], require_encryption=True
     )
     return Client(scheduler.address, **{"security": security, **kwargs})
 
 
 def _find(name: str | None) -> Row:
     ledger = Ledger()
-    rows = [row for row in ledger.list() if not row.ended and ledger.owner_alive(row)]
+    # An attached cluster goes on without its supervisor, which ends when nobody looks.
+    rows = [
+        row for row in ledger.list() if not row.ended and (ledger.owner_alive(row) or row.snapshot.source == "attached")
+    ]
     found = [row for row in rows if name is None or name in (row.name, row.id)]
     if len(found) == 1:
         return found[0]

@@ -15,6 +15,7 @@ from uv import find_uv_bin
 
 from coiled_jupyter.core.errors import Invalid
 from coiled_jupyter.core.wire import ClusterAttach
+from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.links.scheduler import SchedulerLink
 from coiled_jupyter.service import Configuration, Service
 from tests.environments import environment
@@ -139,6 +140,22 @@ def test_certificates_of_another_authority(tmp_path):
     ):
         body = {"address": remote.address, "tls": other.tls}
         unreachable(nothing, body, "doesn't accept these certificates", [tmp_path])
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_connect_reaches_an_attached_cluster(tls, tmp_path):
+    with RemoteCluster(tmp_path / "r", sys.executable, workers=1, tls=tls) as remote:
+
+        async def body(lab):
+            await lab.until(read_in_full(2))
+
+            def work():
+                with connect(lab.cluster.name) as client:
+                    return client.submit(sum, [1, 2]).result(timeout=30)
+
+            return await asyncio.to_thread(work)
+
+        assert attached(body, remote.body(), [tmp_path]) == 3
 
 
 def test_a_stopped_scheduler_is_told_and_recovers(tmp_path):
