@@ -127,17 +127,17 @@ class Reader:
         changed = await self._read_places(names)
         if changed:
             doubtful = {node for node, known in self._nodes.items() if known.installed in changed}
-            await self._meet(doubtful, workers)
+            await self._meet(doubtful, workers, "anew")
             await self._read_places(names)
         await self._read_loaded()
         versions = await self._versions(present - set(self._nodes), workers)
         return self._collect(workers, versions, taken_at)
 
-    async def _meet(self, asked: set[str], workers: Mapping[str, float]) -> None:
+    async def _meet(self, asked: set[str], workers: Mapping[str, float], verb: str = "keys") -> None:
         """Ask nodes for their keys."""
         for node in asked:
             self._nodes.pop(node, None)
-        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names("keys"))
+        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names(verb))
         for node, answer in answers.items():
             installed, _, loaded = answer.partition(" ")
             if not loaded or installed == "error" or len(answer) > 100:

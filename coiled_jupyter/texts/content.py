@@ -46,7 +46,7 @@ _BESIDE = frozenset(
 _NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOCK = threading.Lock()
-_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0, "times": None}
+_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0}
 # {path: (size, mtime, ctime, digest)} of files that had to be read.
 _HASHES = {}
 _BUDGET = [0]
@@ -262,8 +262,6 @@ def _module(name, path):
 
 
 def _work(records, local, wanted, forget):
-    # Before the files, so that what changes meanwhile is noticed next time.
-    times = [_time(path) for _, path, _, _ in records]
     # Whoever asked for the reading gets it first.
     time.sleep(0.2)
     begun = time.time()
@@ -272,7 +270,7 @@ def _work(records, local, wanted, forget):
         _BUDGET[0] = HASH_LIMIT
         conditions = {}
         trees = []
-        for name, path, folder, source in records:
+        for name, path, _, folder, source in records:
             entry = {}
             try:
                 _conditions(path, conditions)
@@ -311,7 +309,7 @@ def _work(records, local, wanted, forget):
                 _try(answer["modules"], name, path)
     except BaseException as error:
         answer["error"] = "too much to look at" if isinstance(error, OverflowError) else type(error).__name__
-    if _STATE["times"] not in (None, times):
+    if any(stamp is not None and stamp != _time(path) for _, path, stamp, _, _ in records):
         # Something changed within a folder of metadata, which the reading of packages doesn't look into each time.
         forget()
     key = hashlib.blake2b(
@@ -320,20 +318,20 @@ def _work(records, local, wanted, forget):
     answer["at"] = begun
     answer["seconds"] = round(time.time() - begun, 3)
     with _LOCK:
-        _STATE.update(thread=None, times=times, ended=time.monotonic(), result=answer, key=key)
+        _STATE.update(thread=None, ended=time.monotonic(), result=answer, key=key)
 
 
 def _time(path):
     try:
-        return path, os.stat(path).st_mtime_ns
+        return os.stat(path).st_mtime_ns
     except OSError:
-        return path, 0
+        return 0
 
 
 def _roots(records):
     from urllib.parse import unquote, urlsplit
 
-    for _, _, _, source in records:
+    for _, _, _, _, source in records:
         if (source or {}).get("kind") == "editable" and (source.get("url") or "").startswith("file://"):
             yield unquote(urlsplit(source["url"]).path)
 
@@ -351,7 +349,8 @@ def look(records, installed_key, local, wanted, forget):
     Parameters
     ----------
     records
-        A callable that returns ``[(name, path of its metadata, folder that it lies in, source)]``.
+        A callable that returns ``[(name, path of its metadata, its time when it was read, folder that it lies in,
+        source)]``.
     installed_key
         What they were read as: another key makes the last result worthless at once.
     local
@@ -366,7 +365,7 @@ def look(records, installed_key, local, wanted, forget):
         asked = (installed_key, bool(local), tuple(sorted({str(name) for name in wanted}))[:500])
         with _LOCK:
             if _STATE["asked"] != asked:
-                _STATE.update(result=None, key="", ended=0.0, times=None)
+                _STATE.update(result=None, key="", ended=0.0)
             due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
             # What was imported since may be code beside the notebook; what is known of the rest still holds.
             imported = hash(tuple(sys.modules)) if local else 0

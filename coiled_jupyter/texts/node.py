@@ -3,7 +3,7 @@
 Evaluated once with ``exec(text, {"__name__": key})``; ``enter`` puts it into ``sys.modules`` under `key`, so that nodes
 that share a process share their readings, and later requests are short.
 
-``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells; ``loaded`` what the process runs; ``read`` the
+``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells, ``anew`` the same without trusting what it saw; ``loaded`` what the process runs; ``read`` the
 reading with the last result of the look at files: a JSON object ``{"keys", "content_age", "reading", "content"}``,
 without the last two where the asker knows them already. What may be long is packed: JSON, compressed by zlib, as Base64
 text. The texts that a request needs are sent with it, packed too, as ``{name: source}``.
@@ -57,14 +57,17 @@ class _Node(types.ModuleType):
                     self.texts[name]["recall"](self.texts["mark"]["HISTORY"])
 
     def forget(self):
-        self.texts["mark"]["forget"]()
-        self.texts["probe"]["forget"]()
+        for name in ("mark", "probe"):
+            if name in self.texts:
+                self.texts[name]["forget"]()
 
     def node(self, verb, sources=None, known="", wanted=()):
         try:
             self._need(sources or {})
+            if verb == "anew":
+                self.forget()
             keys = self.texts["mark"]["keys"]()
-            if verb == "keys":
+            if verb in ("keys", "anew"):
                 return keys
             if verb == "loaded":
                 return _pack(self.texts["probe"]["loaded"]())

@@ -175,11 +175,13 @@ def _add(found, problems, folder, position, entry, stem, kind):
             fix = "Reinstall %s: versions %s and %s lie in one folder" % (key, found[key]["version"], version)
             problems.append({"kind": "duplicate", "package": _clip(key), "where": _clip(path), "fix": _clip(fix)})
         return
-    installer = source = None
+    installer = source = stamp = None
     requested = False
     if kind == "dist-info":
         # One look into the folder instead of one for each file that may be missing.
         try:
+            # Before its files, so that a later change of them is one of this time too.
+            stamp = os.stat(path).st_mtime_ns
             files = os.listdir(path)
         except OSError:
             files = ()
@@ -208,6 +210,7 @@ def _add(found, problems, folder, position, entry, stem, kind):
         "position": position,
         "path": path,
         "folder": folder,
+        "stamp": stamp,
     }
 
 
@@ -511,8 +514,8 @@ def forget():
 
 
 def records():
-    """Return ``[(name, path of its metadata, folder that it lies in, source)]`` of every distribution."""
-    return [(key, r["path"], r["folder"], r["source"]) for key, r in sorted(_look()["found"].items())]
+    """Return ``[(name, path of its metadata, its time, folder that it lies in, source)]`` of every distribution."""
+    return [(key, r["path"], r["stamp"], r["folder"], r["source"]) for key, r in sorted(_look()["found"].items())]
 
 
 def keys():
