@@ -74,11 +74,14 @@ def test_enough_pairs():
 def test_scheduler_workers_and_nannies_are_read(dask, python, form, tmp_path):
     options = FORMS[form]
 
+    attached: list[str] = []
+
     async def go(remote):
         service = Service(Configuration(tls_roots=(str(tmp_path),)))
         await service.start()
         try:
             cluster = await service.attach(msgspec.convert(remote.body(), ClusterAttach))
+            attached.append(cluster.id)
             deadline = time.monotonic() + 60
             while True:
                 diff = await service.diff(cluster.id)
@@ -96,10 +99,12 @@ def test_scheduler_workers_and_nannies_are_read(dask, python, form, tmp_path):
             workers = [node for node in nodes if node != "scheduler"]
             names = texts.node_names("keys")
             nannies = await link.evaluate_on_workers(workers, texts.LOAD, names, nanny=True)
-            await service.delete(cluster.id)
+            await service.delete(attached.pop())
             await asyncio.sleep(0.5)
             return diff, environments, nannies
         finally:
+            for cluster_id in attached:
+                await service.delete(cluster_id)
             await service.close()
 
     with RemoteCluster(tmp_path / "remote", dask_environment(dask, python), workers=2, **options) as remote:

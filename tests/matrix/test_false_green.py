@@ -100,9 +100,12 @@ def attached(kernel, remote, body):
         await service.start()
         try:
             cluster = await service.attach(ClusterAttach(address=remote.address))
-            while len(service.cluster(cluster.id).workers) < 2:
-                await asyncio.sleep(0.1)
-            return await body(service, cluster.id)
+            try:
+                while len(service.cluster(cluster.id).workers) < 2:
+                    await asyncio.sleep(0.1)
+                return await body(service, cluster.id)
+            finally:
+                await service.delete(cluster.id)
         finally:
             await service.close()
 

@@ -54,9 +54,10 @@ def attached(body, address: dict, roots=()):
         await service.start()
         try:
             cluster = await service.attach(msgspec.convert(address, ClusterAttach))
-            result = await body(Attached(service, cluster.id))
-            await service.delete(cluster.id)
-            return result
+            try:
+                return await body(Attached(service, cluster.id))
+            finally:
+                await service.delete(cluster.id)
         finally:
             await service.close()
 
