@@ -131,10 +131,6 @@ class _Answer(Struct, frozen=True, kw_only=True):
     content: ReadContent | None = None
 
 
-class _Failed(Struct, frozen=True, forbid_unknown_fields=True):
-    error: str
-
-
 _KINDS = frozenset(
     {"duplicate", "leftover", "unreadable", "no_record", "missing_files", "edited", "conda_conflict", "truncated"}
 )

@@ -149,10 +149,7 @@ class KernelLink:
             await self._renew(known, kernel_id)
         except asyncio.TimeoutError:
             if known.last is None:
-                raise Unavailable(
-                    f"The kernel didn't answer within {self._deadline:g} s",
-                    "A cell may be holding the interpreter's lock; the reading follows when it lets go",
-                ) from None
+                raise self._late(Unavailable) from None
         self._check_same(known, kernel_id)
         if known.last is None:
             raise Unavailable("The kernel has just restarted", "The reading follows by itself")
@@ -163,10 +160,12 @@ class KernelLink:
         answer = decode_answer(
             await self._ask(known, kernel_id, {"verb": "read", "known": known.mark}), self._conda_names()
         )
-        if answer.reading is None and (known.last is None or answer.keys != known.mark):
-            raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
+        reading = answer.reading
+        if reading is None:
+            if known.last is None or answer.keys != known.mark:
+                raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
+            reading = known.last.reading
         before = known.mark
-        reading = answer.reading or known.last.reading  # type: ignore[union-attr]
         known.last, known.mark = KernelReading(reading, now(), answer.content_age), answer.keys
         return before != known.mark
 
@@ -275,13 +274,11 @@ class KernelLink:
 
     def _look_after_cell(self, kernel_id: str, known: _Kernel) -> None:
         """Look, after each cell, whether it has installed or imported something."""
-        manager = self._kernels.get_kernel(kernel_id)
-        activity = getattr(manager, "last_activity", None)
-        idle = getattr(manager, "execution_state", "idle") != "busy"
+        seen = self.activity(kernel_id)
         # The files are looked at beside a reading: a later one tells what was found.
         unfinished = known.last is None or known.last.content_age is None
-        if (unfinished or (idle and activity != known.seen)) and (known.look is None or known.look.done()):
-            known.seen = activity
+        if (unfinished or (seen is not None and seen != known.seen)) and (known.look is None or known.look.done()):
+            known.seen = seen
             known.look = asyncio.create_task(self._notice_change(kernel_id, known), name=f"look at {kernel_id}")
 
     async def _notice_change(self, kernel_id: str, known: _Kernel) -> None:
@@ -402,10 +399,13 @@ class KernelLink:
         try:
             return await self._ask(known, kernel_id, content)
         except asyncio.TimeoutError:
-            raise Timeout(
-                f"The kernel didn't answer within {self._deadline:g} s",
-                "A cell may be holding the interpreter's lock; the reading follows when it lets go",
-            ) from None
+            raise self._late(Timeout) from None
+
+    def _late(self, kind: type[CoiledError]) -> CoiledError:
+        return kind(
+            f"The kernel didn't answer within {self._deadline:g} s",
+            "A cell may be holding the interpreter's lock; the reading follows when it lets go",
+        )
 
     async def _ask(self, known: _Kernel, kernel_id: str, asked: dict[str, Any]) -> str:
         content = await self._request(known, kernel_id, REQUEST, asked, self._deadline)

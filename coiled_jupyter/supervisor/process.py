@@ -143,6 +143,8 @@ class Supervisor:
         server.close()
         for writer in list(self._watchers):
             writer.close()
+        if self._link is not None:
+            self._link.close()
         self._clean()
 
     def _clean(self) -> None:

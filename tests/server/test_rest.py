@@ -141,7 +141,13 @@ def test_a_cluster_from_click_to_gone(server):
     cluster = server.api("GET", path)[1]
     assert [step["state"] for step in cluster["steps"]] == ["done", "done"]
     assert len(cluster["workers"]) == 2
-    environments = server.api("GET", f"environments?cluster={cluster['id']}")[1]
+
+    def read():
+        environments = server.api("GET", f"environments?cluster={cluster['id']}")[1]
+        # The files are looked at beside the first reading: until then it isn't the last word.
+        return environments if environments and all(e["content_at"] for e in environments) else None
+
+    environments = wait_for(read, what="a reading with its files looked at", seconds=30)
     assert {e["role"] for e in environments} == {"scheduler", "worker"}
     assert "distributed" in {p["name"] for p in environments[0]["packages"]}
     first = server.head(f"environments?cluster={cluster['id']}")
