@@ -39,7 +39,8 @@ _KINDS = {status: kind for kind, status in STATUS.items()} | {401: "forbidden", 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body."""
 
-_TIMES = re.compile(rb'"(taken_at|seen_at|last_seen)":("[^"]*"|null),?')
+# Whether files were looked at is content, when is not: content_at stays where it is null.
+_TIMES = re.compile(rb'"(?:(?:taken_at|seen_at|last_seen)":(?:"[^"]*"|null)|content_at":"[^"]*"),?')
 
 T = TypeVar("T")
 
