@@ -12,9 +12,8 @@ import msgspec
 
 from ..core.clients import SIZE_LIMIT, Answer, text_of, value_of
 from ..core.errors import CoiledError, Unavailable
-from ..texts import source
+from ..texts import OF_SCHEDULER, scheduler_names
 
-_CLIENTS = "(exec(S, G), G['of_scheduler'](I))[1]"
 AT_ONCE = 200
 """Workers of one request, which a kernel keeps the answers of until they are fetched."""
 
@@ -96,8 +95,7 @@ class ThroughKernelLink:
 
     async def scheduler_clients(self, scheduler: str, deadline: float = 5.0) -> str:
         """Return what the scheduler with this id tells of its clients (``core.clients.decode_scheduler_clients``)."""
-        names = {"S": source("clients"), "G": {"__name__": "coiled_jupyter_clients"}, "I": scheduler}
-        return await self.evaluate_on_scheduler(_CLIENTS, names, deadline)
+        return await self.evaluate_on_scheduler(OF_SCHEDULER, scheduler_names(scheduler), deadline)
 
 
 def _parts(workers: Sequence[str]) -> list[Sequence[str]]:

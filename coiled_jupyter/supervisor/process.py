@@ -22,9 +22,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .. import tasks
+from ..core.clients import decode_scheduler_clients
 from ..core.cluster import LaunchSpec, Readings, now
 from ..core.errors import CoiledError, Invalid, Unavailable
 from ..core.wire import (
+    ClientInfo,
     Cluster,
     ClusterSoftware,
     ClusterStatus,
@@ -43,12 +45,14 @@ from ..links.reader import Reader
 from ..paths import cluster_dir, socket_path
 from ..rulebook import RuleBook
 from ..software import build as software
+from ..texts import OF_SCHEDULER, scheduler_names
 from .nodes import Node, Nodes
 
 POLL_SECONDS = 1.0
 START_SECONDS = 60.0
 STOP_SECONDS = 6.0
-BEAT_SECONDS = 5.0
+BEAT_SECONDS = 3.0
+CLIENT_SECONDS = 10.0
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -89,6 +93,7 @@ class Supervisor:
         self._wanted: frozenset[str] = frozenset()
         self._silent: dict[str, float] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
+        self._listed_at = 0.0
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -133,6 +138,7 @@ class Supervisor:
             memory=Memory(used=0, limit=None),
             tasks=None,
             clients=0,
+            other_clients=(),
             lease_until=None,
         )
         self.ledger.snapshot(self.spec.id, self.cluster, ended=True)
@@ -359,7 +365,7 @@ class Supervisor:
         scheduler = SchedulerInfo(
             address=identity["address"], id=str(identity.get("id")), dashboard=_dashboard(self.spec, identity)
         )
-        clients = await self._clients(str(identity.get("id")))
+        clients, others = await self._clients(str(identity.get("id")))
         self._set(
             workers=workers,
             scheduler=scheduler,
@@ -371,19 +377,27 @@ class Supervisor:
                 done_per_second=None,
             ),
             clients=clients,
+            other_clients=others,
             seen_at=seen,
         )
 
-    async def _clients(self, scheduler: str) -> int:
+    async def _clients(self, scheduler: str) -> tuple[int, tuple[ClientInfo, ...]]:
+        """Return how many clients the scheduler has, and who they are as of some seconds ago."""
         # Several schedulers may share a process; Dask keeps a client of its own for bookkeeping, "fire-and-forget".
         text = (
             "str([len(set(s.clients) - {'fire-and-forget'}) for s in list(__import__('distributed').Scheduler._instances)"
             " if s.id == I][0])"
         )
+        count, known = self.cluster.clients, self.cluster.other_clients
         try:
-            return int(await self._link.evaluate_on_scheduler(text, {"I": scheduler}, 2.0))
+            count = int(await self._link.evaluate_on_scheduler(text, {"I": scheduler}, 2.0))
+            if count != len(known) or (count and time.monotonic() - self._listed_at > CLIENT_SECONDS):
+                self._listed_at = time.monotonic()
+                told = await self._link.evaluate_on_scheduler(OF_SCHEDULER, scheduler_names(scheduler), 2.0)
+                known = decode_scheduler_clients(told)
         except (CoiledError, ValueError):
-            return self.cluster.clients
+            _log.debug("the scheduler didn't tell its clients", exc_info=True)
+        return count, known
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
@@ -431,8 +445,13 @@ class Supervisor:
             "since": "",
             "memory": self.cluster.memory,
             "workers": tuple(_timeless(w) for w in changed.workers),
+            "other_clients": tuple(_ageless(c) for c in changed.other_clients),
         }
-        before = {**quiet, "workers": tuple(_timeless(w) for w in self.cluster.workers)}
+        before = {
+            **quiet,
+            "workers": tuple(_timeless(w) for w in self.cluster.workers),
+            "other_clients": tuple(_ageless(c) for c in self.cluster.other_clients),
+        }
         same = msgspec.structs.replace(changed, **quiet) == msgspec.structs.replace(self.cluster, **before)
         status_changed = changed.status != self.cluster.status
         if status_changed and "since" not in fields:
@@ -563,6 +582,10 @@ def _worker(address: str, info: dict[str, Any], seen: str, environment: str | No
 
 def _timeless(worker: Worker) -> Worker:
     return msgspec.structs.replace(worker, seen_at="", memory=0)
+
+
+def _ageless(client: ClientInfo) -> ClientInfo:
+    return msgspec.structs.replace(client, last_seen=None)
 
 
 def _dashboard(spec: LaunchSpec, identity: dict[str, Any]) -> str | None:

@@ -14,6 +14,9 @@ LOAD = (
 )
 """Sends the texts that every node keeps, and asks it; names: those of `node_names`."""
 
+OF_SCHEDULER = "(exec(S, G), G['of_scheduler'](I))[1]"
+"""Lists the clients of a scheduler in its process; names: those of `scheduler_names`."""
+
 
 @cache
 def source(name: str) -> str:
@@ -40,3 +43,8 @@ def node_names(verb: str, *arguments: Any, needs: tuple[str, ...] = ()) -> dict[
     """Return the names for `LOAD` that make a node answer ``node(verb, …)`` with the texts that it needs for it."""
     sources = {name: packed(name) for name in needs}
     return {"K": node_key(), "A": [verb, sources, *arguments], "Z": packed("node"), "M": packed("mark")}
+
+
+def scheduler_names(identity: str) -> dict[str, Any]:
+    """Return the names for `OF_SCHEDULER` that list the clients of the scheduler with this id."""
+    return {"S": source("clients"), "G": {"__name__": "coiled_jupyter_clients"}, "I": identity}

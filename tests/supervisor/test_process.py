@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 
+import distributed
 import psutil
 import pytest
 
@@ -100,6 +101,32 @@ def test_a_client_computes_and_a_stop_while_tasks_run_is_quick():
         return time.monotonic() - begun
 
     assert with_cluster(body) < 10
+
+
+def test_its_clients_are_told_with_their_versions():
+    async def body(lab):
+        client = await asyncio.to_thread(connect, lab.cluster.name)
+        try:
+            await lab.until(lambda: lab.cluster.other_clients)
+            (told,) = lab.cluster.other_clients
+            assert (told.id, told.host, told.own) == (client.id, "127.0.0.1", False)
+            assert told.versions["distributed"] == distributed.__version__
+            assert lab.cluster.clients == 1
+            before = [lab.cluster]
+
+            def only_times_are_new():
+                last, before[0] = before[0], lab.cluster if lab.cluster.revision != before[0].revision else before[0]
+                return (
+                    last.revision == lab.cluster.revision
+                    and last.other_clients[0].last_seen != lab.cluster.other_clients[0].last_seen
+                )
+
+            await lab.until(only_times_are_new, 30)
+        finally:
+            await asyncio.to_thread(client.close)
+        await lab.until(lambda: not lab.cluster.other_clients)
+
+    with_cluster(body)
 
 
 def test_connect_says_which_clusters_there_are():

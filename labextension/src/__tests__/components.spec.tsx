@@ -22,7 +22,7 @@ import { PackageRow } from '../components/row';
 import { SoftwareTable } from '../components/software';
 import { Checking, Verdict } from '../components/verdict';
 import { inOrder } from '../panel';
-import type { Cluster, Diff, Row, Usage } from '../wire';
+import type { ClientInfo, Cluster, Diff, Row, Usage } from '../wire';
 import { cluster, diff as anyDiff, row as anyRow } from './fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
@@ -420,6 +420,36 @@ describe('ClusterCard', () => {
     );
     expect(node.textContent).toContain('opened by train.ipynb');
     expect(node.textContent).not.toContain('Stop');
+  });
+
+  it('names who else works with it, and with what', () => {
+    const others: ClientInfo[] = [
+      {
+        id: 'Client-1',
+        host: null,
+        last_seen: null,
+        versions: {},
+        own: true,
+        opened_by: 'train.ipynb'
+      },
+      {
+        id: 'Client-2',
+        host: '10.0.0.7',
+        last_seen: '2026-01-01T00:00:50.000Z',
+        versions: { python: '3.10.4.final.0', numpy: '1.26.4' },
+        own: false,
+        opened_by: null
+      }
+    ];
+    const node = card(cluster('there', { other_clients: others }));
+    expect(node.querySelector('summary')!.textContent).toBe('2 clients');
+    const [own, other] = node.querySelectorAll('[data-client]');
+    expect(own.textContent).toContain('train.ipynb');
+    expect(own.textContent).toContain('told no versions');
+    expect(other.textContent).toContain('10.0.0.7');
+    expect(other.textContent).toContain(
+      'Python 3.10.4, numpy 1.26.4 · 10 s ago'
+    );
   });
 
   it('claims nothing that is old', () => {

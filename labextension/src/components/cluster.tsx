@@ -3,8 +3,9 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { freshness, hasEnded } from '../model';
-import type { Cluster, Step } from '../wire';
+import type { ClientInfo, Cluster, Step } from '../wire';
 import {
+  agoWords,
   clusterSourceWords,
   clusterStatusWords,
   durationWords,
@@ -103,6 +104,9 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
       {(cluster.status === 'starting' || cluster.status === 'failed') && (
         <Steps steps={cluster.steps} trans={trans} />
       )}
+      {!ended && cluster.other_clients.length > 0 && (
+        <Clients clients={cluster.other_clients} now={now} trans={trans} />
+      )}
       <div className="jp-Coiled-row">
         {!ended && props.onInsert && (
           <button
@@ -150,6 +154,48 @@ function softwareWords(cluster: Cluster, trans: TranslationBundle): string {
 function shortened(path: string): string {
   const parts = path.split('/').filter(Boolean);
   return parts.length > 2 ? `…/${parts.slice(-2).join('/')}` : path;
+}
+
+interface IClientsProps {
+  clients: readonly ClientInfo[];
+  now: number;
+  trans: TranslationBundle;
+}
+
+/** Who else works with the cluster, and with what: whatever is done to it concerns them too. */
+function Clients({ clients, now, trans }: IClientsProps): JSX.Element {
+  return (
+    <details className="jp-Coiled-clients">
+      <summary>{trans._n('%1 client', '%1 clients', clients.length)}</summary>
+      <ul>
+        {clients.map(client => (
+          <li key={client.id} data-client={client.id}>
+            <b>
+              {client.own
+                ? (client.opened_by ?? trans.__('a kernel of this server'))
+                : (client.host ?? trans.__('unknown host'))}
+            </b>
+            <div className="jp-Coiled-sub">
+              {clientVersions(client, trans)}
+              {client.last_seen !== null &&
+                ` · ${agoWords(Math.max(0, now - Date.parse(client.last_seen)) / 1000, trans)}`}
+            </div>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+function clientVersions(client: ClientInfo, trans: TranslationBundle): string {
+  const told = ['python', 'dask', 'distributed', 'numpy', 'pandas']
+    .filter(name => client.versions[name])
+    .map(name =>
+      name === 'python'
+        ? `Python ${client.versions[name].split(/[.\s]/).slice(0, 3).join('.')}`
+        : `${name} ${client.versions[name]}`
+    );
+  return told.length ? told.join(', ') : trans.__('told no versions');
 }
 
 interface IStepsProps {
