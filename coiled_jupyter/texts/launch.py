@@ -216,6 +216,8 @@ if __name__ == "__main__":
     _die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # What its forks have imported is as old as this; the text `probe` wants to know.
+    sys._coiled_jupyter_started = time.time()
     import distributed.cli.dask_spec  # noqa: F401 - once, for all nodes
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

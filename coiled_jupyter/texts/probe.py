@@ -95,7 +95,8 @@ def _started():
         ticks = int(_read("/proc/self/stat").rpartition(")")[2].split()[19])
         lines = _read("/proc/stat", 1 << 20).splitlines()
         boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
-        return boot + ticks / os.sysconf("SC_CLK_TCK")
+        # A process that was forked runs what the one before it had imported.
+        return min(boot + ticks / os.sysconf("SC_CLK_TCK"), getattr(sys, "_coiled_jupyter_started", float("inf")))
     except Exception:
         return None
 
@@ -215,7 +216,7 @@ def _add(found, problems, folder, position, entry, stem, kind):
 
 
 def _modules():
-    """Return {top-level module: (folder that it came from, its __version__)} of what the process has imported."""
+    """Return {top-level module: (folder that it came from, its __version__, its file)} of what is imported."""
     loaded = {}
     for name, module in list(sys.modules.items()):
         if not isinstance(name, str) or "." in name:
@@ -231,8 +232,28 @@ def _modules():
         folder = os.path.dirname(origin)
         if os.path.basename(origin).startswith("__init__."):
             folder = os.path.dirname(folder)
-        loaded[name] = (folder, version if isinstance(version, str) else None)
+        loaded[name] = (folder, version if isinstance(version, str) else None, origin)
     return loaded
+
+
+def _written(version, origin):
+    """Whether the module's file, as it lies on disk now, tells this version: then it's no sign of an older module."""
+    files = [origin]
+    if os.path.basename(origin).startswith("__init__."):
+        folder = os.path.dirname(origin)
+        files += [
+            os.path.join(folder, name) for name in ("_version.py", "version.py", "__about__.py", "__version__.py")
+        ]
+    literal = re.compile(
+        r"""^\s*(__version__|version)\b[^=\n]*=[^'"\n]*['"]%s['"]""" % re.escape(version), re.MULTILINE
+    )
+    for path in files:
+        try:
+            if path.endswith(".py") and literal.search(_read(path)):
+                return True
+        except (OSError, UnicodeError):
+            continue
+    return False
 
 
 def _tops(record):
@@ -264,10 +285,10 @@ def _use(found):
     """Mark what the process has imported, and the version that it runs where a module tells it."""
     modules = _modules()
     versions = {}
-    for name, (_, version) in modules.items():
+    for name, (_, version, origin) in modules.items():
         key = _normal(name)
         if key in found:
-            versions[key] = version
+            versions[key] = (version, origin)
     rest = {name for name in modules if _normal(name) not in found}
     folders = {os.path.realpath(modules[name][0]) for name in rest}
     real = {}
@@ -282,8 +303,8 @@ def _use(found):
             continue
         hits = [top for top in _tops(record) if top in rest]
         if hits:
-            known = [modules[top][1] for top in hits if modules[top][1]]
-            versions[key] = known[0] if len(known) == 1 else None
+            known = [modules[top][1:] for top in hits if modules[top][1]]
+            versions[key] = known[0] if len(known) == 1 else (None, "")
     named = _named() if _OWN else set()
     listed = _LISTED[0]
     started = _started() if listed is None else None
@@ -291,8 +312,9 @@ def _use(found):
         record["in_use"] = key in versions and (key not in _OWN or not named.isdisjoint((key, *_tops(record))))
         record["loaded"] = None
         if key in versions:
-            seen = versions[key]
-            if seen is None:
+            seen, origin = versions[key]
+            # Not every package tells in its module the version under which it is installed.
+            if seen is None or (seen != record["version"] and _written(seen, origin)):
                 if key not in _RUNS:
                     _RUNS[key] = _first(record, listed, started)
                 seen = _RUNS[key]
@@ -309,7 +331,9 @@ def _first(record, listed, started):
     if listed is not None:
         return listed.get(record["name"], record["version"])
     try:
-        replaced = started is not None and os.stat(record["path"]).st_mtime > started + 1
+        status = os.stat(record["path"])
+        # A copy may keep the times of what it was made of.
+        replaced = started is not None and max(status.st_mtime, status.st_ctime) > started + 1
     except OSError:
         replaced = False
     return REPLACED if replaced else record["version"]

@@ -10,6 +10,7 @@ import os
 import pickle
 import pickletools
 import struct
+import sys
 import time
 
 import pytest
@@ -172,6 +173,59 @@ def test_too_large_or_compressed_is_refused():
         decode(serialized(pickle.dumps("x"), compression=("lz4",)))
     with pytest.raises(Unavailable, match="form"):
         decode(Serialized({"serializer": "dask"}, [b""]))
+
+
+ASKED_OF_A_FLOOD = """
+import asyncio, resource, sys
+from coiled_jupyter.core.errors import CoiledError
+from coiled_jupyter.links.scheduler import SchedulerLink
+
+async def go():
+    link = SchedulerLink(sys.argv[1])
+    for ask in (link.identity, lambda seconds: link.evaluate_on_scheduler("1", {}, seconds)):
+        try:
+            await ask(20.0)
+        except CoiledError as error:
+            print(error.message)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // (2**20 if sys.platform == "darwin" else 2**10))
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+asyncio.run(go())
+"""
+
+
+@pytest.mark.parametrize("when", ["at once", "after the handshake"])
+def test_a_gibibyte_is_refused_and_never_held(when):
+    """What really comes is 1 GiB; the process that asked may not grow by a tenth of it."""
+
+    async def go():
+        handshake = pack_frames(await to_frames({"compression": None, "python": (3, 11), "pickle-protocol": 4}))
+        sent = [0]
+
+        async def serve(reader, writer):
+            with contextlib.suppress(ConnectionError):
+                if when != "at once":
+                    writer.write(struct.pack("Q", len(handshake)) + handshake)
+                writer.write(struct.pack("Q", 2**30))
+                for _ in range(2**10):
+                    writer.write(b"\0" * 2**20)
+                    await writer.drain()
+                    sent[0] += 2**20
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        async with server:
+            address = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", ASKED_OF_A_FLOOD, address), stdout=asyncio.subprocess.PIPE
+            )
+            said, _ = await process.communicate()
+        return said.decode().split("\n"), sent[0]
+
+    said, sent = asyncio.run(go())
+    assert said[:2] == ["The connection failed", "The connection failed"]
+    assert int(said[2]) < 100, said  # MiB
+    assert sent < 2**28
 
 
 @pytest.mark.parametrize("answer", [None, 1, "text", [], {}, {"status": "OK"}, {"status": "OK", "result": 1}])

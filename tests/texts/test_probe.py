@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from functools import cache
 from pathlib import Path
 
@@ -126,6 +127,39 @@ def test_what_runs_is_told_from_what_is_installed(tmp_path):
     found = {p["name"]: (p["version"], *reading["loaded"].get(p["name"], ())) for p in reading["packages"]}
     assert found["plain"] == ("2.0", "1.0", True)
     assert found["versioned"] == ("2.0", "1.0", True)
+
+
+_UPGRADE_OF_A_SLOPPY_ONE = """
+import json, os, sys
+import sloppy, packed
+n = {}
+exec(open(sys.argv[1]).read(), n)
+folder = sys.argv[2]
+first = n['probe']()
+for name in ('sloppy', 'packed'):
+    os.rename(f'{folder}/{name}-1.0.post1.dist-info', f'{folder}/{name}-2.0.post1.dist-info')
+open(f'{folder}/sloppy.py', 'w').write("__version__ = '2.0'")
+open(f'{folder}/packed/_version.py', 'w').write("version = '2.0'")
+print(json.dumps([json.loads(first), json.loads(n['probe']())]))
+"""
+
+
+def test_a_module_that_tells_another_version_than_its_distribution_runs_what_is_installed(tmp_path):
+    (tmp_path / "packed").mkdir()
+    files = {"sloppy.py": "__version__: str = '1.0'", "packed/_version.py": "version = __version__ = '1.0'"}
+    files["packed/__init__.py"] = "from packed._version import __version__"
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for name in ("sloppy", "packed"):
+        distribution(tmp_path, name, "1.0.post1")
+    time.sleep(2.1)  # what is installed after a process started may not be what it runs
+    first, second = run(
+        interpreters()["3.11"], "-c", _UPGRADE_OF_A_SLOPPY_ONE, str(PROBE), str(tmp_path), path=tmp_path
+    )
+    for name in ("sloppy", "packed"):
+        assert first["loaded"][name] == ["1.0.post1", True]
+        # And what a later upgrade has left behind is seen.
+        assert second["loaded"][name][0] in ("1.0", "1.0.post1")
 
 
 _EVIL = """
