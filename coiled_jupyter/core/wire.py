@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 SCHEMA = 1
 """Version of the shapes below; the page compares it with the one that it was built for."""
@@ -161,10 +161,21 @@ class Adaptive(Wire, frozen=True, kw_only=True):
 
 
 class Desired(Wire, frozen=True, kw_only=True):
-    """What was asked for, as opposed to what is observed."""
+    """What was asked for, as opposed to what is observed.
+
+    Attributes
+    ----------
+    lease_seconds
+        How long the cluster lives on when no server, kernel or client holds it any more; null where it isn't ours.
+    kept
+        Whether somebody chose that time: then it isn't cut short by a server that ends.
+
+    """
 
     workers: int
     adaptive: Adaptive | None = None
+    lease_seconds: float | None = None
+    kept: bool = False
 
 
 class Worker(Wire, frozen=True, kw_only=True):
@@ -310,6 +321,53 @@ class ClusterAttach(Request, frozen=True, kw_only=True):
     address: Annotated[str, Meta(min_length=1, max_length=500)]
     name: Annotated[str, Meta(min_length=1, max_length=80)] | None = None
     tls: TLSFiles | None = None
+
+
+class ClusterChange(Request, frozen=True, kw_only=True):
+    """Body of ``PATCH clusters/{id}``: exactly one of these; null for `adaptive` ends adaptive scaling."""
+
+    workers: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
+    adaptive: AdaptiveRequest | None | UnsetType = UNSET
+    name: Annotated[str, Meta(min_length=1, max_length=80)] | UnsetType = UNSET
+    lease_seconds: Annotated[float, Meta(ge=0, le=2592000)] | UnsetType = UNSET
+
+
+class ChangedCluster(Cluster, frozen=True, kw_only=True):
+    """Answer of ``PATCH clusters/{id}``: the cluster, and for a change of its size what was granted.
+
+    Attributes
+    ----------
+    granted
+        Workers (for adaptive scaling: at most so many) where fewer fit than were asked for, else null.
+    limit
+        The limit in cores that didn't allow more, else null.
+
+    """
+
+    granted: int | None = None
+    limit: int | None = None
+
+
+class ClusterRestart(Request, frozen=True, kw_only=True):
+    """Body of ``POST clusters/{id}/restart``: new worker processes, or everything anew on the same address."""
+
+    what: Literal["workers", "cluster"]
+
+
+class LogLine(Wire, frozen=True, kw_only=True):
+    """One line that a node printed; `at` is null where nothing tells its time."""
+
+    at: Time | None
+    node: str
+    text: str
+
+
+class Logs(Wire, frozen=True, kw_only=True):
+    """Lines of a cluster's nodes, oldest first; `next` is the `after` of the next question."""
+
+    lines: tuple[LogLine, ...]
+    nodes: tuple[str, ...]
+    next: str
 
 
 # ---- usage --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,18 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
     ("/clusters/{id}", "get", "One cluster", [_ID], None, 200, wire.Cluster),
     ("/clusters/{id}", "delete", "Stop a cluster, or take an ended one off the list", [_ID], None, 204, None),
     (
+        *("/clusters/{id}", "patch", "Change its size, name or lease", [_ID]),
+        *(wire.ClusterChange, 200, wire.ChangedCluster),
+    ),
+    (
+        *("/clusters/{id}/restart", "post", "Start its workers, or all of it, anew", [_ID]),
+        *(wire.ClusterRestart, 202, wire.Cluster),
+    ),
+    (
+        *("/clusters/{id}/logs", "get", "What its nodes printed", [_ID, _query("node"), _query("after")]),
+        *(None, 200, wire.Logs),
+    ),
+    (
         "/environments",
         "get",
         "The environment of a kernel, or one per group of a cluster",

@@ -247,6 +247,169 @@ export interface paths {
     };
     readonly options?: never;
     readonly head?: never;
+    /** Change its size, name or lease */
+    readonly patch: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['ClusterChange'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ChangedCluster'];
+          };
+        };
+      };
+    };
+    readonly trace?: never;
+  };
+  readonly '/clusters/{id}/logs': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** What its nodes printed */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: {
+          readonly after?: string;
+          readonly node?: string;
+        };
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Logs'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/clusters/{id}/restart': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    readonly put?: never;
+    /** Start its workers, or all of it, anew */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['ClusterRestart'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 202: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Cluster'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
     readonly patch?: never;
     readonly trace?: never;
   };
@@ -624,6 +787,65 @@ export interface components {
       readonly revision: number;
     };
     /**
+     * ChangedCluster
+     * @description Answer of ``PATCH clusters/{id}``: the cluster, and for a change of its size what was granted.
+     *
+     *         Attributes
+     *         ----------
+     *         granted
+     *             Workers (for adaptive scaling: at most so many) where fewer fit than were asked for, else null.
+     *         limit
+     *             The limit in cores that didn't allow more, else null.
+     */
+    readonly ChangedCluster: {
+      readonly clients: number;
+      readonly cores: components['schemas']['Cores'];
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly created_at: string;
+      readonly desired: components['schemas']['Desired'];
+      readonly environment: components['schemas']['ClusterSoftware'];
+      readonly factory: string;
+      /** @default null */
+      readonly granted: number | null;
+      readonly id: string;
+      readonly lease_until: string | null;
+      /** @default null */
+      readonly limit: number | null;
+      readonly memory: components['schemas']['Memory'];
+      readonly name: string;
+      readonly opened_by: string | null;
+      /** @default [] */
+      readonly other_clients: readonly components['schemas']['ClientInfo'][];
+      readonly reason: string | null;
+      readonly revision: number;
+      readonly scheduler: components['schemas']['SchedulerInfo'] | null;
+      readonly seen_at: string | null;
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly since: string;
+      /** @enum {unknown} */
+      readonly source: 'attached' | 'discovered' | 'managed';
+      /** @enum {unknown} */
+      readonly status:
+        | 'degraded'
+        | 'failed'
+        | 'idle'
+        | 'lost'
+        | 'running'
+        | 'starting'
+        | 'stopped'
+        | 'stopping'
+        | 'unreachable';
+      readonly steps: readonly components['schemas']['Step'][];
+      readonly tasks: components['schemas']['Tasks'] | null;
+      readonly workers: readonly components['schemas']['Worker'][];
+    };
+    /**
      * Checked
      * @description What was looked at beyond names and versions: `content` is true once the files of every place were.
      */
@@ -713,6 +935,16 @@ export interface components {
       readonly tls?: components['schemas']['TLSFiles'] | null;
     };
     /**
+     * ClusterChange
+     * @description Body of ``PATCH clusters/{id}``: exactly one of these; null for `adaptive` ends adaptive scaling.
+     */
+    readonly ClusterChange: {
+      readonly adaptive?: components['schemas']['AdaptiveRequest'] | null;
+      readonly lease_seconds?: number;
+      readonly name?: string;
+      readonly workers?: number;
+    };
+    /**
      * ClusterCreate
      * @description Body of ``POST clusters``; at most one of `software`, `kernel`, `interpreter` and `requirements`.
      */
@@ -747,6 +979,14 @@ export interface components {
       readonly threads_per_worker?: number | null;
       /** @default null */
       readonly workers?: number | null;
+    };
+    /**
+     * ClusterRestart
+     * @description Body of ``POST clusters/{id}/restart``: new worker processes, or everything anew on the same address.
+     */
+    readonly ClusterRestart: {
+      /** @enum {unknown} */
+      readonly what: 'cluster' | 'workers';
     };
     /**
      * ClusterSoftware
@@ -784,10 +1024,21 @@ export interface components {
     /**
      * Desired
      * @description What was asked for, as opposed to what is observed.
+     *
+     *         Attributes
+     *         ----------
+     *         lease_seconds
+     *             How long the cluster lives on when no server, kernel or client holds it any more; null where it isn't ours.
+     *         kept
+     *             Whether somebody chose that time: then it isn't cut short by a server that ends.
      */
     readonly Desired: {
       /** @default null */
       readonly adaptive: components['schemas']['Adaptive'] | null;
+      /** @default false */
+      readonly kept: boolean;
+      /** @default null */
+      readonly lease_seconds: number | null;
       readonly workers: number;
     };
     /**
@@ -943,6 +1194,24 @@ export interface components {
     readonly Loaded: {
       readonly nodes: readonly string[];
       readonly version: string;
+    };
+    /**
+     * LogLine
+     * @description One line that a node printed; `at` is null where nothing tells its time.
+     */
+    readonly LogLine: {
+      readonly at: string | null;
+      readonly node: string;
+      readonly text: string;
+    };
+    /**
+     * Logs
+     * @description Lines of a cluster's nodes, oldest first; `next` is the `after` of the next question.
+     */
+    readonly Logs: {
+      readonly lines: readonly components['schemas']['LogLine'][];
+      readonly next: string;
+      readonly nodes: readonly string[];
     };
     /**
      * Memory
@@ -1310,11 +1579,14 @@ export type Adaptive = components['schemas']['Adaptive'];
 export type AdaptiveRequest = components['schemas']['AdaptiveRequest'];
 export type Cause = components['schemas']['Cause'];
 export type Change = components['schemas']['Change'];
+export type ChangedCluster = components['schemas']['ChangedCluster'];
 export type Checked = components['schemas']['Checked'];
 export type ClientInfo = components['schemas']['ClientInfo'];
 export type Cluster = components['schemas']['Cluster'];
 export type ClusterAttach = components['schemas']['ClusterAttach'];
+export type ClusterChange = components['schemas']['ClusterChange'];
 export type ClusterCreate = components['schemas']['ClusterCreate'];
+export type ClusterRestart = components['schemas']['ClusterRestart'];
 export type ClusterSoftware = components['schemas']['ClusterSoftware'];
 export type ClusterUsage = components['schemas']['ClusterUsage'];
 export type Cores = components['schemas']['Cores'];
@@ -1331,6 +1603,8 @@ export type Factory = components['schemas']['Factory'];
 export type KernelInterpreter = components['schemas']['KernelInterpreter'];
 export type Limits = components['schemas']['Limits'];
 export type Loaded = components['schemas']['Loaded'];
+export type LogLine = components['schemas']['LogLine'];
+export type Logs = components['schemas']['Logs'];
 export type Memory = components['schemas']['Memory'];
 export type Option = components['schemas']['Option'];
 export type Package = components['schemas']['Package'];
