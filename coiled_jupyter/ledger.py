@@ -86,8 +86,12 @@ class Ledger:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or runtime_dir() / "ledger.sqlite"
+        self.path = (path or runtime_dir() / "ledger.sqlite").absolute()
         self._place = _place()
+        self._open()
+
+    def _open(self) -> None:
+        """Make the tables where there are none; a file that is damaged is set aside first."""
         # One process at a time, so that nobody sets aside the file that another has just made.
         with self.path.with_name(f"{self.path.name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -118,6 +122,7 @@ class Ledger:
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         try:
+            self._check()
             with contextlib.closing(sqlite3.connect(self.path, timeout=5, isolation_level=None)) as connection:
                 connection.row_factory = sqlite3.Row
                 connection.execute("BEGIN IMMEDIATE")
@@ -130,33 +135,97 @@ class Ledger:
         except sqlite3.Error:
             raise Unavailable("The ledger of clusters can't be written", f"Look at {self.path}") from None
 
+    def _check(self) -> None:
+        """Notice a file that was damaged or removed while this process runs, before a question to it."""
+        try:
+            with contextlib.closing(
+                sqlite3.connect(f"{self.path.as_uri()}?mode=rw", timeout=5, uri=True)
+            ) as connection:
+                connection.execute("SELECT 1 FROM clusters LIMIT 1").fetchone()
+        except sqlite3.DatabaseError:
+            self._open()
+
     def reserve(self, spec: LaunchSpec, *, core_limit: int, cluster_limit: int) -> Cluster:
-        """Enter a cluster with its cores and return its first state; Conflict where it goes over a limit."""
+        """Enter a cluster with its cores and return its first state.
+
+        Conflict where it goes over a limit, or another cluster that hasn't ended has its name.
+        """
         cluster = _first_state(spec)
         with self._write() as connection:
-            live = connection.execute("SELECT name, cores, ended FROM clusters WHERE cores > 0 OR NOT ended").fetchall()
-            used = sum(row["cores"] for row in live)
-            if used + spec.cores > core_limit:
-                holders = ", ".join(f"{row['name']} ({row['cores']})" for row in live) or "nothing"
+            live = self._live(connection)
+            limit, used = _limit(live, core_limit), sum(row["cores"] for row in live)
+            if spec.cores and used + spec.cores > limit:
+                holders = ", ".join(f"{row['name']} ({row['cores']})" for row in live if row["cores"]) or "nothing"
                 raise Conflict(
-                    f"{spec.cores} cores were asked for, and {max(core_limit - used, 0)} of {core_limit} are free; "
+                    f"{spec.cores} cores were asked for, and {max(limit - used, 0)} of {limit} are free; "
                     f"in use: {holders}",
                     "Ask for fewer workers or threads, or stop a cluster",
-                    limit=core_limit,
+                    limit=limit,
                     used=used,
                     asked=spec.cores,
                 )
             if sum(not row["ended"] for row in live) >= cluster_limit:
                 raise Conflict(f"There are already {cluster_limit} clusters", "Stop one first", limit=cluster_limit)
-            connection.execute(
-                "INSERT INTO clusters (id, name, snapshot, cores, place, created, spec) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(spec.id, spec.name, msgspec.json.encode(cluster), spec.cores, self._place, time.time()),
-                    # Variables of workers and addresses of indexes may hold secrets.
-                    msgspec.json.encode(_without_secrets(spec)),
-                ),
-            )
+            _check_free(live, spec.name)
+            self._enter(connection, spec, cluster, spec.cores)
         return cluster
+
+    def _enter(self, connection: sqlite3.Connection, spec: LaunchSpec, cluster: Cluster, cores: int) -> None:
+        connection.execute(
+            "INSERT INTO clusters (id, name, snapshot, cores, place, created, spec) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(spec.id, cluster.name, msgspec.json.encode(cluster), cores, self._place, time.time()),
+                # Variables of workers and addresses of indexes may hold secrets.
+                msgspec.json.encode(_without_secrets(spec)),
+            ),
+        )
+
+    def _live(self, connection: sqlite3.Connection) -> list[sqlite3.Row]:
+        """Return the rows of this place that hold cores or haven't ended; others' can't be judged from here."""
+        rows = connection.execute(
+            "SELECT id, name, cores, ended, spec FROM clusters WHERE (cores > 0 OR NOT ended) AND place = ?",
+            (self._place,),
+        )
+        return rows.fetchall()
+
+    def restore(self, spec: LaunchSpec, cluster: Cluster, cores: int) -> None:
+        """Enter a cluster again by its owner where its row has gone, as after damage of the file."""
+        if self.get(spec.id) is not None:
+            return
+        with self._write() as connection, contextlib.suppress(sqlite3.IntegrityError):
+            self._enter(connection, spec, cluster, cores)
+        self.claim(spec.id)
+
+    def resize(self, cluster_id: str, cores: int, *, step: int, core_limit: int) -> tuple[int, int]:
+        """Reserve up to `cores` for a cluster, in whole steps, and return what it may use and the limit that held.
+
+        More is granted as far as it fits; nothing is given back here, since the workers that use it still run.
+        """
+        with self._write() as connection:
+            live = self._live(connection)
+            own = next((row["cores"] for row in live if row["id"] == cluster_id), 0)
+            limit = _limit(live, core_limit)
+            free = max(limit - sum(row["cores"] for row in live if row["id"] != cluster_id), 0)
+            granted = min(cores, max(free // step * step, own))
+            if granted > own:
+                connection.execute("UPDATE clusters SET cores = ? WHERE id = ?", (granted, cluster_id))
+        return granted, limit
+
+    def give_back(self, cluster_id: str, cores: int) -> None:
+        """Lower a cluster's reservation to `cores`; the processes that used the rest must have been seen to end."""
+        with self._write() as connection:
+            connection.execute("UPDATE clusters SET cores = min(cores, ?) WHERE id = ?", (cores, cluster_id))
+
+    def rename(self, cluster_id: str, name: str) -> None:
+        """Give a cluster another name; Conflict where another one that hasn't ended has it."""
+        with self._write() as connection:
+            _check_free([row for row in self._live(connection) if row["id"] != cluster_id], name)
+            connection.execute("UPDATE clusters SET name = ? WHERE id = ?", (name, cluster_id))
+
+    def limit(self, core_limit: int) -> int:
+        """Return the limit in cores that holds now: the lowest of `core_limit` and those of live clusters."""
+        with self._write() as connection:
+            return _limit(self._live(connection), core_limit)
 
     def claim(self, cluster_id: str) -> None:
         """Enter the calling process as the owner of a cluster."""
@@ -196,8 +265,9 @@ class Ledger:
             connection.execute("DELETE FROM clusters WHERE id = ?", (cluster_id,))
 
     def list(self) -> list[Row]:
-        """Return all rows, oldest first."""
+        """Return the rows of this machine and namespace, oldest first; a shared home may hold others'."""
         try:
+            self._check()
             with contextlib.closing(sqlite3.connect(self.path, timeout=5)) as connection:
                 connection.row_factory = sqlite3.Row
                 found = connection.execute("SELECT * FROM clusters ORDER BY created, id").fetchall()
@@ -210,11 +280,21 @@ class Ledger:
                 fields["snapshot"] = msgspec.json.decode(entry["snapshot"], type=Cluster)
                 spec = None if entry["spec"] in ("{}", b"{}") else msgspec.json.decode(entry["spec"], type=LaunchSpec)
                 rows.append(Row(**{**fields, "ended": bool(entry["ended"]), "spec": spec}))
-        return rows
+        return [row for row in rows if self._ours(row)]
+
+    def _ours(self, row: Row) -> bool:
+        """Whether a row can be judged from here: of this machine, and of this namespace or of a boot that is over."""
+        machine, *boot = row.place.split("/")[:2]
+        here, *present = self._place.split("/")[:2]
+        return row.place == self._place or (machine == here and boot != present)
 
     def get(self, cluster_id: str) -> Row | None:
         """Return one row, or None."""
         return next((row for row in self.list() if row.id == cluster_id), None)
+
+    def reserved(self, cluster_id: str) -> int:
+        """Return the cores that a cluster still reserves."""
+        return sum(row.cores for row in self.list() if row.id == cluster_id)
 
     def used_cores(self) -> int:
         """Return the cores that are reserved now."""
@@ -224,8 +304,7 @@ class Ledger:
         """Whether the supervisor of a cluster lives; rows of other machines or namespaces count as alive."""
         if row.place != self._place:
             # A pid of another boot of this machine is gone with that boot; anything else can't be judged from here.
-            same_machine = row.place.split("/")[0] == self._place.split("/")[0]
-            return not (same_machine and row.place.split("/")[1:2] != self._place.split("/")[1:2])
+            return not self._ours(row)
         if row.pid is None:
             return time.time() - row.created < CLAIM_SECONDS
         return row.ticks is not None and _ticks(row.pid) == row.ticks
@@ -234,6 +313,24 @@ class Ledger:
 def _without_secrets(spec: LaunchSpec) -> LaunchSpec:
     build = spec.build and msgspec.structs.replace(spec.build, index_options=())
     return msgspec.structs.replace(spec, environ={}, build=build)
+
+
+def _limit(live: list[sqlite3.Row], core_limit: int) -> int:
+    """Return the lowest limit of who asks and of those who started what is live."""
+    limits = [core_limit]
+    for row in live:
+        with contextlib.suppress(msgspec.DecodeError):
+            limits.append(msgspec.json.decode(row["spec"], type=_Limited).core_limit or core_limit)
+    return min(limits)
+
+
+class _Limited(msgspec.Struct):
+    core_limit: int = 0
+
+
+def _check_free(live: list[sqlite3.Row], name: str) -> None:
+    if any(row["name"] == name and not row["ended"] for row in live):
+        raise Conflict(f"There is a cluster called {name} already", "Choose another name, or stop that one", name=name)
 
 
 def _first_state(spec: LaunchSpec) -> Cluster:
@@ -249,7 +346,11 @@ def _first_state(spec: LaunchSpec) -> Cluster:
         since=spec.created_at or now(),
         reason=None,
         steps=tuple(Step(name=name, state="waiting") for name in names),
-        desired=Desired(workers=spec.workers if spec.address is None else 0, adaptive=spec.adaptive),
+        desired=Desired(
+            workers=spec.workers if spec.address is None else 0,
+            adaptive=spec.adaptive,
+            lease_seconds=spec.lease_seconds if spec.address is None else None,
+        ),
         workers=(),
         scheduler=SchedulerInfo(address=spec.address, id=None, dashboard=None) if spec.address else None,
         cores=Cores(busy=0, allocated=0, requested=spec.cores),

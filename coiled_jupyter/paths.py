@@ -52,6 +52,11 @@ def cluster_dir(cluster_id: str) -> Path:
     return _private(_private(runtime_dir() / "c") / cluster_id)
 
 
+def alive_path(cluster_id: str) -> Path:
+    """Return the file that is locked as long as any process of a cluster lives."""
+    return cluster_dir(cluster_id) / "alive"
+
+
 def socket_path(cluster_id: str) -> Path:
     """Return the path of a supervisor's socket; AF_UNIX allows about 100 bytes."""
     path = cluster_dir(cluster_id) / "s"

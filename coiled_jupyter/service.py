@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import importlib.metadata
 import logging
 import re
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,16 +31,21 @@ from .core.wire import (
     SCHEMA,
     About,
     Adaptive,
+    AdaptiveRequest,
     Change,
+    ChangedCluster,
     Cluster,
     ClusterAttach,
+    ClusterChange,
     ClusterCreate,
+    ClusterRestart,
     ClusterUsage,
     Diff,
     Environment,
     ExplainRequest,
     Explanation,
     Limits,
+    Logs,
     Memory,
     Rules,
     RulesChange,
@@ -51,9 +58,11 @@ from .discovery import Discovery, Kernels, marked
 from .ledger import Ledger
 from .links import here
 from .links.kernel import KernelReading
+from .paths import alive_path, cluster_dir
 from .rulebook import RuleBook
 from .software import requirements as requirement_lines
 from .supervisor import client as supervisors
+from .supervisor import logs
 
 ATTACHMENTS_A_MINUTE = 20
 UNWATCHED_SECONDS = 60.0
@@ -188,6 +197,10 @@ class Service:
                 self._signal(row.id)
             if watch is not None and watch.task is None and watch.cluster.status not in ENDED:
                 watch.task = asyncio.create_task(self._follow(watch), name=f"follow {row.id}")
+        for row in rows.values():
+            # Cores of a cluster without a supervisor are given back when none of its processes is left.
+            if row.ended and row.cores and not _alive(row.id):
+                self._ledger.release(row.id)
         for cluster_id, child in list(self._children.items()):
             if child.poll() is not None:
                 del self._children[cluster_id]
@@ -244,7 +257,6 @@ class Service:
             revision=cluster.revision + 1,
         )
         self._ledger.snapshot(cluster.id, lost, ended=True)
-        self._ledger.release(cluster.id)
         return lost
 
     def _update(self, watch: _Watch, cluster: Cluster) -> None:
@@ -406,6 +418,62 @@ class Service:
             )
         )
 
+    async def change(self, cluster_id: str, body: ClusterChange) -> ChangedCluster:
+        """Change a cluster's size, name or lease, and return it with what was granted.
+
+        Raises
+        ------
+        Invalid
+            Not exactly one of them is given, or it is out of bounds; nothing was changed.
+        Conflict
+            The cluster isn't ours to change, isn't running, or another one has the name.
+
+        """
+        given = [f for f in ("workers", "adaptive", "name", "lease_seconds") if getattr(body, f) is not msgspec.UNSET]
+        if len(given) != 1:
+            raise Invalid(given[1] if given else "body", "Give one of workers, adaptive, name and lease_seconds")
+        limit = self.configuration.worker_limit
+        if isinstance(body.workers, int) and body.workers > limit:
+            raise Invalid("workers", f"At most {limit} workers are allowed in one cluster", limit=limit)
+        if isinstance(body.adaptive, AdaptiveRequest):
+            _check_bounds(body.adaptive, limit)
+        if isinstance(body.name, str):
+            _check_name(body.name)
+        client = await self._steer(cluster_id)
+        try:
+            changed = await client.change(body)
+        finally:
+            await client.close()
+        watch = self._watches.get(cluster_id)
+        if watch is not None:
+            self._update(watch, changed.cluster)
+        fields = {name: getattr(changed.cluster, name) for name in changed.cluster.__struct_fields__}
+        return ChangedCluster(**fields, granted=changed.granted, limit=changed.limit)
+
+    async def restart(self, cluster_id: str, body: ClusterRestart) -> Cluster:
+        """Begin to start a cluster's workers, or all of it, anew; Conflict where it isn't ours or doesn't run."""
+        client = await self._steer(cluster_id)
+        try:
+            await client.restart(body.what)
+        finally:
+            await client.close()
+        return self.cluster(cluster_id)
+
+    async def _steer(self, cluster_id: str) -> supervisors.SupervisorClient:
+        cluster = self.cluster(cluster_id)
+        if cluster.source == "discovered":
+            raise Conflict(f"This cluster belongs to {cluster.opened_by}, which opened it", "Change it there")
+        if cluster.status in ENDED:
+            raise Conflict(f"The cluster is {cluster.status}", "Start a new one")
+        return await self._client(cluster)
+
+    async def logs(self, cluster_id: str, *, node: str | None = None, after: str | None = None) -> Logs:
+        """Return what the processes of a cluster of ours printed, also when it has ended."""
+        cluster = self.cluster(cluster_id)
+        if cluster.source != "managed":
+            raise Conflict("The logs of this cluster are with who runs it", "Look where its processes were started")
+        return await asyncio.to_thread(logs.read, cluster_id, node, after)
+
     async def delete(self, cluster_id: str) -> None:
         """Stop a cluster that runs; take one that has ended off the list; let go of one that isn't ours.
 
@@ -421,8 +489,11 @@ class Service:
                 "Close it there, with `client.close()` or `cluster.close()`",
             )
         if cluster.status in ENDED:
+            if self._ledger.reserved(cluster_id):
+                raise Conflict("Processes of this cluster are still ending", "Try again in some seconds")
             self._ledger.delete(cluster_id)
             self._forget(cluster_id)
+            await asyncio.to_thread(shutil.rmtree, cluster_dir(cluster_id), True)
             return
         client = await self._client(cluster)
         try:
@@ -475,13 +546,14 @@ class Service:
             factory=body.factory or "local",
             interpreter=interpreter,
             build=build,
-            workers=2 if body.workers is None else body.workers,
+            workers=_first(body),
             threads_per_worker=body.threads_per_worker or 1,
             memory_limit=memory_limit,
             adaptive=adaptive or None,
             environ=dict(body.environ or {}),
             options=factories.check_options(body.factory or "local", body.options or {}),
             lease_seconds=settings.lease_seconds,
+            core_limit=settings.core_limit,
             created_at=now(),
         )
 
@@ -503,7 +575,9 @@ class Service:
         if body.python is not None and body.requirements is None:
             raise Invalid("python", "A Python version goes with requirements only")
         if body.adaptive is not None:
-            raise Invalid("adaptive", "Adaptive scaling isn't available yet", "Give a number of workers")
+            _check_bounds(body.adaptive, self.configuration.worker_limit)
+            if body.workers is not None and not body.adaptive.minimum <= body.workers <= body.adaptive.maximum:
+                raise Invalid("workers", "The first workers must lie between the minimum and the maximum")
         _check_name(body.name)
         limit = self.configuration.worker_limit
         if (body.workers or 0) > limit:
@@ -616,6 +690,7 @@ class Service:
     def usage(self) -> Usage:
         """Return the core usage of this user on this host, all figures from the last snapshots."""
         live = [c for c in self.clusters() if c.status not in ENDED]
+        limit = self._ledger.limit(self.configuration.core_limit)
         counted = [c for c in live if c.source == "managed"]
         limits = [c.memory.limit for c in counted]
         tasks = [c.tasks for c in live if c.tasks]
@@ -625,7 +700,7 @@ class Service:
                 busy=sum(c.cores.busy for c in counted),
                 allocated=sum(c.cores.allocated for c in counted),
                 requested=sum(c.cores.requested for c in counted),
-                limit=self.configuration.core_limit,
+                limit=limit,
             ),
             memory=Memory(
                 used=sum(c.memory.used for c in counted),
@@ -654,6 +729,33 @@ class Service:
 def _check_name(name: str | None) -> None:
     if name is not None and not name.isprintable():
         raise Invalid("name", "A name must be printable text")
+
+
+def _alive(cluster_id: str) -> bool:
+    """Whether any process of a cluster lives: its supervisor, launcher, guard or nodes hold a lock."""
+    try:
+        with alive_path(cluster_id).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _first(body: ClusterCreate) -> int:
+    if body.workers is not None:
+        return body.workers
+    return body.adaptive.minimum if body.adaptive else 2
+
+
+def _check_bounds(bounds: AdaptiveRequest, limit: int) -> None:
+    if bounds.minimum > bounds.maximum:
+        raise Invalid("adaptive.minimum", "The minimum must not be larger than the maximum")
+    if bounds.maximum > limit:
+        raise Invalid("adaptive.maximum", f"At most {limit} workers are allowed in one cluster", limit=limit)
+    if bounds.maximum == 0:
+        raise Invalid("adaptive.maximum", "At least one worker must be allowed")
 
 
 async def _nameless(kernel_id: str) -> str | None:

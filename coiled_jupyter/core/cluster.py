@@ -52,6 +52,8 @@ class LaunchSpec(Struct, kw_only=True, frozen=True):
         Variables for the workers; may hold secrets, so it's never stored, logged or shown.
     layer
         Path of a layer that workers start in from their first process on (none before layers exist).
+    core_limit
+        The limit of who started it, which holds for whoever starts another meanwhile; 0: none is known.
     address, tls
         Of a cluster that somebody else runs, which is only followed; then nothing is started.
 
@@ -71,17 +73,15 @@ class LaunchSpec(Struct, kw_only=True, frozen=True):
     environ: dict[str, str] = field(default_factory=dict)
     options: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     lease_seconds: float = 600.0
+    core_limit: int = 0
     created_at: str = ""
     address: str | None = None
     tls: Certificates | None = None
 
     @property
     def cores(self) -> int:
-        """Cores to reserve: threads of all workers that may run at once; none of those that aren't ours."""
-        if self.address is not None:
-            return 0
-        workers = max(self.workers, self.adaptive.maximum if self.adaptive else 0)
-        return workers * self.threads_per_worker
+        """Cores to reserve for the start: threads of all workers; none where the workers aren't ours."""
+        return self.workers * self.threads_per_worker if self.address is None else 0
 
 
 class Readings(Struct, kw_only=True, frozen=True):

@@ -327,7 +327,7 @@ class ClusterChange(Request, frozen=True, kw_only=True):
     """Body of ``PATCH clusters/{id}``: exactly one of these; null for `adaptive` ends adaptive scaling."""
 
     workers: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    adaptive: AdaptiveRequest | None | UnsetType = UNSET
+    adaptive: AdaptiveRequest | UnsetType | None = UNSET
     name: Annotated[str, Meta(min_length=1, max_length=80)] | UnsetType = UNSET
     lease_seconds: Annotated[float, Meta(ge=0, le=2592000)] | UnsetType = UNSET
 

@@ -72,6 +72,8 @@ def environ(spec: LaunchSpec, interpreter: str, folder: Path) -> dict[str, str]:
         kept["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = "[]"
     # Dask tidies its folder of temporary files, which is shared by all Dask processes of the machine otherwise.
     kept["DASK_TEMPORARY_DIRECTORY"] = str(folder / "scratch")
+    # What a task prints is in the log at once.
+    kept["PYTHONUNBUFFERED"] = "1"
     kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
     return kept
 
@@ -81,12 +83,12 @@ def argv(interpreter: str) -> list[str]:
     return [interpreter, "-c", source("launch")]
 
 
-def scheduler_arguments(spec: LaunchSpec, folder: Path) -> list[str]:
+def scheduler_arguments(spec: LaunchSpec, folder: Path, port: int = 0) -> list[str]:
     """Return a scheduler's arguments for ``dask_spec``; it writes its address to ``scheduler.json``."""
     options = {
         "protocol": "tls://",
         "host": "127.0.0.1",
-        "port": 0,
+        "port": port,
         "scheduler_file": str(folder / "scheduler.json"),
         "dashboard": bool(spec.options.get("dashboard")),
         "dashboard_address": "127.0.0.1:0",
@@ -127,5 +129,6 @@ def machine_memory() -> int:
 
 def worker_memory(spec: LaunchSpec) -> int:
     """Return the bytes of one worker: as asked for, at most the machine's; without a wish its share of the machine."""
-    share = machine_memory() // max(spec.workers, 1)
+    most = max(spec.workers, spec.adaptive.maximum if spec.adaptive else 0, 1)
+    share = machine_memory() // most
     return min(spec.memory_limit or share, machine_memory())

@@ -261,6 +261,38 @@ class SchedulerLink:
             for place, answer in found.items()
         }
 
+    async def adaptive_target(self, deadline: float = 5.0) -> int:
+        """Return the workers that the scheduler would have for its tasks."""
+        target = decode(await self._request({"op": "adaptive_target"}, deadline))
+        if not isinstance(target, int):
+            raise Unavailable("The scheduler doesn't say how many workers it would have")
+        return target
+
+    async def workers_to_close(self, count: int, deadline: float = 5.0) -> list[str]:
+        """Return the addresses of at most `count` workers that the scheduler would miss least."""
+        found = decode(await self._request({"op": "workers_to_close", "n": count, "attribute": "address"}, deadline))
+        if not isinstance(found, (list, tuple)):
+            raise Unavailable("The scheduler doesn't say which workers it can do without")
+        return [address for address in found if isinstance(address, str)][:count]
+
+    async def retire(self, workers: Sequence[str], deadline: float) -> bool:
+        """Let workers hand what they hold to the others and leave; False where the scheduler refused."""
+        request = {"op": "retire_workers", "workers": list(workers), "close_workers": False, "remove": True}
+        return bool(decode(await self._request(request, deadline)))
+
+    async def restart_worker(self, worker: str, deadline: float) -> bool:
+        """Let a worker's nanny start it anew; False where it didn't say that it has.
+
+        Asked once: a second request would end the worker that the first has started.
+        """
+        message = {"op": "restart", "timeout": deadline}
+        request = {"op": "broadcast", "msg": message, "workers": [worker], "nanny": True}
+        try:
+            answer = decode(await self._request(request, deadline + 2))
+        except CoiledError:
+            return False
+        return isinstance(answer, dict) and answer.get(worker) == "OK"
+
     async def diagnose(self) -> str:
         """Return, in plain words, why the scheduler can't be reached or asked."""
         return await diagnosis.of(self.address, with_files=bool(self._arguments))

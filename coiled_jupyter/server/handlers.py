@@ -15,7 +15,9 @@ from tornado import web
 from ..core.errors import CoiledError, Invalid, NotFound, TooLarge
 from ..core.wire import (
     ClusterAttach,
+    ClusterChange,
     ClusterCreate,
+    ClusterRestart,
     ErrorBody,
     ErrorKind,
     ExplainRequest,
@@ -167,11 +169,38 @@ class ClusterHandler(Handler):
 
     @web.authenticated
     @authorized
+    async def patch(self, cluster_id: str) -> None:
+        """Change its size, name or lease."""
+        self.answer(await self.service.change(cluster_id, self.body(ClusterChange)))
+
+    @web.authenticated
+    @authorized
     async def delete(self, cluster_id: str) -> None:
         """Stop a cluster, or take an ended one off the list."""
         await self.service.delete(cluster_id)
         self.set_status(204)
         self.finish()
+
+
+class RestartHandler(Handler):
+    """``clusters/{id}/restart``."""
+
+    @web.authenticated
+    @authorized("execute")
+    async def post(self, cluster_id: str) -> None:
+        """Start its workers, or all of it, anew."""
+        self.answer(await self.service.restart(cluster_id, self.body(ClusterRestart)), 202)
+
+
+class LogsHandler(Handler):
+    """``clusters/{id}/logs``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, cluster_id: str) -> None:
+        """What its nodes printed."""
+        node, after = self.query("node"), self.get_query_argument("after", None)
+        self.answer(await self.service.logs(cluster_id, node=node, after=after))
 
 
 class EnvironmentsHandler(Handler):
@@ -275,6 +304,8 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/about", AboutHandler),
         (rf"{base}/clusters", ClustersHandler),
         (rf"{base}/clusters/([^/]{{1,80}})", ClusterHandler),
+        (rf"{base}/clusters/([^/]{{1,80}})/restart", RestartHandler),
+        (rf"{base}/clusters/([^/]{{1,80}})/logs", LogsHandler),
         (rf"{base}/environments", EnvironmentsHandler),
         (rf"{base}/diff", DiffHandler),
         (rf"{base}/rules", RulesHandler),

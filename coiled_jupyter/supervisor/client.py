@@ -16,8 +16,9 @@ import msgspec
 
 from ..core.cluster import LaunchSpec, Readings
 from ..core.errors import Timeout, Unavailable, from_wire
-from ..core.wire import Cluster, ErrorBody, Problematic
+from ..core.wire import Cluster, ClusterChange, ErrorBody, Problematic
 from ..paths import cluster_dir, socket_path
+from .logs import log_path
 
 LINE_LIMIT = 16 * 1024 * 1024
 Process = subprocess.Popen
@@ -32,9 +33,17 @@ class Answer(msgspec.Struct):
     cluster: Cluster | None = None
 
 
+class Changed(msgspec.Struct, frozen=True):
+    """The cluster after a change, with the workers granted and the limit where less than asked for was."""
+
+    cluster: Cluster
+    granted: int | None = None
+    limit: int | None = None
+
+
 def start(spec: LaunchSpec) -> Process[bytes]:
     """Start the supervisor of a cluster; the spec, which may hold secrets, goes by its stdin."""
-    log = os.open(cluster_dir(spec.id) / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    log = os.open(log_path(spec.id, "supervisor"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "coiled_jupyter.supervisor"],
@@ -110,6 +119,14 @@ class SupervisorClient:
                 raise Unavailable("The cluster's supervisor is silent") from None
             if answer.cluster is not None:
                 yield answer.cluster
+
+    async def change(self, change: ClusterChange) -> Changed:
+        """Change size, name or lease; the answer comes when the change is begun, not when it is done."""
+        return msgspec.json.decode(await self._call("change", 10.0, change=change), type=Changed)
+
+    async def restart(self, what: str) -> None:
+        """Begin to restart the workers, or the whole cluster."""
+        await self._call("restart", 5.0, what=what)
 
     async def stop(self) -> None:
         """Begin to stop the cluster."""

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -36,16 +36,24 @@ class _Told(msgspec.Struct):
 
 
 class Nodes:
-    """Starts, signals and ends nodes; a node is `ended` once its group was seen to end, or the launcher has gone."""
+    """Starts, signals and ends nodes; a node is `ended` once its group was seen to end, or the launcher has gone.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    log_of
+        Returns the file that takes what a node prints.
+
+    """
+
+    def __init__(self, log_of: Callable[[str], Path]) -> None:
+        self._log_of = log_of
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._nodes: dict[str, Node] = {}
 
-    async def open(self, argv: Sequence[str], environ: Mapping[str, str], folder: Path, log: Path) -> None:
-        """Start the launcher, which imports Dask; what all nodes print goes to `log`."""
-        descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    async def open(self, argv: Sequence[str], environ: Mapping[str, str], folder: Path, alive: int) -> None:
+        """Start the launcher, which imports Dask; it and its forks keep the descriptor `alive` open."""
+        descriptor = os.open(self._log_of("launcher"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -53,7 +61,8 @@ class Nodes:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=descriptor,
                 cwd=folder,
-                env=dict(environ),
+                env={**environ, "COILED_JUPYTER_ALIVE": str(alive)},
+                pass_fds=(alive,),
                 start_new_session=True,
             )
         finally:
@@ -63,7 +72,8 @@ class Nodes:
     def start(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Node:
         """Start a node in the place of one with this name that has ended, if there was one."""
         node = self._nodes[name] = Node(name)
-        node.ended = not self._send({"start": name, "arguments": list(arguments), "environ": dict(environ)})
+        request = {"start": name, "arguments": list(arguments), "environ": dict(environ)}
+        node.ended = not self._send({**request, "log": str(self._log_of(name))})
         return node
 
     def signal(self, node: Node, number: signal.Signals, *, group: bool = False) -> None:

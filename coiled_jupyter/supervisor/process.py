@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -24,10 +25,12 @@ import msgspec
 from .. import tasks
 from ..core.clients import decode_scheduler_clients
 from ..core.cluster import LaunchSpec, Readings, now
-from ..core.errors import CoiledError, Invalid, Unavailable
+from ..core.errors import CoiledError, Conflict, Invalid, Unavailable
 from ..core.wire import (
+    Adaptive,
     ClientInfo,
     Cluster,
+    ClusterChange,
     ClusterSoftware,
     ClusterStatus,
     Cores,
@@ -42,17 +45,26 @@ from ..core.wire import (
 from ..factories import local
 from ..ledger import Ledger
 from ..links.reader import Reader
-from ..paths import cluster_dir, socket_path
+from ..paths import alive_path, cluster_dir, socket_path
 from ..rulebook import RuleBook
 from ..software import build as software
 from ..texts import OF_SCHEDULER, scheduler_names
+from . import logs
+from .client import Changed
+from .fleet import STOP_SECONDS, Fleet
 from .nodes import Node, Nodes
 
 POLL_SECONDS = 1.0
 START_SECONDS = 60.0
-STOP_SECONDS = 6.0
 BEAT_SECONDS = 3.0
 CLIENT_SECONDS = 10.0
+TIDY_SECONDS = 10.0
+RETIRE_SECONDS = 30.0
+RESTART_SECONDS = 30.0
+SILENT_SECONDS = 6.0
+"""A worker tells of itself each half second or some seconds; after so long without it is named."""
+CALM_LOOKS = 3
+"""Looks in a row at which adaptive scaling must want fewer workers before some go."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -72,13 +84,17 @@ class Supervisor:
         self._read_at = 0.0
         self._reading_lock = asyncio.Lock()
         self._link: Any = None
-        self._nodes = Nodes()
+        self._alive = self._hold()
+        self._nodes, self._fleet = self._new_nodes()
         self._scheduler: Node | None = None
-        self._nannies: dict[str, Node] = {}
-        self._failures: dict[str, int] = {}
+        self._port = 0
+        self._again = asyncio.Event()
+        self._steering = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calm = 0
+        self._tidied_at = 0.0
         self._restarts: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
-        self._respawn_at: dict[str, float] = {}
         self._watchers: set[asyncio.StreamWriter] = set()
         self._held_at = time.monotonic()
         self._released = False
@@ -94,6 +110,20 @@ class Supervisor:
         self._silent: dict[str, float] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
         self._listed_at = 0.0
+
+    def _hold(self) -> int:
+        """Return a locked descriptor; the lock ends when this process and all that is ours have ended."""
+        descriptor = os.open(alive_path(self.spec.id), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor
+
+    def _new_nodes(self) -> tuple[Nodes, Fleet]:
+        nodes = Nodes(lambda name: logs.log_path(self.spec.id, name))
+        return nodes, Fleet(nodes, self._nanny_arguments, self.spec.environ)
+
+    def _nanny_arguments(self, name: str) -> list[str]:
+        address = self.cluster.scheduler.address if self.cluster.scheduler else ""
+        return local.nanny_arguments(self.spec, address, name, self.folder)
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -120,6 +150,7 @@ class Supervisor:
             _log.exception("the supervisor failed")
             status, reason = "failed", "The supervisor met a fault of ours; see the cluster's log"
         finally:
+            await tasks.end(list(self._tasks))
             # An attached cluster goes on without us, and whoever looks next starts another one of this process.
             if self.spec.address is None or not self._unwatched:
                 await self._conclude(status, reason)
@@ -167,8 +198,25 @@ class Supervisor:
         await self._start_workers()
         self._set(status="running", since=now(), reason=None)
         while not self._stopping.is_set():
-            await asyncio.sleep(POLL_SECONDS)
-            await self._look()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._again.wait(), POLL_SECONDS)
+            if self._again.is_set():
+                self._again.clear()
+                await self._start_again()
+            else:
+                await self._look()
+
+    async def _start_again(self) -> None:
+        """End all processes and start them anew, at the same address and with the same certificates."""
+        self._link.close()
+        await self._end_nodes()
+        self._reader = None
+        self.readings, self._known, self._silent, self._heard = Readings(), frozenset(), {}, {}
+        (self.folder / "scheduler.json").unlink(missing_ok=True)
+        self._nodes, self._fleet = self._new_nodes()
+        await self._start_scheduler()
+        await self._start_workers()
+        self._set(status="running", since=now(), reason=None)
 
     async def _connect(self, address: str) -> None:
         """Follow a cluster that somebody else runs."""
@@ -185,15 +233,10 @@ class Supervisor:
 
     async def _end_nodes(self) -> None:
         # Nannies first: a worker that has lost its scheduler takes seconds to give up.
-        deadline = time.monotonic() + STOP_SECONDS
-        for nodes in (list(self._nannies.values()), [self._scheduler] if self._scheduler else []):
-            for node in nodes:
-                self._nodes.signal(node, signal.SIGCONT, group=True)
-                self._nodes.signal(node, signal.SIGTERM)
-            while not all(node.ended for node in nodes) and time.monotonic() < deadline:
-                await asyncio.sleep(0.02)
-        for node in (*self._nannies.values(), *([self._scheduler] if self._scheduler else [])):
-            self._nodes.signal(node, signal.SIGKILL, group=True)
+        await self._fleet.close()
+        if self._scheduler is not None:
+            self._nodes.signal(self._scheduler, signal.SIGCONT, group=True)
+            self._nodes.signal(self._scheduler, signal.SIGTERM)
         await self._nodes.close(STOP_SECONDS)
 
     # ---- start ------------------------------------------------------------------------------------------------
@@ -221,13 +264,16 @@ class Supervisor:
         scratch = self.folder / "scratch"
         scratch.mkdir(mode=0o700, exist_ok=True)
         environ = local.environ(self.spec, self._interpreter, self.folder)
-        await self._nodes.open(local.argv(self._interpreter), environ, scratch, self.folder / "log")
+        await self._nodes.open(local.argv(self._interpreter), environ, scratch, self._alive)
         # This process imports Dask at the same time.
         importing = asyncio.create_task(asyncio.to_thread(_import_link))
-        await asyncio.to_thread(local.write_tls, self.folder)
-        self._scheduler = self._nodes.start("scheduler", local.scheduler_arguments(self.spec, self.folder), {})
+        if not self._port:
+            await asyncio.to_thread(local.write_tls, self.folder)
+        arguments = local.scheduler_arguments(self.spec, self.folder, self._port)
+        self._scheduler = self._nodes.start("scheduler", arguments, {})
         link = await importing
         address = await self._address(self._scheduler)
+        self._port = int(address.rpartition(":")[2])
         tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
         self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
         self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
@@ -245,32 +291,22 @@ class Supervisor:
         raise Unavailable(f"The scheduler didn't start within {START_SECONDS:.0f} s")
 
     def _last_words(self) -> str:
-        try:
-            lines = (self.folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return "it left no log"
-        said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
-        return said[-1][:300] if said else "it said nothing"
-
-    def _start_nanny(self, name: str) -> None:
-        address = self.cluster.scheduler.address if self.cluster.scheduler else ""
-        arguments = local.nanny_arguments(self.spec, address, name, self.folder)
-        self._nannies[name] = self._nodes.start(name, arguments, self.spec.environ)
+        return logs.last_words(self.spec.id, [*reversed(self._fleet.names), "scheduler", "launcher"])
 
     async def _start_workers(self) -> None:
         self._step("Start workers", "running")
-        for index in range(self.spec.workers):
-            self._start_nanny(str(index))
-        deadline = time.monotonic() + START_SECONDS + 5 * self.spec.workers
+        wanted = self.cluster.desired.workers
+        self._fleet.grow(wanted)
+        deadline = time.monotonic() + START_SECONDS + 5 * wanted
         while True:
             with contextlib.suppress(CoiledError):
                 await self._observe()
-            if len(self.cluster.workers) >= self.spec.workers:
+            if len(self.cluster.workers) >= wanted:
                 break
-            if any(node.ended for node in self._nannies.values()):
+            if self._fleet.ended():
                 raise Unavailable(f"A worker ended while starting: {self._last_words()}")
             if time.monotonic() > deadline:
-                raise Unavailable(f"{len(self.cluster.workers)} of {self.spec.workers} workers started in time")
+                raise Unavailable(f"{len(self.cluster.workers)} of {wanted} workers started in time")
             await asyncio.sleep(0.05)
         self._step("Start workers", "done")
 
@@ -279,7 +315,8 @@ class Supervisor:
     async def _look(self) -> None:
         if self._scheduler is not None and self._scheduler.ended:
             raise Unavailable("The scheduler ended unexpectedly, and the cluster's results with it")
-        self._replace()
+        self._fleet.replace()
+        self._tidy()
         try:
             await self._observe()
             if self._stopping.is_set():
@@ -290,12 +327,9 @@ class Supervisor:
                 why = await self._link.diagnose()
             self._set(status="unreachable", reason=f"The scheduler doesn't answer: {why}")
         else:
-            missing = self.spec.workers - len(self.cluster.workers)
-            busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
-            if missing > 0:
-                self._set(status="degraded", reason=f"{missing} of {self.spec.workers} workers are missing")
-            else:
-                self._set(status="running" if busy else "idle", reason=None)
+            self._judge()
+            if self.cluster.desired.adaptive is not None:
+                await self._adapt(self.cluster.desired.adaptive)
         self._lease()
         nodes = frozenset(worker.id for worker in self.cluster.workers)
         # The files are looked at beside a reading: a later one tells what was found.
@@ -304,18 +338,30 @@ class Supervisor:
             self._known = nodes
             await self._read(tuple(self._wanted))
 
-    def _replace(self) -> None:
-        """Start a new nanny in the place of one that ended, ever later while it keeps ending."""
-        for name, node in list(self._nannies.items()):
-            if not node.ended:
-                continue
-            if name not in self._respawn_at:
-                count = self._failures[name] = self._failures.get(name, 0) + 1
-                wait = 0.0 if time.monotonic() - node.started > 60 else min(2.0 ** min(count, 6), 60.0) - 2
-                self._respawn_at[name] = time.monotonic() + wait
-            if time.monotonic() >= self._respawn_at[name]:
-                del self._respawn_at[name]
-                self._start_nanny(name)
+    def _judge(self) -> None:
+        """Set the status by what was just observed."""
+        wanted = self.cluster.desired.workers
+        missing = wanted - len(self.cluster.workers) if self.spec.address is None else 0
+        silent = [w for w in self.cluster.workers if self._silent.get(w.id, 0.0) > SILENT_SECONDS]
+        busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
+        if missing > 0:
+            self._set(status="degraded", reason=f"{missing} of {wanted} workers are missing")
+        elif silent:
+            names = ", ".join(w.name or w.id for w in silent[:5]) + (", …" if len(silent) > 5 else "")
+            self._set(status="degraded", reason=f"Not heard of for some seconds: worker {names}")
+        else:
+            self._set(status="running" if busy else "idle", reason=None)
+
+    def _tidy(self) -> None:
+        """Every now and then: bound the logs, and enter the cluster again where the ledger has lost it."""
+        if self.spec.address is not None or time.monotonic() - self._tidied_at < TIDY_SECONDS:
+            return
+        self._tidied_at = time.monotonic()
+        try:
+            logs.trim(self.spec.id)
+            self.ledger.restore(self.spec, self.cluster, self._fleet.processes * self.spec.threads_per_worker)
+        except (OSError, CoiledError):
+            _log.warning("the cluster's files could not be tidied", exc_info=True)
 
     def _lease(self) -> None:
         if self._watchers or (self.cluster.clients and self.spec.address is None):
@@ -323,8 +369,9 @@ class Supervisor:
             self._released = False
             self._set(lease_until=None)
             return
-        left = self._held_at + self.spec.lease_seconds - time.monotonic()
-        if left <= 0 or self._released:
+        seconds = self.cluster.desired.lease_seconds
+        left = self._held_at + (self.spec.lease_seconds if seconds is None else seconds) - time.monotonic()
+        if left <= 0 or (self._released and not self.cluster.desired.kept):
             _log.info("nobody holds this cluster any more")
             self._unwatched = True
             self._stopping.set()
@@ -357,7 +404,8 @@ class Supervisor:
         )
         counts = [info.get("metrics", {}).get("task_counts", {}) for info in identity["workers"].values()]
         allocated = sum(worker.threads for worker in workers)
-        requested = self.spec.cores if self.spec.address is None else allocated
+        wanted = self.cluster.desired.workers * self.spec.threads_per_worker
+        requested = wanted if self.spec.address is None else allocated
         limit = sum(worker.memory_limit or 0 for worker in workers)
         if self.spec.address is None:
             limit = min(limit, local.machine_memory())
@@ -399,6 +447,156 @@ class Supervisor:
             _log.debug("the scheduler didn't tell its clients", exc_info=True)
         return count, known
 
+    # ---- steering ---------------------------------------------------------------------------------------------
+
+    async def _change(self, change: ClusterChange) -> Changed:
+        """Change size, name or lease; what takes time goes on after the answer."""
+        granted = limit = None
+        async with self._steering:
+            if isinstance(change.name, str):
+                await asyncio.to_thread(self.ledger.rename, self.spec.id, change.name)
+                self._set(name=change.name)
+            elif self.spec.address is not None:
+                raise Conflict("This cluster isn't ours to change", "Ask who runs it")
+            elif isinstance(change.lease_seconds, (int, float)):
+                desired = msgspec.structs.replace(
+                    self.cluster.desired, lease_seconds=float(change.lease_seconds), kept=True
+                )
+                self._set(desired=desired, lease_until=None)
+            elif isinstance(change.workers, int):
+                self._check_steerable()
+                # First of all: it may not come between.
+                self._set(desired=msgspec.structs.replace(self.cluster.desired, adaptive=None))
+                granted, limit = await self._scale(change.workers)
+            elif change.adaptive is None:
+                self._set(desired=msgspec.structs.replace(self.cluster.desired, adaptive=None))
+            elif change.adaptive is not msgspec.UNSET:
+                self._check_steerable()
+                granted, limit = await self._bound(change.adaptive.minimum, change.adaptive.maximum)
+            self.ledger.snapshot(self.spec.id, self.cluster)
+        return Changed(self.cluster, granted, limit)
+
+    def _check_steerable(self) -> None:
+        if self.cluster.status in ("starting", "stopping") or self._again.is_set() or self._stopping.is_set():
+            raise Conflict(f"The cluster is {self.cluster.status}", "Try again when it runs")
+
+    async def _room(self, workers: int) -> tuple[int, int]:
+        """Reserve cores for up to `workers` and return how many of them may run, and the limit."""
+        threads = self.spec.threads_per_worker
+        cores, limit = await asyncio.to_thread(
+            self.ledger.resize,
+            self.spec.id,
+            workers * threads,
+            step=threads,
+            core_limit=self.spec.core_limit or 1 << 30,
+        )
+        return cores // threads, limit
+
+    async def _scale(self, workers: int) -> tuple[int | None, int | None]:
+        """Want so many workers, as far as cores are free; what was granted and the limit where it is less."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while True:
+            # Cores of workers that still leave are counted until these were seen to end.
+            leaving = self._fleet.processes - len(self._fleet.names)
+            room, limit = await self._room(workers + leaving)
+            granted = min(max(room - leaving, min(len(self._fleet.names), workers)), workers)
+            if granted == workers or not leaving or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.1)
+        _log.info("%s workers wanted, %s granted", workers, granted)
+        self._set(desired=msgspec.structs.replace(self.cluster.desired, workers=granted))
+        surplus = len(self._fleet.names) - granted
+        if surplus > 0:
+            names = await self._least(surplus)
+            self._fleet.leave(names)
+            self._begin(self._dismiss(names))
+        self._fleet.grow(granted)
+        return (granted, limit) if granted < workers else (None, None)
+
+    async def _bound(self, minimum: int, maximum: int) -> tuple[int | None, int | None]:
+        """Scale by the work there is from now on; the maximum is cut to what is free."""
+        leaving = self._fleet.processes - len(self._fleet.names)
+        most, limit = await asyncio.to_thread(self._free)
+        allowed = max(min(maximum, most - leaving), min(minimum, len(self._fleet.names)))
+        bounds = Adaptive(minimum=min(minimum, allowed), maximum=allowed)
+        self._calm = 0
+        self._set(desired=msgspec.structs.replace(self.cluster.desired, adaptive=bounds))
+        await self._scale(min(max(self.cluster.desired.workers, bounds.minimum), bounds.maximum))
+        return (allowed, limit) if allowed < maximum else (None, None)
+
+    def _free(self) -> tuple[int, int]:
+        """Return how many workers this cluster could have now, and the limit; nothing is reserved."""
+        threads = self.spec.threads_per_worker
+        limit = self.ledger.limit(self.spec.core_limit or 1 << 30)
+        others = sum(row.cores for row in self.ledger.list() if row.id != self.spec.id)
+        return max(limit - others, 0) // threads, limit
+
+    async def _adapt(self, bounds: Adaptive) -> None:
+        """Follow the scheduler's wish: up at once, down when it has wanted less for some looks."""
+        try:
+            target = await self._link.adaptive_target()
+        except CoiledError:
+            return
+        wanted = min(max(target, bounds.minimum), bounds.maximum)
+        present = self.cluster.desired.workers
+        self._calm = self._calm + 1 if wanted < present else 0
+        if wanted > present or self._calm >= CALM_LOOKS:
+            self._calm = 0
+            async with self._steering:
+                if self.cluster.desired.adaptive == bounds:
+                    await self._scale(wanted)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _least(self, count: int) -> list[str]:
+        """Return the names of `count` workers that are missed least."""
+        named = {worker.id: worker.name for worker in self.cluster.workers}
+        absent = [name for name in reversed(self._fleet.names) if name not in named.values()]
+        least: list[str] = []
+        with contextlib.suppress(CoiledError):
+            least = [named[w] for w in await self._link.workers_to_close(count, 2.0) if w in named]
+        order = dict.fromkeys([*absent, *least, *reversed(self._fleet.names)])
+        return [name for name in order if name in self._fleet.names][:count]
+
+    async def _dismiss(self, names: list[str]) -> None:
+        """Let workers hand what they hold to the others, and end them."""
+        addresses = [worker.id for worker in self.cluster.workers if worker.name in names]
+        try:
+            if addresses and self._fleet.names and not await self._link.retire(addresses, RETIRE_SECONDS):
+                _log.warning("the others have no room for what workers %s hold; it is computed again", names)
+        except CoiledError as error:
+            _log.warning("workers %s could not hand over what they hold: %s", names, error.message)
+        await self._fleet.end(names)
+        for name in names:
+            self._addresses.pop(name, None)
+            self._restarts.pop(name, None)
+        cores = self._fleet.processes * self.spec.threads_per_worker
+        await asyncio.to_thread(self.ledger.give_back, self.spec.id, cores)
+
+    async def _restart(self, what: str) -> None:
+        if self.spec.address is not None:
+            raise Conflict("This cluster isn't ours to restart", "Ask who runs it")
+        self._check_steerable()
+        if what == "cluster":
+            steps = tuple(Step(name=name, state="waiting") for name in ("Start scheduler", "Start workers"))
+            self._step_started.clear()
+            self._set(status="starting", reason=None, steps=steps, workers=())
+            self._again.set()
+        else:
+            self._begin(self._restart_workers())
+
+    async def _restart_workers(self) -> None:
+        """Start every worker anew by its nanny; one that doesn't answer together with its nanny."""
+        asked = {worker.id: worker.name for worker in self.cluster.workers}
+        done = await asyncio.gather(*(self._link.restart_worker(address, RESTART_SECONDS) for address in asked))
+        for name, restarted in zip(asked.values(), done, strict=True):
+            if not restarted:
+                _log.warning("worker %s didn't restart in time and is replaced", name)
+                self._fleet.kill(name)
+
     # ---- reading ----------------------------------------------------------------------------------------------
 
     async def _read(self, wanted: tuple[str, ...] = ()) -> Readings:
@@ -415,9 +613,10 @@ class Supervisor:
             silent = {worker.id: self._silent.get(worker.id, 0.0) for worker in self.cluster.workers}
             self._asked = frozenset(silent)
             found = await self._reader.read(silent, wanted)
-            missing = self.spec.workers - len(silent)
+            count = self.cluster.desired.workers
+            missing = count - len(silent) if self.spec.address is None else 0
             if missing > 0:
-                gap = Unread(node="workers", reason=f"{missing} of {self.spec.workers} workers are missing")
+                gap = Unread(node="workers", reason=f"{missing} of {count} workers are missing")
                 found = msgspec.structs.replace(found, unread=(*found.unread, gap))
             before = [(e.id, e.nodes) for e in self.readings.environments]
             self.readings = found
@@ -535,6 +734,10 @@ class Supervisor:
             return self.readings if known else await self._read(request.wanted)
         if method == "watch":
             return None
+        if method == "change":
+            return await self._change(request.change or ClusterChange())
+        if method == "restart":
+            return await self._restart(request.what)
         if method == "stop":
             self._set(status="stopping")
             self._stopping.set()
@@ -549,6 +752,8 @@ class _Request(msgspec.Struct):
     id: int
     method: str
     wanted: tuple[str, ...] = ()
+    change: ClusterChange | None = None
+    what: str = ""
 
 
 def _import_link() -> Any:

@@ -1,8 +1,8 @@
 """Runs the nodes of one cluster: imports Dask once and forks a scheduler or nanny for each line of stdin.
 
 Started as ``python -c <this text>``, the leader of its own process group. Each line of stdin is a JSON object:
-``{"start": name, "arguments": [...], "environ": {...}}`` runs ``distributed.cli.dask_spec`` with these arguments in a
-process group of its own, ``{"signal": name, "number": n, "group": bool}`` sends it a signal. Each line of stdout is
+``{"start": name, "arguments": [...], "environ": {...}, "log": path}`` runs ``distributed.cli.dask_spec`` with these
+arguments in a process group of its own, and what it prints goes to that file; ``{"signal": name, "number": n, "group": bool}`` sends it a signal. Each line of stdout is
 ``{"started": name, "pid": n}`` or ``{"ended": name, "code": n}``.
 
 When a node ends, what is left of its group is killed. When stdin closes, because the supervisor has closed it or is
@@ -104,10 +104,10 @@ class _Nodes:
         except OSError:
             pass
 
-    def _start(self, name, arguments, environ):
+    def _start(self, name, arguments, environ, log):
         pid = os.fork()
         if pid == 0:
-            self._become(arguments, environ)
+            self._become(arguments, environ, log)
         try:
             os.setpgid(pid, pid)
         except OSError:
@@ -116,7 +116,7 @@ class _Nodes:
         self._pids[pid] = name
         self._say(started=name, pid=pid)
 
-    def _become(self, arguments, environ):
+    def _become(self, arguments, environ, log):
         """Turn this fork into a node; doesn't return."""
         code = 1
         try:
@@ -126,11 +126,14 @@ class _Nodes:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for descriptor in (self._tell, self._wake, self._woken):
                 os.close(descriptor)
-            # What a node and its workers print goes to the log; they must not hold the supervisor's pipes.
+            # What a node and its workers print goes to its log; they must not hold the supervisor's pipes.
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
-            os.dup2(2, 1)
             os.close(nothing)
+            printed = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+            os.dup2(printed, 1)
+            os.dup2(printed, 2)
+            os.close(printed)
             os.environ.update(environ)
             sys.argv[:] = ["dask_spec", *arguments]
             from distributed.cli import dask_spec
@@ -177,7 +180,7 @@ class _Nodes:
     def _do(self, line):
         request = json.loads(line.decode("utf-8"))
         if "start" in request:
-            self._start(request["start"], request["arguments"], request["environ"])
+            self._start(request["start"], request["arguments"], request["environ"], request["log"])
         elif "signal" in request:
             self._signal(request["signal"], request["number"], request.get("group", False))
 
@@ -209,7 +212,15 @@ class _Nodes:
             _kill(pid, signal.SIGKILL, group=True)
 
 
+def _hold():
+    """Keep the lock that tells whether anything of this cluster lives; forks have it, programs that they start don't."""
+    held = os.environ.pop("COILED_JUPYTER_ALIVE", "")
+    if held.isdigit():
+        os.set_inheritable(int(held), False)
+
+
 if __name__ == "__main__":
+    _hold()
     # A file in the working folder must not stand for a module.
     sys.path[:] = [entry for entry in sys.path if entry]
     nodes = _Nodes(_start_guard())

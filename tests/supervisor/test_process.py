@@ -55,11 +55,11 @@ class Lab:
             await asyncio.sleep(0.05)
 
 
-def with_cluster(body, **fields):
+def with_cluster(body, configuration=None, **fields):
     """Run ``await body(lab)`` beside a running cluster, stop it, and see that nothing is left."""
 
     async def go():
-        service = Service()
+        service = Service(configuration)
         await service.start()
         try:
             cluster = await service.create(ClusterCreate(**{"workers": 2, **fields}))

@@ -1,0 +1,122 @@
+"""The workers of one cluster: as many nannies as are wanted, each a process of its own, replaced when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from .nodes import Node, Nodes
+
+STOP_SECONDS = 6.0
+SETTLED_SECONDS = 60.0
+"""A nanny that ran so long is replaced at once; one that keeps ending ever later, up to as long as this."""
+
+
+class Fleet:
+    """Nannies by name, numbers from 0 on.
+
+    Parameters
+    ----------
+    nodes
+        Starts and signals processes.
+    arguments
+        Returns the arguments of the nanny with a name.
+    environ
+        Variables of the workers.
+
+    """
+
+    def __init__(self, nodes: Nodes, arguments: Callable[[str], list[str]], environ: Mapping[str, str]) -> None:
+        self._nodes, self._arguments, self._environ = nodes, arguments, environ
+        self._nannies: dict[str, Node] = {}
+        self._leaving: dict[str, Node] = {}
+        self._failures: dict[str, int] = {}
+        self._due: dict[str, float] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the workers that are wanted, oldest first."""
+        return list(self._nannies)
+
+    @property
+    def processes(self) -> int:
+        """How many workers run or are wanted; those that still leave count."""
+        return len(self._nannies) + sum(not node.ended for node in self._leaving.values())
+
+    def ended(self) -> bool:
+        """Whether a wanted one has ended."""
+        return any(node.ended for node in self._nannies.values())
+
+    def grow(self, count: int) -> None:
+        """Start workers until `count` are wanted."""
+        number = 0
+        while len(self._nannies) < count:
+            name = str(number)
+            number += 1
+            # The scheduler refuses a second worker of one name, also while the first leaves.
+            gone = name not in self._leaving or self._leaving[name].ended
+            if name not in self._nannies and gone:
+                self._leaving.pop(name, None)
+                self._failures.pop(name, None)
+                self._due.pop(name, None)
+                self._start(name)
+
+    def _start(self, name: str) -> None:
+        self._nannies[name] = self._nodes.start(name, self._arguments(name), self._environ)
+
+    def leave(self, names: Iterable[str]) -> None:
+        """Want these no longer; they run until `end`."""
+        for name in names:
+            if name in self._nannies:
+                self._leaving[name] = self._nannies.pop(name)
+
+    async def end(self, names: Iterable[str]) -> None:
+        """End those of these that leave, and see that they have ended."""
+        nodes = [self._leaving[name] for name in names if name in self._leaving]
+        await self._end(nodes)
+
+    async def close(self) -> None:
+        """End all."""
+        nodes = [*self._nannies.values(), *self._leaving.values()]
+        self._nannies.clear()
+        await self._end(nodes)
+
+    async def _end(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            self._nodes.signal(node, signal.SIGCONT, group=True)
+            self._nodes.signal(node, signal.SIGTERM)
+        if not await _ended(nodes):
+            for node in nodes:
+                self._nodes.signal(node, signal.SIGKILL, group=True)
+            await _ended(nodes)
+
+    def kill(self, name: str) -> None:
+        """End a worker that doesn't answer; another takes its place at once."""
+        node = self._nannies.get(name)
+        if node is not None:
+            node.started = 0.0
+            self._nodes.signal(node, signal.SIGKILL, group=True)
+
+    def replace(self) -> None:
+        """Start a new nanny in the place of each that ended, ever later while it keeps ending."""
+        for name, node in list(self._nannies.items()):
+            if not node.ended:
+                continue
+            if name not in self._due:
+                ran = time.monotonic() - node.started
+                count = self._failures[name] = 1 if ran > SETTLED_SECONDS else self._failures.get(name, 0) + 1
+                self._due[name] = time.monotonic() + min(2.0 ** min(count, 6), SETTLED_SECONDS) - 2
+            if time.monotonic() >= self._due[name]:
+                del self._due[name]
+                self._start(name)
+
+
+async def _ended(nodes: list[Node]) -> bool:
+    deadline = time.monotonic() + STOP_SECONDS
+    while not all(node.ended for node in nodes):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
