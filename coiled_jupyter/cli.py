@@ -16,10 +16,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from .configuration import read as read_configuration
 from .core.cluster import age
 from .core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
-from .core.wire import Cluster, ClusterAttach, ClusterCreate, Diff, ExplainRequest, Explanation, Row
-from .service import ENDED, Configuration, Service
+from .core.wire import (
+    Cluster,
+    ClusterAttach,
+    ClusterChange,
+    ClusterCreate,
+    ClusterRestart,
+    Diff,
+    ExplainRequest,
+    Explanation,
+    Row,
+)
+from .service import ENDED, Service
 
 DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
 _TEXT_LIMIT = 200_000
@@ -74,6 +85,27 @@ def parser() -> argparse.ArgumentParser:
     attach.add_argument("--cert", metavar="FILE", help="PEM file of the client's certificate")
     attach.add_argument("--key", metavar="FILE", help="PEM file of its key")
     _command(verbs, "list", "list clusters")
+    scale = _command(verbs, "scale", "give a cluster a fixed number of workers")
+    scale.add_argument("workers", type=int, metavar="N", help="workers; as many as the limit allows")
+    scale.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    adapt = _command(verbs, "adapt", "let a cluster grow and shrink with its work")
+    adapt.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    adapt.add_argument("--minimum", type=int, default=0, metavar="N", help="workers that always stay")
+    adapt.add_argument("--maximum", type=int, metavar="N", help="workers at most")
+    adapt.add_argument("--off", action="store_true", help="keep the number of workers that it has now")
+    restart = _command(verbs, "restart", "start the workers of a cluster anew, or all of it at the same address")
+    restart.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    restart.add_argument("--what", choices=("workers", "cluster"), default="workers", help="default: workers")
+    rename = _command(verbs, "rename", "give a cluster another name")
+    rename.add_argument("cluster", metavar="X", help="name or id")
+    rename.add_argument("name", metavar="NAME", help="its new name")
+    keep = _command(verbs, "keep", "choose how long a cluster lives on when nobody holds it")
+    keep.add_argument("seconds", type=float, metavar="SECONDS", help="such as 3600")
+    keep.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    logs = _command(verbs, "logs", "print what the processes of a cluster have printed")
+    logs.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    logs.add_argument("--node", metavar="NAME", help="scheduler, or the name of a worker; all if left out")
+    logs.add_argument("--follow", action="store_true", help="go on until interrupted")
     stop = _command(verbs, "stop", "stop a cluster, take an ended one off the list, or let go of an attached one")
     stop.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
     return top
@@ -116,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
-    service = Service(Configuration())
+    service = Service(read_configuration())
     await service.start()
     try:
         await _settle(service)
@@ -281,7 +313,78 @@ async def _stop(service: Service, arguments: argparse.Namespace) -> int:
     return DONE
 
 
-_VERBS = {"create": _create, "attach": _attach, "list": _list, "stop": _stop}
+async def _scale(service: Service, arguments: argparse.Namespace) -> int:
+    return await _change(service, arguments, {"workers": arguments.workers}, arguments.workers)
+
+
+async def _adapt(service: Service, arguments: argparse.Namespace) -> int:
+    if arguments.off:
+        return await _change(service, arguments, {"adaptive": None})
+    if arguments.maximum is None:
+        raise Invalid("maximum", "Give --maximum, or --off to end it")
+    bounds = {"minimum": arguments.minimum, "maximum": arguments.maximum}
+    return await _change(service, arguments, {"adaptive": bounds}, arguments.maximum)
+
+
+async def _rename(service: Service, arguments: argparse.Namespace) -> int:
+    return await _change(service, arguments, {"name": arguments.name})
+
+
+async def _keep(service: Service, arguments: argparse.Namespace) -> int:
+    return await _change(service, arguments, {"lease_seconds": arguments.seconds})
+
+
+async def _change(
+    service: Service, arguments: argparse.Namespace, raw: dict[str, Any], asked: int | None = None
+) -> int:
+    changed = await service.change(service.find(arguments.cluster).id, _body(raw, ClusterChange))
+    if arguments.json:
+        _print_json(changed)
+        return DONE
+    _print_clusters([service.cluster(changed.id)])
+    if changed.granted is not None:
+        print(f"  {changed.granted} of {asked} workers: the limit of {changed.limit} cores allows no more")
+    return DONE
+
+
+async def _restart(service: Service, arguments: argparse.Namespace) -> int:
+    before = service.find(arguments.cluster)
+    cluster = await service.restart(before.id, ClusterRestart(what=arguments.what))
+    if arguments.json:
+        _print_json(cluster)
+    else:
+        print(f"{cluster.name}: {'its workers start' if arguments.what == 'workers' else 'it starts'} anew")
+    return DONE
+
+
+async def _logs(service: Service, arguments: argparse.Namespace) -> int:
+    cluster = service.find(arguments.cluster)
+    after: str | None = None
+    while True:
+        logs = await service.logs(cluster.id, node=arguments.node, after=after)
+        after = logs.next
+        if arguments.json:
+            _print_json(logs)
+        else:
+            for line in logs.lines:
+                print(f"{line.node}: {line.text}", flush=arguments.follow)
+        if not arguments.follow:
+            return DONE
+        await asyncio.sleep(0.5)
+
+
+_VERBS = {
+    "create": _create,
+    "attach": _attach,
+    "list": _list,
+    "scale": _scale,
+    "adapt": _adapt,
+    "restart": _restart,
+    "rename": _rename,
+    "keep": _keep,
+    "logs": _logs,
+    "stop": _stop,
+}
 
 
 def _print_json(value: Any) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from . import attach, factories, tasks
+from .configuration import Configuration
 from .core.cluster import BuildSpec, LaunchSpec, Readings, now
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
@@ -72,20 +73,6 @@ _ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IG
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b?|b)?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
-class Configuration(msgspec.Struct, kw_only=True, frozen=True):
-    """What an admin decides; the traits of ``CoiledJupyter``."""
-
-    core_limit: int = 100
-    worker_limit: int = 200
-    cluster_limit: int = 20
-    lease_seconds: float = 600.0
-    index_options: tuple[str, ...] = ()
-    allow_source_builds: bool = False
-    allowed_addresses: tuple[str, ...] = ()
-    tls_roots: tuple[str, ...] = ("~",)
-    rules_file: str = ""
 
 
 class _Watch:

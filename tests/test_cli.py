@@ -159,3 +159,30 @@ def test_a_closed_pipe_is_no_fault(home):
     os.close(write)
     assert process.returncode == 0
     assert process.stderr == b""
+
+
+def test_steering_within_the_limit_of_an_admin(home, tmp_path):
+    (tmp_path / "jupyter_server_config.py").write_text("c.CoiledJupyter.core_limit = 3")
+    env = {**home, "JUPYTER_CONFIG_DIR": str(tmp_path)}
+    code, _, error = run("cluster", "create", "steered", "--workers", "4", env=env)
+    assert (code, "3 of 3 are free" in error) == (1, True), error
+    assert run("cluster", "create", "steered", "--workers", "1", env=env)[0] == 0
+    try:
+        code, out, error = run("cluster", "scale", "9", "steered", env=env)
+        assert (code, "3 of 9 workers: the limit of 3 cores" in out) == (0, True), (out, error)
+        code, out, _ = run("cluster", "adapt", "steered", "--minimum", "1", "--maximum", "2", "--json", env=env)
+        assert (code, json.loads(out)["desired"]["adaptive"]) == (0, {"minimum": 1, "maximum": 2})
+        assert run("cluster", "adapt", "steered", "--off", env=env)[0] == 0
+        assert run("cluster", "adapt", "steered", env=env)[0] == 2
+        assert run("cluster", "scale", "-1", "steered", env=env)[0] == 2
+        assert run("cluster", "keep", "60", "steered", env=env)[0] == 0
+        assert run("cluster", "restart", "steered", env=env)[0] == 0
+        assert run("cluster", "rename", "steered", "renamed", env=env)[0] == 0
+        code, out, _ = run("cluster", "logs", "renamed", "--node", "scheduler", env=env)
+        assert (code, "Scheduler at" in out) == (0, True), out
+    finally:
+        for name in ("steered", "renamed"):
+            run("cluster", "stop", name, env=env)
+    (tmp_path / "jupyter_server_config.py").write_text("c.CoiledJupyter.core_limit = 'many'")
+    code, _, error = run("status", env=env)
+    assert (code, "core_limit" in error) == (3, True), error

@@ -9,9 +9,10 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Int, List, Unicode
 
+from ..configuration import Configuration
 from ..core.wire import Change
 from ..links.kernel import KernelLink
-from ..service import Configuration, Service
+from ..service import Service
 from . import events, sources
 from .handlers import routes
 

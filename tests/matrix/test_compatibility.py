@@ -15,9 +15,10 @@ import pytest
 from packaging.version import Version
 
 from coiled_jupyter import texts
+from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.wire import ClusterAttach
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
-from coiled_jupyter.service import Configuration, Service
+from coiled_jupyter.service import Service
 from tests.environments import environment
 from tests.remote import RemoteCluster
 from tests.texts.test_probe import interpreters

@@ -13,11 +13,12 @@ import psutil
 import pytest
 from uv import find_uv_bin
 
+from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.errors import Invalid
 from coiled_jupyter.core.wire import ClusterAttach
 from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.links.scheduler import SchedulerLink
-from coiled_jupyter.service import Configuration, Service
+from coiled_jupyter.service import Service
 from tests.environments import environment
 from tests.remote import RemoteCluster
 from tests.texts.test_probe import interpreters
