@@ -84,7 +84,7 @@ def test_where_run_is_refused_dasks_own_versions_are_told(dask, tmp_path):
     python = today() if dask == "2026.8.0" else environment(interpreters()["3.10"], f"distributed=={dask}")
 
     async def body(lab):
-        return await lab.until(lambda d, e: sum(len(x.nodes) for x in e) == 3)
+        return await lab.until(lambda d, e: sum(len(x.nodes) for x in e) == 3 and d.level == "versions")
 
     with RemoteCluster(tmp_path / "r", python, workers=2, extra=REFUSE) as remote:
         diff, environments = attached(body, remote.body())

@@ -76,7 +76,7 @@ def with_cluster(body, configuration=None, **fields):
                 await lab.until(lambda: lab.cluster.status in ENDED, 20)
             await asyncio.to_thread(psutil.wait_procs, lab.family, 5)
             assert [p for p in lab.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-            assert Ledger().used_cores() == 0
+            await lab.until(lambda: Ledger().used_cores() == 0, 10)
             return result
         finally:
             await service.close(release=True)
