@@ -124,7 +124,8 @@ class Reader:
         names = sorted(set(wanted))[:500]
         await self._meet(asked, workers)
         # A place that has changed makes all that is known of its nodes doubtful.
-        changed = await self._read_places(names)
+        # What runs where is asked for at the same time, of those that no list is asked of.
+        changed, _ = await asyncio.gather(self._read_places(names), self._read_loaded())
         if changed:
             doubtful = {node for node, known in self._nodes.items() if known.installed in changed}
             await self._meet(doubtful, workers, "anew")
@@ -183,19 +184,28 @@ class Reader:
 
     async def _read_places(self, wanted: list[str]) -> set[str]:
         """Read one node of each installation; return the keys of those that are no longer what they were."""
-        members: dict[str, list[str]] = {}
-        for node, known in self._nodes.items():
-            members.setdefault(known.installed, []).append(node)
+        members = self._members()
         self._places = {key: place for key, place in self._places.items() if key in members}
         changed = await asyncio.gather(*(self._read_place(key, nodes, wanted) for key, nodes in members.items()))
         return {key for key in changed if key is not None}
+
+    def _members(self) -> dict[str, list[str]]:
+        """Return the nodes of each installation in the order in which they are asked for it."""
+        members: dict[str, list[str]] = {}
+        for node, known in self._nodes.items():
+            members.setdefault(known.installed, []).append(node)
+        for key, nodes in members.items():
+            place = self._places.get(key)
+            last = place.speaker if place else ""
+            # A worker before the scheduler: its process has what tasks would import.
+            nodes.sort(key=lambda node: (node != last, node == SCHEDULER, node))
+        return members
 
     async def _read_place(self, key: str, nodes: list[str], wanted: list[str]) -> str | None:
         """Read an installation through the first of its nodes that answers; return `key` if it has changed."""
         place = self._places.get(key)
         last = place.speaker if place else ""
-        # A worker before the scheduler: its process has what tasks would import.
-        for speaker in sorted(nodes, key=lambda node: (node != last, node == SCHEDULER, node))[:SPEAKERS]:
+        for speaker in nodes[:SPEAKERS]:
             answer = await self._hear(speaker, place.mark if place and speaker == last else "", wanted)
             if answer is None:
                 self._nodes.pop(speaker, None)
@@ -236,10 +246,14 @@ class Reader:
         needed = {(known.installed, known.loaded) for known in self._nodes.values()}
         self._loaded = {key: value for key, value in self._loaded.items() if key in needed}
         speakers: dict[str, tuple[str, str]] = {}
+        lists = {
+            (key, self._nodes[nodes[0]].loaded) for key, nodes in self._members().items() if key not in self._places
+        }
         for node, known in sorted(self._nodes.items()):
             kind = (known.installed, known.loaded)
             place = self._places.get(known.installed)
             told = kind in self._loaded or (place is not None and place.loaded == known.loaded)
+            told = told or kind in lists
             if not told and kind not in speakers.values():
                 speakers[node] = kind
         if not speakers:

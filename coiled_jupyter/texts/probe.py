@@ -20,6 +20,8 @@ REPLACED = "replaced since start"
 """Stands for the version that runs where a package was replaced on disk after the process had started."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
+# The first part of a path at the start of each line.
+_HEAD = re.compile(r"^[ \t]*([^/,\s]+)", re.MULTILINE)
 _SUFFIX = re.compile(r"^(.*?)\.(dist-info|egg-info|egg-link)$")
 # What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
 _TOPS = {}
@@ -267,14 +269,12 @@ def _tops(record):
         tops = set()
         for entry in ("top_level.txt", "RECORD"):
             try:
-                lines = _read(os.path.join(path, entry), 1 << 20).splitlines()
+                heads = set(_HEAD.findall(_read(path + "/" + entry, 1 << 20)))
             except OSError:
                 continue
-            for line in lines:
-                head = line.split(",")[0].strip().split("/")[0]
-                if entry == "RECORD" and (head.startswith(".") or head.endswith((".dist-info", ".data", ".pth"))):
-                    continue
-                tops.add(head.split(".")[0])
+            if entry == "RECORD":
+                heads = {h for h in heads if h[0] != "." and not h.endswith((".dist-info", ".data", ".pth"))}
+            tops = {head.split(".")[0] for head in heads}
             if tops:
                 break
         _TOPS[key] = tuple(sorted(tops - {"", "__pycache__"}))
