@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import psutil
 
 from .core.cluster import LaunchSpec, now
 from .core.errors import Conflict, Unavailable
@@ -60,7 +59,11 @@ def _place() -> str:
             parts.append(Path(path).read_text(encoding="ascii").strip())
     with contextlib.suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return "/".join(parts) or f"{os.uname().nodename}/{psutil.boot_time():.0f}"
+    if parts:
+        return "/".join(parts)
+    import psutil
+
+    return f"{os.uname().nodename}/{psutil.boot_time():.0f}"
 
 
 def _ticks(pid: int) -> str | None:
@@ -71,6 +74,8 @@ def _ticks(pid: int) -> str | None:
         return None if state[0] in "ZXx" else state[19]
     except (OSError, IndexError):
         pass
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
