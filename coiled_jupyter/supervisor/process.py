@@ -252,8 +252,6 @@ class Supervisor:
             built = await software.build(self.spec.build, locked)
             self._step("Build environment", "done")
             interpreter = built.interpreter
-        if not os.access(interpreter, os.X_OK):
-            raise Unavailable(f"There is no Python at {interpreter}")
         prefix = str(Path(interpreter).parent.parent)
         environment = ClusterSoftware(software=self.spec.software, layer=self.spec.layer, python=None, prefix=prefix)
         self._set(environment=environment)
@@ -261,6 +259,8 @@ class Supervisor:
 
     async def _start_scheduler(self) -> None:
         self._step("Start scheduler", "running")
+        if not os.access(self._interpreter, os.X_OK):
+            raise Unavailable(f"There is no Python at {self._interpreter}")
         scratch = self.folder / "scratch"
         scratch.mkdir(mode=0o700, exist_ok=True)
         environ = local.environ(self.spec, self._interpreter, self.folder)
@@ -269,16 +269,26 @@ class Supervisor:
         importing = asyncio.create_task(asyncio.to_thread(_import_link))
         if not self._port:
             await asyncio.to_thread(local.write_tls, self.folder)
-        arguments = local.scheduler_arguments(self.spec, self.folder, self._port)
-        self._scheduler = self._nodes.start("scheduler", arguments, {})
+        self._scheduler = self._start_node(self._port)
         link = await importing
-        address = await self._address(self._scheduler)
+        try:
+            address = await self._address(self._scheduler)
+        except Unavailable:
+            if not self._port or not self._scheduler.ended:
+                raise
+            # Somebody else has taken the port since; the panel and `connect` find the new one.
+            _log.warning("the scheduler couldn't start at port %s again and takes another", self._port)
+            self._scheduler = self._start_node(0)
+            address = await self._address(self._scheduler)
         self._port = int(address.rpartition(":")[2])
         tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
         self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
         self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
+
+    def _start_node(self, port: int) -> Node:
+        return self._nodes.start("scheduler", local.scheduler_arguments(self.spec, self.folder, port), {})
 
     async def _address(self, scheduler: Node) -> str:
         deadline = time.monotonic() + START_SECONDS

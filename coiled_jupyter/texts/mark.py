@@ -6,6 +6,7 @@ what was installed and imported at each change, since a module may not tell whic
 Rules: Python 3.8, standard library only, never raises, no file is opened.
 """
 
+import base64
 import hashlib
 import os
 import sys
@@ -22,7 +23,9 @@ HISTORY = []
 
 
 def _digest(value):
-    return hashlib.blake2b(repr(value).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    seen = hashlib.blake2b(repr(value).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    # Every worker sends two of these: in hexadecimal they would be half as long again.
+    return base64.b64encode(seen).decode("ascii").rstrip("=")
 
 
 def _times():

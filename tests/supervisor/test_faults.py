@@ -1,0 +1,344 @@
+"""What goes wrong around clusters: limits under a race, damaged ledgers, taken ports, lost environments, stopped nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from uv import find_uv_bin
+
+from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.errors import CoiledError, Conflict, Unavailable
+from coiled_jupyter.core.wire import AdaptiveRequest, ClusterChange, ClusterCreate, ClusterRestart
+from coiled_jupyter.ledger import Ledger
+from coiled_jupyter.service import ENDED, Service
+
+from .test_process import with_cluster
+
+
+def processes() -> int:
+    """Count the workers that run below this process, whatever anybody says of them."""
+    found = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            found += "spawn_main" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+    return found
+
+
+async def until(condition, seconds: float = 40, what: str = "the condition"):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        await asyncio.sleep(0.05)
+
+
+async def ready(service, cluster_id, workers):
+    def settled():
+        cluster = service.cluster(cluster_id)
+        assert cluster.status not in ENDED, cluster.reason
+        return len(cluster.workers) == workers and cluster.status in ("running", "idle")
+
+    await until(settled, 60, f"{workers} workers")
+
+
+def test_two_creations_of_one_name_at_once():
+    async def go():
+        services = [Service(), Service()]
+        for service in services:
+            await service.start()
+        try:
+            body = ClusterCreate(name="twin", workers=0)
+            done = await asyncio.gather(*(s.create(body) for s in services), return_exceptions=True)
+            assert sorted(type(one).__name__ for one in done) == ["Cluster", "Conflict"]
+            (cluster,) = [one for one in done if not isinstance(one, Exception)]
+            await until(lambda: services[0].cluster(cluster.id).status in ("running", "idle"))
+            await services[0].delete(cluster.id)
+            await until(lambda: services[0].cluster(cluster.id).status == "stopped")
+            # A name is free again when its cluster has ended.
+            again = await services[1].create(body)
+            await services[1].delete(again.id)
+            await until(lambda: services[1].cluster(again.id).status == "stopped")
+        finally:
+            for service in services:
+                await service.close()
+
+    asyncio.run(go())
+
+
+def test_sixty_four_calls_of_two_services_never_pass_the_limit():
+    limit = 6
+
+    async def go():
+        services = [Service(Configuration(core_limit=limit)) for _ in range(2)]
+        for service in services:
+            await service.start()
+        seen = []
+
+        async def watch():
+            while True:
+                seen.append(await asyncio.to_thread(processes))
+                await asyncio.sleep(0.02)
+
+        watching = asyncio.create_task(watch())
+        try:
+            clusters = [await s.create(ClusterCreate(workers=1)) for s in services]
+            for cluster in clusters:
+                await ready(services[0], cluster.id, 1)
+            calls = [
+                services[number % 2].change(clusters[number // 2 % 2].id, ClusterChange(workers=1 + number % 5))
+                for number in range(62)
+            ]
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            assert not [one for one in done if isinstance(one, BaseException) and not isinstance(one, CoiledError)]
+            # Enough for both wishes only in part: as many as fit, no more and no fewer.
+            await services[0].change(clusters[0].id, ClusterChange(workers=4))
+            await until(lambda: services[0].cluster(clusters[0].id).desired.workers == 4)
+            await services[1].change(clusters[1].id, ClusterChange(workers=1))
+            await ready(services[0], clusters[0].id, 4)
+            await until(lambda: Ledger().used_cores() == 5)
+            changed = await services[1].change(clusters[1].id, ClusterChange(workers=5))
+            assert (changed.granted, changed.limit) == (2, limit)
+            await ready(services[0], clusters[1].id, 2)
+            assert await asyncio.to_thread(processes) == limit
+        finally:
+            watching.cancel()
+            for service in services:
+                for cluster in service.clusters():
+                    with contextlib.suppress(CoiledError):
+                        await service.delete(cluster.id)
+            await until(lambda: all(c.status in ENDED for c in services[0].clusters()))
+            for service in services:
+                await service.close()
+        assert max(seen) == limit
+
+    asyncio.run(go())
+
+
+def test_a_ledger_that_is_damaged_or_lost_is_made_anew_with_the_clusters_that_live(tmp_path):
+    async def body(lab):
+        path = Ledger().path
+        for damage in (lambda: path.write_bytes(b"no database" * 500), path.unlink):
+            await asyncio.to_thread(damage)
+            assert Ledger().used_cores() == 0
+            # Its supervisor enters it again, and it stops as any other.
+            await lab.until(lambda: Ledger().used_cores() == 2, 20)
+            assert lab.service.cluster(lab.id).status in ("running", "idle")
+        assert list(path.parent.glob("ledger.sqlite.corrupt-*"))
+        (row,) = [row for row in Ledger().list() if row.id == lab.id]
+        assert Ledger().owner_alive(row)
+
+    with_cluster(body)
+    for left in Ledger().path.parent.glob("ledger.sqlite.corrupt-*"):
+        left.unlink()
+
+
+def test_cores_are_held_until_the_last_process_has_gone():
+    async def body(lab):
+        launcher = lab.processes("launcher")[0]
+        guard = lab.processes("guard")[0]
+        guard.send_signal(signal.SIGSTOP)
+        launcher.send_signal(signal.SIGSTOP)
+        psutil.Process(Ledger().get(lab.id).pid).kill()
+        # Nobody is left who could end the nodes: they live, and so their cores count.
+        await lab.until(lambda: lab.cluster.status == "lost", 20)
+        await asyncio.sleep(4)
+        alive = [p for p in lab.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        held = Ledger().used_cores()
+        with pytest.raises(Conflict, match="still ending"):
+            await lab.service.delete(lab.id)
+        guard.send_signal(signal.SIGCONT)
+        launcher.send_signal(signal.SIGCONT)
+        assert len(alive) > 2
+        assert held == 2
+
+    with_cluster(body)
+
+
+def test_a_port_that_was_taken_meanwhile_is_no_end():
+    async def body(lab):
+        port = int(lab.cluster.scheduler.address.rpartition(":")[2])
+        lab.processes("scheduler")[0].send_signal(signal.SIGSTOP)
+        await lab.service.restart(lab.id, ClusterRestart(what="cluster"))
+        taken = None
+        deadline = time.monotonic() + 30
+        while taken is None:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(OSError):
+                taken = socket.create_server(("127.0.0.1", port))
+            await asyncio.sleep(0)
+        with taken:
+            await lab.until(lambda: lab.cluster.status in ("running", "idle"), 60)
+            assert int(lab.cluster.scheduler.address.rpartition(":")[2]) != port
+        await ready(lab.service, lab.id, 2)
+
+    with_cluster(body)
+
+
+def test_an_environment_that_vanished_is_a_failure_with_a_reason(tmp_path):
+    uv = find_uv_bin()
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    install = [uv, "pip", "install", "-q", "--python", str(python), "distributed==2026.8.0"]
+    subprocess.run(install, check=True)
+
+    async def go():
+        service = Service()
+        await service.start()
+        try:
+            spec = await service._resolve(ClusterCreate(workers=1))
+            import msgspec
+
+            cluster = service._begin(msgspec.structs.replace(spec, interpreter=str(python)))
+            await ready(service, cluster.id, 1)
+            await asyncio.to_thread(shutil.rmtree, tmp_path / "venv")
+            await service.restart(cluster.id, ClusterRestart(what="cluster"))
+            await until(lambda: service.cluster(cluster.id).status in ENDED)
+            assert service.cluster(cluster.id).status == "failed"
+            assert "There is no Python at" in service.cluster(cluster.id).reason
+            assert Ledger().used_cores() == 0
+        finally:
+            await service.close()
+
+    asyncio.run(go())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are stopped by their state in /proc")
+def test_stopped_nodes_are_named_within_ten_seconds_and_recover_by_themselves():
+    async def body(lab):
+        worker = lab.processes("worker")[0]
+        worker.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        await lab.until(lambda: lab.cluster.status == "degraded" and "Not heard of" in lab.cluster.reason, 10)
+        assert time.monotonic() - begun < 10
+        worker.send_signal(signal.SIGCONT)
+        await lab.until(lambda: lab.cluster.status in ("running", "idle"), 20)
+        scheduler = lab.processes("scheduler")[0]
+        scheduler.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        await lab.until(lambda: lab.cluster.status == "unreachable", 10)
+        assert time.monotonic() - begun < 10
+        # Steering one that doesn't answer ends in time, one way or the other.
+        with contextlib.suppress(CoiledError):
+            await asyncio.wait_for(lab.service.change(lab.id, ClusterChange(workers=2)), 15)
+        scheduler.send_signal(signal.SIGCONT)
+        await lab.until(lambda: lab.cluster.status in ("running", "idle"), 40)
+
+    with_cluster(body)
+
+
+class Machine(RuleBasedStateMachine):
+    """Creations, sizes, faults and restarts in any order; processes never pass the limit and end with their cluster."""
+
+    LIMIT = 4
+
+    @initialize()
+    def begin(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.service = Service(Configuration(core_limit=self.LIMIT, lease_seconds=600))
+        self.run(self.service.start())
+
+    def run(self, work):
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+
+    def live(self):
+        return [c for c in self.service.clusters() if c.status not in ENDED and c.status != "stopping"]
+
+    @rule(workers=st.integers(0, 3))
+    def create(self, workers) -> None:
+        with contextlib.suppress(Conflict):
+            self.run(self.service.create(ClusterCreate(workers=workers)))
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data(), workers=st.integers(0, 6))
+    def scale(self, data, workers) -> None:
+        cluster = data.draw(st.sampled_from(self.live()))
+        with contextlib.suppress(Conflict, Unavailable):
+            changed = self.run(self.service.change(cluster.id, ClusterChange(workers=workers)))
+            assert changed.desired.workers == (workers if changed.granted is None else changed.granted)
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data(), minimum=st.integers(0, 2), more=st.integers(1, 3))
+    def adapt(self, data, minimum, more) -> None:
+        cluster = data.draw(st.sampled_from(self.live()))
+        bounds = AdaptiveRequest(minimum=minimum, maximum=minimum + more)
+        with contextlib.suppress(Conflict, Unavailable):
+            self.run(self.service.change(cluster.id, ClusterChange(adaptive=bounds)))
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data(), kind=st.sampled_from(["worker", "nanny", "scheduler", "supervisor"]))
+    def kill(self, data, kind) -> None:
+        cluster = data.draw(st.sampled_from(self.live()))
+        pid = Ledger().get(cluster.id).pid
+        with contextlib.suppress(psutil.Error, TypeError, IndexError):
+            supervisor = psutil.Process(pid)
+            family = supervisor.children(recursive=True)
+            workers = [p for p in family if "spawn_main" in " ".join(p.cmdline())]
+            victims = {
+                "worker": workers,
+                "nanny": [p.parent() for p in workers],
+                "scheduler": [p for p in family[1:] if p not in workers and not p.children()][:1],
+                "supervisor": [supervisor],
+            }[kind]
+            victims[0].kill()
+
+    @rule()
+    def another_server(self) -> None:
+        """The server is killed, and the next one adopts."""
+        self.run(self.service.close(release=False))
+        self.service = Service(Configuration(core_limit=self.LIMIT))
+        self.run(self.service.start())
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data())
+    def stop(self, data) -> None:
+        with contextlib.suppress(Unavailable, Conflict):
+            self.run(self.service.delete(data.draw(st.sampled_from(self.live())).id))
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 2.0]))
+    def wait(self, seconds) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @invariant()
+    def within_the_limit(self) -> None:
+        if hasattr(self, "service"):
+            assert processes() <= self.LIMIT
+            assert Ledger().used_cores() <= self.LIMIT
+
+    def teardown(self) -> None:
+        if not hasattr(self, "service"):
+            return
+
+        async def end():
+            for cluster in self.service.clusters():
+                with contextlib.suppress(CoiledError):
+                    await self.service.delete(cluster.id)
+            await until(lambda: all(c.status in ENDED for c in self.service.clusters()), 40, "all to end")
+            await until(lambda: Ledger().used_cores() == 0, 20, "the cores to be given back")
+            await until(lambda: processes() == 0, 20, "the processes to end")
+            for cluster in self.service.clusters():
+                with contextlib.suppress(CoiledError):
+                    await self.service.delete(cluster.id)
+            await self.service.close()
+
+        self.run(end())
+        self.loop.close()
+
+
+Machine.TestCase.settings = settings(
+    max_examples=3, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+class TestMachine(Machine.TestCase):
+    """Run by pytest; with more examples by ``--hypothesis-profile``."""
