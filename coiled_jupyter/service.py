@@ -291,9 +291,13 @@ class Service:
 
     def cluster(self, cluster_id: str) -> Cluster:
         """Return one cluster or raise NotFound."""
-        for cluster in self.clusters():
-            if cluster.id == cluster_id:
-                return cluster
+        found = {cluster.id: cluster for cluster in self.clusters()}
+        if cluster_id not in found and self._ledger.get(cluster_id) is not None:
+            # Made a moment ago by another server or a shell.
+            self._adopt()
+            found = {cluster.id: cluster for cluster in self.clusters()}
+        if cluster_id in found:
+            return found[cluster_id]
         raise NotFound("There is no cluster with this id", "It may have been stopped; look at the list of clusters")
 
     def _with_clients(self, cluster: Cluster) -> Cluster:
