@@ -197,6 +197,56 @@ def test_reading_is_no_activity_and_starting_is(server):
     assert server.ask("GET", "/api/status")[1]["last_activity"] > before
 
 
+BAD_CHANGES = [
+    (b"", "body"), (b"{}", "body"), (b"[]", "body"), (b'{"workers": null}', "workers"), (b'{"workers": -1}', "workers"),
+    (b'{"workers": 0.5}', "workers"), (b'{"workers": 1000000}', "workers"), (b'{"workers": true}', "workers"),
+    (b'{"workers": 1, "name": "x"}', "name"), (b'{"name": ""}', "name"), (b'{"name": "a\\nb"}', "name"),
+    (b'{"name": null}', "name"), (b'{"adaptive": {"minimum": 3, "maximum": 2}}', "adaptive.minimum"),
+    (b'{"adaptive": {"minimum": 0, "maximum": 0}}', "adaptive.maximum"), (b'{"adaptive": {"minimum": 1}}', "adaptive"),
+    (b'{"adaptive": {"minimum": 1, "maximum": 1e6}}', "adaptive.maximum"), (b'{"adaptive": 3}', "adaptive"),
+    (b'{"lease_seconds": -1}', "lease_seconds"), (b'{"lease_seconds": 1e999}', "lease_seconds"),
+    (b'{"lease_seconds": "long"}', "lease_seconds"), (b'{"options": {"host": "0.0.0.0"}}', "options"),
+]  # fmt: skip
+
+
+def test_bad_changes_name_the_field_and_change_nothing(server):
+    _, cluster = server.api("POST", "clusters", {"workers": 1})
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+    before = server.api("GET", path)[1]
+    for body, field in BAD_CHANGES:
+        status, answer = server.api("PATCH", path, raw=body)
+        assert (status, answer["error"]["kind"]) == (400, "invalid"), (body, answer)
+        assert answer["error"]["data"]["field"] == field, (body, answer)
+        assert "Traceback" not in str(answer)
+    for body in (b"", b"{}", b'{"what": "all"}', b'{"what": "workers", "x": 1}'):
+        assert server.api("POST", f"{path}/restart", raw=body)[0] == 400
+    for query in ("node=..%2f..%2fledger", "node=" + "x" * 100, "node=nobody"):
+        assert server.api("GET", f"{path}/logs?{query}")[0] == 404
+    assert server.api("GET", f"{path}/logs?after=scheduler")[0] == 400
+    after = server.api("GET", path)[1]
+    assert (after["desired"], after["name"]) == (before["desired"], before["name"])
+
+    status, changed = server.api("PATCH", path, {"workers": 2})
+    assert (status, changed["desired"]["workers"], changed["granted"]) == (200, 2, None)
+    wait_for(lambda: len(server.api("GET", path)[1]["workers"]) == 2, what="the second worker", seconds=30)
+    status, logs = server.api("GET", f"{path}/logs?node=scheduler")
+    assert status == 200
+    assert {line["node"] for line in logs["lines"]} == {"scheduler"}
+    status, refusal = server.api("POST", "clusters", {"name": before["name"], "workers": 0})
+    assert (status, refusal["error"]["kind"]) == (409, "conflict")
+    assert server.api("POST", f"{path}/restart", {"what": "cluster"})[0] == 202
+    assert server.api("PATCH", path, {"workers": 1})[0] == 409
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="it again", seconds=60)
+    assert server.api("DELETE", path)[0] == 204
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+    assert server.api("PATCH", path, {"workers": 1})[0] == 409
+    assert server.api("GET", f"{path}/logs")[0] == 200
+    assert [server.api("DELETE", path)[0] for _ in range(2)] == [204, 404]
+    for method, below, body in (("PATCH", "", {"workers": 1}), ("POST", "/restart", {"what": "workers"})):
+        assert server.api(method, path + below, body)[0] == 404
+
+
 def test_what_cannot_be_resolved_fails_with_the_reason(server):
     status, cluster = server.api("POST", "clusters", {"requirements": ["numpy==99999"]})
     assert status == 202
