@@ -4,7 +4,6 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
-import { CommandIDs } from './commands';
 import { Age, useSeconds } from './components/age';
 import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
@@ -12,6 +11,7 @@ import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
 import type { IRowActions } from './components/row';
 import { Checking, Verdict } from './components/verdict';
+import { CommandIDs } from './ids';
 import { freshness, hasEnded } from './model';
 import type { Model } from './model';
 import type { Cluster, Diff } from './wire';
