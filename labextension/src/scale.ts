@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { coresFor, threadsOf } from './allowed';
 import { CheckedForm, choice, count, labelled, numberField } from './fields';
 import type { Finding } from './fields';
-import type { ChangedCluster, Cluster, ClusterChange, Usage } from './wire';
+import type { Cluster, ClusterChange, Usage } from './wire';
 
 let forms = 0;
 
@@ -198,24 +198,4 @@ export class ScaleForm extends CheckedForm<ClusterChange> {
   private readonly _maximum: HTMLInputElement;
   private readonly _fixedPart = document.createElement('div');
   private readonly _adaptivePart = document.createElement('div');
-}
-
-/** What is granted where that is less than what was asked for, else ''. */
-export function grantWords(
-  changed: ChangedCluster,
-  asked: number,
-  trans: TranslationBundle
-): string {
-  const { granted, limit } = changed;
-  if (granted === null || granted >= asked) {
-    return '';
-  }
-  return limit === null
-    ? trans.__('%1 of %2 workers: no more fit', granted, asked)
-    : trans.__(
-        '%1 of %2 workers: the limit of %3 cores allows no more',
-        granted,
-        asked,
-        limit
-      );
 }

@@ -16,8 +16,9 @@ import { KeepForm, RenameForm, RestartForm } from './choices';
 import { ask } from './dialogs';
 import { CommandIDs } from './ids';
 import type { Model } from './model';
-import { grantWords, ScaleForm } from './scale';
+import { ScaleForm } from './scale';
 import type { Cluster } from './wire';
+import { grantWords } from './words';
 
 export interface ISteeringOptions {
   model: Model;
