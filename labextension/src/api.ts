@@ -4,13 +4,17 @@ import { ServerConnection } from '@jupyterlab/services';
 
 import type {
   About,
+  ChangedCluster,
   Cluster,
   ClusterAttach,
+  ClusterChange,
   ClusterCreate,
+  ClusterRestart,
   Diff,
   ErrorBody,
   ExplainRequest,
   Explanation,
+  Logs,
   Problematic,
   Rules,
   RulesChange,
@@ -41,13 +45,22 @@ export class ApiError extends Error {
   }
 }
 
+/** Which lines of a log: of one node or all, the last ones or those after an earlier answer's `next`. */
+export interface ILogQuery {
+  readonly node?: string | null;
+  readonly after?: string | null;
+}
+
 /** What the model asks; tests pass a fake. */
 export interface IApi {
   about(): Promise<About>;
   clusters(): Promise<readonly Cluster[]>;
   create(body: ClusterCreate): Promise<Cluster>;
   attach(body: ClusterAttach): Promise<Cluster>;
+  change(id: string, body: ClusterChange): Promise<ChangedCluster>;
+  restart(id: string, what: ClusterRestart['what']): Promise<Cluster>;
   remove(id: string): Promise<void>;
+  logs(id: string, query: ILogQuery): Promise<Logs>;
   diff(kernel: string, cluster: string): Promise<Diff>;
   explain(body: ExplainRequest): Promise<Explanation>;
   rules(): Promise<Rules>;
@@ -81,10 +94,30 @@ export class Api implements IApi {
     });
   }
 
-  remove(id: string): Promise<void> {
-    return this._ask(`clusters/${encodeURIComponent(id)}`, {
-      method: 'DELETE'
+  change(id: string, body: ClusterChange): Promise<ChangedCluster> {
+    return this._ask(ofCluster(id), {
+      method: 'PATCH',
+      body: JSON.stringify(body)
     });
+  }
+
+  restart(id: string, what: ClusterRestart['what']): Promise<Cluster> {
+    return this._ask(`${ofCluster(id)}/restart`, {
+      method: 'POST',
+      body: JSON.stringify({ what })
+    });
+  }
+
+  remove(id: string): Promise<void> {
+    return this._ask(ofCluster(id), { method: 'DELETE' });
+  }
+
+  logs(id: string, { node, after }: ILogQuery): Promise<Logs> {
+    const query = URLExt.objectToQueryString({
+      ...(node && { node }),
+      ...(after && { after })
+    });
+    return this._ask(`${ofCluster(id)}/logs${query}`);
   }
 
   async diff(kernel: string, cluster: string): Promise<Diff> {
@@ -153,6 +186,10 @@ export class Api implements IApi {
       `${init.method ?? 'GET'} ${path.split('?')[0]}: ${response.status}`
     );
   }
+}
+
+function ofCluster(id: string): string {
+  return `clusters/${encodeURIComponent(id)}`;
 }
 
 function current<T extends { readonly schema: number }>(answer: T): T {

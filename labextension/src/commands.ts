@@ -6,32 +6,23 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 
 import { ApiError } from './api';
+import { isOurs } from './allowed';
 import { AttachForm } from './attach';
 import { ExplainBody } from './components/explain';
-import { StayingDialog } from './dialogs';
+import { ask, StayingDialog } from './dialogs';
 import { CreateForm } from './form';
+import { CommandIDs } from './ids';
 import type { IActiveKernels } from './kernels';
 import { hasEnded } from './model';
-import type { Model } from './model';
+import { addSteering } from './steering';
+import type { ISteeringOptions } from './steering';
 import type { Cluster } from './wire';
 import { problemWords, reasonWords } from './words';
 
-export namespace CommandIDs {
-  export const showPanel = 'coiled-jupyter:show-panel';
-  export const createCluster = 'coiled-jupyter:create-cluster';
-  export const attachCluster = 'coiled-jupyter:attach-cluster';
-  export const stopCluster = 'coiled-jupyter:stop-cluster';
-  export const refresh = 'coiled-jupyter:refresh';
-  export const insertClient = 'coiled-jupyter:insert-client';
-  export const explain = 'coiled-jupyter:explain';
-}
-
-export interface ICommandOptions {
-  model: Model;
+export interface ICommandOptions extends ISteeringOptions {
   kernels: IActiveKernels;
   /** Bring the panel to the front. */
   show: () => void;
-  trans: TranslationBundle;
 }
 
 const NO_ARGUMENTS: ReadonlyJSONObject = { type: 'object', properties: {} };
@@ -55,6 +46,12 @@ export function addCommands(
     id === undefined
       ? model.cluster
       : (model.clusters.find(cluster => cluster.id === id) ?? null);
+  const findOurs = (id: unknown): Cluster | null => {
+    const cluster = find(id);
+    return cluster && isOurs(cluster) ? cluster : null;
+  };
+
+  addSteering(commands, options, find, ofCluster);
 
   commands.addCommand(CommandIDs.showPanel, {
     label: trans.__('Show Coiled Jupyter'),
@@ -86,10 +83,10 @@ export function addCommands(
     label: trans.__('Stop Cluster…'),
     caption: trans.__('Stop a cluster, after you have seen what is lost'),
     describedBy: { args: ofCluster },
-    isEnabled: args => isOurs(find(args.cluster)),
+    isEnabled: args => findOurs(args.cluster) !== null,
     execute: async args => {
-      const cluster = find(args.cluster);
-      if (cluster && isOurs(cluster)) {
+      const cluster = findOurs(args.cluster);
+      if (cluster) {
         await stopCluster(cluster, options);
       }
     }
@@ -100,10 +97,10 @@ export function addCommands(
       'Put code that connects to the cluster into the notebook; it is not run'
     ),
     describedBy: { args: ofCluster },
-    isEnabled: args => isOurs(find(args.cluster)) && model.kernel !== null,
+    isEnabled: args => findOurs(args.cluster) !== null && model.kernel !== null,
     execute: async args => {
-      const cluster = find(args.cluster);
-      if (cluster && isOurs(cluster) && model.kernel) {
+      const cluster = findOurs(args.cluster);
+      if (cluster && model.kernel) {
         await insertClient(cluster, options);
       }
     }
@@ -116,11 +113,6 @@ export function addCommands(
     describedBy: { args: NO_ARGUMENTS },
     execute: () => explain(options)
   });
-}
-
-/** Whether it is ours to stop and to connect to; what a notebook opened by itself belongs to that notebook. */
-function isOurs(cluster: Cluster | null): boolean {
-  return cluster !== null && cluster.source !== 'discovered';
 }
 
 async function createCluster(options: ICommandOptions): Promise<void> {
@@ -141,36 +133,14 @@ async function createCluster(options: ICommandOptions): Promise<void> {
 }
 
 async function attachCluster({ model, trans }: ICommandOptions): Promise<void> {
-  const form = new AttachForm(trans);
-  const attach = async () => {
-    const body = form.getValue();
-    if (!body) {
-      return false;
-    }
-    try {
-      await model.attach(body);
-      return true;
-    } catch (reason) {
-      if (!(reason instanceof ApiError)) {
-        throw reason;
-      }
-      form.refuse(reason);
-      return false;
-    }
-  };
-  const dialog = new StayingDialog(
-    {
-      title: trans.__('Attach a cluster'),
-      body: form,
-      buttons: [
-        Dialog.cancelButton({ label: trans.__('Cancel') }),
-        Dialog.okButton({ label: trans.__('Attach') })
-      ],
-      focusNodeSelector: 'input'
-    },
-    attach
-  );
-  await dialog.launch();
+  await ask({
+    title: trans.__('Attach a cluster'),
+    body: new AttachForm(trans),
+    accept: Dialog.okButton({ label: trans.__('Attach') }),
+    focus: 'input',
+    act: body => model.attach(body),
+    trans
+  });
 }
 
 async function explain(options: ICommandOptions): Promise<void> {

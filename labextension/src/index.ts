@@ -4,7 +4,7 @@ import type {
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ILayoutRestorer } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { Clipboard, ICommandPalette } from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
@@ -13,7 +13,8 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
 import { Api } from './api';
-import { addCommands, CommandIDs } from './commands';
+import { addCommands } from './commands';
+import { CommandIDs } from './ids';
 import { ActiveKernels } from './kernels';
 import { Model } from './model';
 import { Panel } from './panel';
@@ -76,6 +77,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       model,
       kernels,
       show: () => app.shell.activateById(panel.id),
+      copy: text => Clipboard.copyToSystem(text),
       trans
     });
     app.shell.add(panel, 'right', { rank: 300 });

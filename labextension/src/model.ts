@@ -5,14 +5,18 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import { ApiError } from './api';
-import type { IApi } from './api';
+import type { IApi, ILogQuery } from './api';
 import type { IActiveKernel, IActiveKernels } from './kernels';
 import type {
+  ChangedCluster,
   Cluster,
   ClusterAttach,
+  ClusterChange,
   ClusterCreate,
+  ClusterRestart,
   Diff,
   Explanation,
+  Logs,
   Row,
   Rules,
   RulesChange,
@@ -154,6 +158,11 @@ export class Model implements IDisposable {
     return this._age(this._polledAt, null);
   }
 
+  /** Milliseconds of the present by the server's clock, by which its times are told. */
+  get now(): number {
+    return this._now() + this._ahead;
+  }
+
   /** Age of what is shown of a cluster in seconds; null if there is none, as with one that has ended. */
   clusterAge(cluster: Cluster): number | null {
     return hasEnded(cluster)
@@ -242,6 +251,21 @@ export class Model implements IDisposable {
     return this._added(await this._api.attach(body));
   }
 
+  /** Change a cluster's size, name or lease; what was granted is in the answer. */
+  async change(id: string, body: ClusterChange): Promise<ChangedCluster> {
+    return this._updated(await this._api.change(id, body));
+  }
+
+  /** Begin to start a cluster's workers, or all of it, anew. */
+  async restart(id: string, what: ClusterRestart['what']): Promise<Cluster> {
+    return this._updated(await this._api.restart(id, what));
+  }
+
+  /** Ask what the processes of a cluster printed. */
+  logs(id: string, query: ILogQuery): Promise<Logs> {
+    return this._api.logs(id, query);
+  }
+
   async remove(id: string): Promise<void> {
     await this._api.remove(id);
     this.invalidate();
@@ -312,11 +336,27 @@ export class Model implements IDisposable {
 
   private _added(cluster: Cluster): Cluster {
     if (!this._disposed) {
+      this._edition++;
       this._clusters = [
         ...this._clusters.filter(other => other.id !== cluster.id),
         cluster
       ];
       this.choose(cluster.id);
+    }
+    return cluster;
+  }
+
+  /** Show a cluster as an answer has it, unless a later one was there before it. */
+  private _updated<T extends Cluster>(cluster: T): T {
+    if (!this._disposed) {
+      this._edition++;
+      this._clusters = this._clusters.map(other =>
+        other.id === cluster.id && other.revision <= cluster.revision
+          ? cluster
+          : other
+      );
+      this._changed.emit();
+      this.invalidate();
     }
     return cluster;
   }
@@ -345,6 +385,7 @@ export class Model implements IDisposable {
 
   private async _refresh(): Promise<void> {
     const asked = this._now();
+    const edition = this._edition;
     try {
       if (!this._known) {
         await this._api.about();
@@ -355,6 +396,11 @@ export class Model implements IDisposable {
         this._api.usage()
       ]);
       if (this._disposed) {
+        return;
+      }
+      if (edition !== this._edition) {
+        // The list may be from before what was changed meanwhile.
+        this._again = true;
         return;
       }
       this._clusters = clusters;
@@ -533,6 +579,8 @@ export class Model implements IDisposable {
   private _ahead = 0;
   private _error: ApiError | null = null;
   private _generation = 0;
+  /** Counts the answers to changes. */
+  private _edition = 0;
   private _known = false;
   private _running = false;
   private _again = false;

@@ -4,7 +4,6 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
-import { CommandIDs } from './commands';
 import { Age, useSeconds } from './components/age';
 import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
@@ -12,9 +11,12 @@ import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
 import type { IRowActions } from './components/row';
 import { Checking, Verdict } from './components/verdict';
+import { CommandIDs } from './ids';
+import { openMenu } from './menu';
 import { freshness, hasEnded } from './model';
 import type { Model } from './model';
 import type { Cluster, Diff } from './wire';
+import { Wishes } from './wishes';
 import { problemWords, reasonWords } from './words';
 
 /** The panel at the right of the lab. */
@@ -27,6 +29,9 @@ export class Panel extends ReactWidget {
     super();
     this.id = 'coiled-jupyter-panel';
     this.title.caption = this._trans.__('Coiled Jupyter');
+    this._wishes = new Wishes((id, workers) =>
+      this._model.change(id, { workers })
+    );
     this._actions = {
       ignore: (name, ignored) => this._model.ignore(name, ignored),
       rate: (name, severity) => this._model.rate(name, severity),
@@ -36,11 +41,17 @@ export class Panel extends ReactWidget {
     this.node.setAttribute('aria-label', this._trans.__('Coiled Jupyter'));
   }
 
+  dispose(): void {
+    this._wishes.dispose();
+    super.dispose();
+  }
+
   protected render(): JSX.Element {
     const sections = {
       model: this._model,
       commands: this._commands,
       actions: this._actions,
+      wishes: this._wishes,
       trans: this._trans
     };
     return (
@@ -48,7 +59,9 @@ export class Panel extends ReactWidget {
         {() => (
           <>
             <VerdictLine {...sections} />
-            <ClusterSection {...sections} />
+            <UseSignal signal={this._wishes.changed}>
+              {() => <ClusterSection {...sections} />}
+            </UseSignal>
             <CoresSection {...sections} />
             <SoftwareSection {...sections} />
           </>
@@ -66,12 +79,14 @@ export class Panel extends ReactWidget {
   }
 
   private readonly _actions: IRowActions;
+  private readonly _wishes: Wishes;
 }
 
 interface ISectionProps {
   model: Model;
   commands: CommandRegistry;
   actions: IRowActions;
+  wishes: Wishes;
   trans: TranslationBundle;
 }
 
@@ -104,7 +119,7 @@ function Head({ title, children }: IHeadProps): JSX.Element {
 }
 
 function ClusterSection(props: ISectionProps): JSX.Element {
-  const { model, commands, trans } = props;
+  const { model, commands, wishes, trans } = props;
   useSeconds();
   const { error, kernel } = model;
   const create = () => void commands.execute(CommandIDs.createCluster);
@@ -155,7 +170,7 @@ function ClusterSection(props: ISectionProps): JSX.Element {
         <ClusterCard
           key={cluster.id}
           cluster={cluster}
-          now={Date.now()}
+          now={model.now}
           age={model.clusterAge(cluster)}
           trans={trans}
           onStop={
@@ -174,6 +189,12 @@ function ClusterSection(props: ISectionProps): JSX.Element {
                     cluster: cluster.id
                   })
               : null
+          }
+          wish={wishes.of(cluster.id)}
+          onStep={by => wishes.step(cluster, by)}
+          onDismiss={() => wishes.dismiss(cluster.id)}
+          onMenu={(button, keyboard) =>
+            openMenu(commands, cluster, button, keyboard)
           }
         />
       ))}

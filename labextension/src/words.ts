@@ -4,7 +4,16 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { ApiError } from './api';
 import { freshness } from './model';
 import type { Reason } from './model';
-import type { Cluster, Diff, DiffGroup, Row, Source, Step } from './wire';
+import type { Outcome } from './wishes';
+import type {
+  ChangedCluster,
+  Cluster,
+  Diff,
+  DiffGroup,
+  Row,
+  Source,
+  Step
+} from './wire';
 
 /** A sentence and, where there is one, what to do about it. */
 export interface IWords {
@@ -169,6 +178,85 @@ export function clusterSourceWords(
         ? trans.__('opened by %1', cluster.opened_by)
         : trans.__('opened elsewhere');
   }
+}
+
+/** How many workers there are, of how many that are wished. */
+export function sizeWords(
+  cluster: Cluster,
+  wished: number,
+  trans: TranslationBundle
+): string {
+  const present = cluster.workers.length;
+  const { adaptive } = cluster.desired;
+  if (cluster.source !== 'managed') {
+    return trans._n('%1 worker', '%1 workers', present);
+  }
+  return adaptive
+    ? trans._n(
+        '%1 worker, adaptive %2 to %3',
+        '%1 workers, adaptive %2 to %3',
+        present,
+        adaptive.minimum,
+        adaptive.maximum
+      )
+    : trans.__('%1 of %2 workers', present, wished);
+}
+
+/** How often workers were replaced, '' for never. */
+export function restartsWords(
+  cluster: Cluster,
+  trans: TranslationBundle
+): string {
+  const restarts = cluster.workers.reduce((sum, it) => sum + it.restarts, 0);
+  return restarts ? trans._n('%1 restart', '%1 restarts', restarts) : '';
+}
+
+/** When a cluster that nobody holds ends; '' while somebody does. */
+export function leaseWords(
+  cluster: Cluster,
+  now: number,
+  trans: TranslationBundle
+): string {
+  if (cluster.lease_until === null) {
+    return '';
+  }
+  const left = Math.max(Date.parse(cluster.lease_until) - now, 0) / 1000;
+  return trans.__(
+    'stops in %1 unless somebody uses it',
+    durationWords(left, trans)
+  );
+}
+
+/** What is granted where that is less than what was asked for, else ''. */
+export function grantWords(
+  changed: ChangedCluster,
+  asked: number,
+  trans: TranslationBundle
+): string {
+  const { granted, limit } = changed;
+  if (granted === null || granted >= asked) {
+    return '';
+  }
+  return limit === null
+    ? trans.__('%1 of %2 workers: no more fit', granted, asked)
+    : trans.__(
+        '%1 of %2 workers: the limit of %3 cores allows no more',
+        granted,
+        asked,
+        limit
+      );
+}
+
+/** Why a wish for workers wasn't met in full. */
+export function outcomeWords(
+  outcome: Outcome,
+  trans: TranslationBundle
+): string {
+  if (outcome.kind === 'granted') {
+    return grantWords(outcome.changed, outcome.asked, trans);
+  }
+  const { text, hint } = problemWords(outcome.error, trans);
+  return [text, hint].filter(Boolean).join('. ');
 }
 
 /** What stopping means for a cluster: what isn't ours goes on. */

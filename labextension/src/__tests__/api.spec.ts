@@ -69,6 +69,37 @@ describe('Api', () => {
     expect(await requests[0].json()).toEqual({ workers: 2 });
   });
 
+  it('changes one cluster', async () => {
+    const { api, requests } = serve(json({ id: 'c1' }));
+    await api.change('a/b', { adaptive: null });
+    expect(requests[0].method).toBe('PATCH');
+    expect(requests[0].url).toContain('api/clusters/a%2Fb');
+    // Null ends adaptive scaling; left out it would say nothing.
+    expect(await requests[0].text()).toBe('{"adaptive":null}');
+  });
+
+  it('restarts', async () => {
+    const { api, requests } = serve(json({ id: 'c1' }, 202));
+    await api.restart('c1', 'workers');
+    expect(requests[0].method).toBe('POST');
+    expect(requests[0].url).toContain('api/clusters/c1/restart');
+    expect(await requests[0].json()).toEqual({ what: 'workers' });
+  });
+
+  it('reads logs of all nodes, or on where it stopped', async () => {
+    const { api, requests } = serve(json({ lines: [], nodes: [], next: 'x' }));
+    await api.logs('c1', { node: null, after: null });
+    expect(new URL(requests[0].url).searchParams.has('node')).toBe(false);
+    expect(new URL(requests[0].url).searchParams.has('after')).toBe(false);
+    const other = serve(json({ lines: [], nodes: [], next: 'y' }));
+    await other.api.logs('c1', { node: '0', after: '0:7,scheduler:9' });
+    const query = new URL(other.requests[0].url).searchParams;
+    expect([query.get('node'), query.get('after')]).toEqual([
+      '0',
+      '0:7,scheduler:9'
+    ]);
+  });
+
   it("gives the server's own words", async () => {
     const error = {
       kind: 'too_many',

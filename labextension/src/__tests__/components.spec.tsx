@@ -14,6 +14,7 @@ import usageJson from '../../../tests/wire/usage.json';
 import { ApiError } from '../api';
 import { clientCode } from '../commands';
 import { ClusterCard } from '../components/cluster';
+import type { IClusterCardProps } from '../components/cluster';
 import { CoreMeter } from '../components/cores';
 import { Age } from '../components/age';
 import { Explain } from '../components/explain';
@@ -86,7 +87,11 @@ function details(diff: Diff, row: Row): HTMLElement {
   );
 }
 
-function card(cluster: unknown, age: number | null = 1): HTMLElement {
+function card(
+  cluster: unknown,
+  age: number | null = 1,
+  more: Partial<IClusterCardProps> = {}
+): HTMLElement {
   return draw(
     <ClusterCard
       cluster={cluster as Cluster}
@@ -97,6 +102,11 @@ function card(cluster: unknown, age: number | null = 1): HTMLElement {
         (cluster as Cluster).source === 'discovered' ? null : () => undefined
       }
       onInsert={() => undefined}
+      wish={{ workers: null, outcome: null }}
+      onStep={() => undefined}
+      onDismiss={() => undefined}
+      onMenu={() => undefined}
+      {...more}
     />
   );
 }
@@ -410,6 +420,7 @@ describe('ClusterCard', () => {
     const node = card(cluster('there', { source: 'attached' }));
     expect(node.textContent).toContain('attached');
     const [, stop] = node.querySelectorAll('button');
+    expect(node.querySelector('output')).toBeNull();
     expect(stop.textContent).toBe('Detach');
     expect(stop.getAttribute('aria-label')).toContain('which goes on');
   });
@@ -473,6 +484,76 @@ describe('ClusterCard', () => {
     expect(shown.textContent).toContain('1 of 2 workers');
     expect(shown.textContent).toContain('Python 3.11.7');
     expect(shown.textContent).toContain('…/software/abc');
+  });
+
+  it('tells restarts of its workers', () => {
+    expect(card(idleJson).textContent).toContain('1 restart');
+    expect(card(cluster('c')).textContent).not.toContain('restart');
+  });
+
+  it('tells what is wished at once, beside what is there', () => {
+    const node = card(idleJson, 1, { wish: { workers: 4, outcome: null } });
+    expect(node.textContent).toContain('1 of 4 workers');
+    expect(node.querySelector('output')!.textContent).toBe('4');
+  });
+
+  it('tells the bounds of adaptive scaling, and has no stepper then', () => {
+    const desired = {
+      ...cluster('c').desired,
+      adaptive: { minimum: 1, maximum: 8 }
+    };
+    const node = card({ ...idleJson, desired });
+    expect(node.textContent).toContain('1 worker, adaptive 1 to 8');
+    expect(node.querySelector('output')).toBeNull();
+  });
+
+  it('tells when it ends by itself', () => {
+    const left = (lease_until: string | null) =>
+      card(cluster('c', { lease_until })).textContent;
+    expect(left('2026-01-01T00:10:30.000Z')).toContain(
+      'stops in 9 min unless somebody uses it'
+    );
+    expect(left('2025-12-31T23:59:00.000Z')).toContain('stops in 0 s');
+    expect(left(null)).not.toContain('unless');
+  });
+
+  it('steps by its buttons, and not below 0', () => {
+    const steps: number[] = [];
+    const press = (workers: number, name: string, more = {}) => {
+      const node = card(cluster('c', more), 1, {
+        wish: { workers, outcome: null },
+        onStep: by => steps.push(by)
+      });
+      const button = node.querySelector<HTMLElement>(`[aria-label="${name}"]`)!;
+      act(() => button.click());
+    };
+    press(1, 'One worker more for c');
+    press(1, 'One worker fewer for c');
+    press(0, 'One worker fewer for c');
+    press(1, 'One worker more for c', { status: 'starting' });
+    expect(steps).toEqual([1, -1]);
+  });
+
+  it('says why a wish was refused or not met in full', () => {
+    const dismissed: string[] = [];
+    const error = new ApiError('conflict', 'The cluster is stopping', 'Wait');
+    const node = card(cluster('c'), 1, {
+      wish: { workers: null, outcome: { kind: 'refused', error } },
+      onDismiss: () => dismissed.push('c')
+    });
+    const alert = node.querySelector('[role=alert]')!;
+    expect(alert.textContent).toContain('The cluster is stopping. Wait');
+    act(() => alert.querySelector('button')!.click());
+    expect(dismissed).toEqual(['c']);
+    const changed = { ...cluster('c'), granted: 8, limit: 100 };
+    expect(
+      card(cluster('c'), 1, {
+        wish: {
+          workers: null,
+          outcome: { kind: 'granted', changed, asked: 12 }
+        }
+      }).querySelector('[role=alert]')!.textContent
+    ).toContain('8 of 12 workers: the limit of 100 cores allows no more');
   });
 
   it('shows the steps of a start, and the reason of a failure', () => {

@@ -2,16 +2,21 @@
 import { Signal } from '@lumino/signaling';
 
 import { SCHEMA } from '../api';
-import type { IApi } from '../api';
+import type { IApi, ILogQuery } from '../api';
 import type { IActiveKernel, IActiveKernels } from '../kernels';
 import type {
   About,
+  ChangedCluster,
   Cluster,
   ClusterAttach,
+  ClusterChange,
   ClusterCreate,
+  ClusterRestart,
   Diff,
   ExplainRequest,
   Explanation,
+  LogLine,
+  Logs,
   Row,
   Rules,
   RulesChange,
@@ -64,7 +69,12 @@ export function cluster(id: string, more: Partial<Cluster> = {}): Cluster {
     since: '2026-03-01T11:46:00.000Z',
     reason: null,
     steps: [],
-    desired: { workers: 2, adaptive: null },
+    desired: {
+      workers: 2,
+      adaptive: null,
+      lease_seconds: 600,
+      kept: false
+    },
     workers: [],
     scheduler: null,
     cores: { busy: 0, allocated: 2, requested: 2 },
@@ -193,6 +203,74 @@ export class FakeApi implements IApi {
     const made = cluster('there', { source: 'attached' });
     this.list = [...this.list, made];
     return made;
+  }
+
+  /** The next changes are granted only so far, by a limit in cores. */
+  grant: { granted: number; limit: number } | null = null;
+  changeFailure: Error | null = null;
+  readonly changes: [string, ClusterChange][] = [];
+  readonly restarts: [string, ClusterRestart['what']][] = [];
+  /** What is printed from now on; each answer takes it all. */
+  printed: LogLine[] = [];
+  nodes: string[] = ['supervisor', 'scheduler', '0'];
+  logsFailure: Error | null = null;
+  readonly logQueries: ILogQuery[] = [];
+
+  async change(id: string, body: ClusterChange): Promise<ChangedCluster> {
+    this.changes.push([id, body]);
+    if (this.changeFailure) {
+      throw this.changeFailure;
+    }
+    const before = this.list.find(it => it.id === id)!;
+    const desired = { ...before.desired };
+    if (body.workers !== undefined) {
+      desired.workers = this.grant?.granted ?? body.workers;
+      desired.adaptive = null;
+    }
+    if (body.adaptive !== undefined) {
+      desired.adaptive = body.adaptive;
+    }
+    if (body.lease_seconds !== undefined) {
+      desired.lease_seconds = body.lease_seconds;
+      desired.kept = true;
+    }
+    const after = {
+      ...before,
+      name: body.name ?? before.name,
+      desired,
+      revision: before.revision + 1
+    };
+    this._put(after);
+    return {
+      ...after,
+      granted: this.grant?.granted ?? null,
+      limit: this.grant?.limit ?? null
+    };
+  }
+
+  async restart(id: string, what: ClusterRestart['what']): Promise<Cluster> {
+    this.restarts.push([id, what]);
+    const before = this.list.find(it => it.id === id)!;
+    const after: Cluster = {
+      ...before,
+      status: what === 'cluster' ? 'starting' : before.status,
+      revision: before.revision + 1
+    };
+    this._put(after);
+    return after;
+  }
+
+  async logs(_: string, query: ILogQuery): Promise<Logs> {
+    this.logQueries.push(query);
+    if (this.logsFailure) {
+      throw this.logsFailure;
+    }
+    const lines = this.printed.splice(0);
+    return { lines, nodes: this.nodes, next: `n${this.logQueries.length}` };
+  }
+
+  private _put(after: Cluster): void {
+    this.list = this.list.map(it => (it.id === after.id ? after : it));
   }
 
   async explain(body: ExplainRequest): Promise<Explanation> {

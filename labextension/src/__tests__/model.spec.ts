@@ -1,5 +1,6 @@
 import { ApiError } from '../api';
 import { freshness, Model, STALE_SECONDS } from '../model';
+import type { Cluster } from '../wire';
 import { cluster, FakeApi, FakeKernels, kernel, NOW, settle } from './fakes';
 
 describe('Model', () => {
@@ -298,6 +299,66 @@ describe('Model', () => {
       await model.create({ workers: 1 });
       expect(model.cluster?.id).toBe('made');
       expect(model.judge().reason?.kind).toBe('cluster_not_ready');
+    });
+  });
+
+  describe('a change', () => {
+    it('shows at once', async () => {
+      await model.refresh();
+      const changed = await model.change('c1', { workers: 5 });
+      expect(changed.granted).toBeNull();
+      expect(model.clusters[0].desired.workers).toBe(5);
+    });
+
+    it('is not undone by a list that was asked for before it', async () => {
+      await model.refresh();
+      const [before] = api.list;
+      let answer: (list: readonly Cluster[]) => void = () => undefined;
+      const late = new Promise<readonly Cluster[]>(resolve => {
+        answer = resolve;
+      });
+      const asks = jest.spyOn(api, 'clusters').mockReturnValueOnce(late);
+      const asked = model.refresh();
+      await settle();
+      await model.change('c1', { name: 'other' });
+      const names: string[] = [];
+      model.changed.connect(() => names.push(model.clusters[0].name));
+      answer([before]);
+      await asked;
+      expect(new Set(names)).toEqual(new Set(['other']));
+      expect(asks.mock.calls.length).toBeGreaterThan(1);
+    });
+
+    it('yields to a later one whose answer was faster', async () => {
+      await model.refresh();
+      const slow = await api.change('c1', { workers: 3 });
+      jest.spyOn(api, 'change').mockReturnValueOnce(
+        (async () => {
+          await settle();
+          return slow;
+        })()
+      );
+      const first = model.change('c1', { workers: 3 });
+      await model.change('c1', { workers: 4 });
+      await first;
+      expect(model.clusters[0].desired.workers).toBe(4);
+    });
+
+    it('of a cluster that has gone brings it back in no list', async () => {
+      await model.refresh();
+      const answer = await api.change('c1', { workers: 3 });
+      api.list = [];
+      await model.refresh();
+      jest.spyOn(api, 'change').mockResolvedValueOnce(answer);
+      await model.change('c1', { workers: 3 });
+      expect(model.clusters).toEqual([]);
+    });
+
+    it('restarts at once', async () => {
+      await model.refresh();
+      await model.restart('c1', 'cluster');
+      expect(api.restarts).toEqual([['c1', 'cluster']]);
+      expect(model.clusters[0].status).toBe('starting');
     });
   });
 

@@ -2,21 +2,28 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { canSteer } from '../allowed';
 import { freshness, hasEnded } from '../model';
+import type { IWish } from '../wishes';
 import type { ClientInfo, Cluster, Step } from '../wire';
 import {
   agoWords,
   clusterSourceWords,
   clusterStatusWords,
   durationWords,
+  leaseWords,
+  outcomeWords,
+  restartsWords,
+  sizeWords,
   stepStateWords,
   stopWords
 } from '../words';
 import { Age } from './age';
+import { Stepper } from './stepper';
 
 export interface IClusterCardProps {
   cluster: Cluster;
-  /** Milliseconds of the present. */
+  /** Milliseconds of the present, by the server's clock. */
   now: number;
   /** Seconds since it was read, null if that doesn't matter. */
   age: number | null;
@@ -25,6 +32,14 @@ export interface IClusterCardProps {
   onStop: (() => void) | null;
   /** Null where no notebook or console takes code. */
   onInsert: (() => void) | null;
+  /** What its stepper was last pressed for. */
+  wish: IWish;
+  /** Wish so many workers more. */
+  onStep: (by: number) => void;
+  /** What came of the last wish has been read. */
+  onDismiss: () => void;
+  /** Show what else can be done, at a button; whether that was pressed with the keyboard. */
+  onMenu: (button: HTMLElement, keyboard: boolean) => void;
 }
 
 const ICONS: Record<Cluster['status'], string> = {
@@ -48,9 +63,13 @@ const STEPS: Record<Step['state'], string> = {
 };
 
 export function ClusterCard(props: IClusterCardProps): JSX.Element {
-  const { age, cluster, now, trans } = props;
+  const { age, cluster, now, trans, wish } = props;
   const ended = hasEnded(cluster);
   const managed = cluster.source === 'managed';
+  const stepped = managed && !ended && cluster.desired.adaptive === null;
+  const wished = wish.workers ?? cluster.desired.workers;
+  const restarts = restartsWords(cluster, trans);
+  const lease = ended ? '' : leaseWords(cluster, now, trans);
   const known = freshness(age) !== 'unknown';
   const stop = stopWords(cluster, trans);
   const since = (now - Date.parse(cluster.since)) / 1000;
@@ -79,16 +98,41 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
         </span>
       </div>
       <Age seconds={age} quiet={true} trans={trans} />
-      <div className="jp-Coiled-sub">
-        {managed
-          ? trans.__(
-              '%1 of %2 workers',
-              cluster.workers.length,
-              cluster.desired.workers
-            )
-          : trans._n('%1 worker', '%1 workers', cluster.workers.length)}
-        {` · ${clusterSourceWords(cluster, trans)}`}
+      <div className="jp-Coiled-row jp-Coiled-size">
+        <span className="jp-Coiled-sub jp-Coiled-grow">
+          {[
+            sizeWords(cluster, wished, trans),
+            clusterSourceWords(cluster, trans),
+            restarts
+          ]
+            .filter(Boolean)
+            .join(' · ')}
+        </span>
+        {stepped && (
+          <Stepper
+            name={cluster.name}
+            workers={wished}
+            disabled={!canSteer(cluster)}
+            onStep={props.onStep}
+            trans={trans}
+          />
+        )}
       </div>
+      {wish.outcome && (
+        <div className="jp-Coiled-problem jp-Coiled-row" role="alert">
+          <span className="jp-Coiled-grow">
+            {outcomeWords(wish.outcome, trans)}
+          </span>
+          <button
+            className="jp-Coiled-button"
+            aria-label={trans.__('Dismiss the message')}
+            title={trans.__('Dismiss the message')}
+            onClick={props.onDismiss}
+          >
+            <span aria-hidden="true">✕</span>
+          </button>
+        </div>
+      )}
       {!managed && cluster.scheduler && (
         <div className="jp-Coiled-sub">{cluster.scheduler.address}</div>
       )}
@@ -98,6 +142,14 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
       >
         {softwareWords(cluster, trans)}
       </div>
+      {lease && (
+        <div className="jp-Coiled-sub" data-lease={cluster.lease_until}>
+          <span className="jp-Coiled-icon" aria-hidden="true">
+            ◷
+          </span>{' '}
+          {lease}
+        </div>
+      )}
       {cluster.reason && (
         <div className="jp-Coiled-reason">{cluster.reason}</div>
       )}
@@ -135,6 +187,19 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
             {ended ? trans.__('Remove') : stop.label}
           </button>
         )}
+        <button
+          className="jp-Coiled-button"
+          aria-label={trans.__('More actions for %1', cluster.name)}
+          title={trans.__('More actions for %1', cluster.name)}
+          aria-haspopup="menu"
+          aria-expanded="false"
+          // A press of a key is a click without a count.
+          onClick={event =>
+            props.onMenu(event.currentTarget, event.detail === 0)
+          }
+        >
+          <span aria-hidden="true">⋯</span>
+        </button>
       </div>
     </div>
   );

@@ -1,0 +1,387 @@
+import { Notification } from '@jupyterlab/apputils';
+import { nullTranslator } from '@jupyterlab/translation';
+import { CommandRegistry } from '@lumino/commands';
+
+import { ApiError } from '../api';
+import { addCommands } from '../commands';
+import { CommandIDs } from '../ids';
+import { Model } from '../model';
+import type { Cluster } from '../wire';
+import { cluster, FakeApi, FakeKernels, settle, usage } from './fakes';
+
+const trans = nullTranslator.load('coiled_jupyter');
+const STEERING = [
+  CommandIDs.scaleCluster,
+  CommandIDs.restartCluster,
+  CommandIDs.keepCluster,
+  CommandIDs.renameCluster
+];
+
+describe('steering', () => {
+  let api: FakeApi;
+  let model: Model;
+  let commands: CommandRegistry;
+  let copied: string[];
+
+  beforeEach(async () => {
+    api = new FakeApi();
+    const kernels = new FakeKernels();
+    model = new Model({ api, kernels, auto: false });
+    commands = new CommandRegistry();
+    copied = [];
+    addCommands(commands, {
+      model,
+      kernels,
+      show: () => undefined,
+      copy: text => copied.push(text),
+      trans
+    });
+    await have(cluster('c1'));
+  });
+
+  afterEach(() => {
+    model.dispose();
+    Notification.dismiss();
+    jest.restoreAllMocks();
+  });
+
+  const have = async (...list: Cluster[]) => {
+    api.list = list;
+    await model.refresh();
+  };
+
+  const dialog = () => document.querySelector('.jp-Dialog');
+  const body = () => dialog()!.querySelector<HTMLElement>('.jp-Coiled-form')!;
+  const said = () => body().querySelector('.jp-Coiled-summary')!.textContent!;
+  const field = (selector: string) =>
+    body().querySelector<HTMLInputElement>(selector)!;
+
+  const type = (selector: string, value: string) => {
+    field(selector).value = value;
+    field(selector).dispatchEvent(new Event('input', { bubbles: true }));
+  };
+
+  const choose = (value: string) => {
+    const radio = field(`input[value=${value}]`);
+    radio.checked = true;
+    radio.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+
+  const button = (accept: boolean) =>
+    dialog()!.querySelector<HTMLButtonElement>(
+      accept ? '.jp-mod-accept' : '.jp-mod-reject'
+    )!;
+
+  const press = async (accept = true) => {
+    button(accept).click();
+    await settle();
+  };
+
+  /** Let a command that waits for its dialog end. */
+  const leave = async () => {
+    if (dialog()) {
+      await press(false);
+    }
+  };
+
+  const during = async (
+    command: string,
+    act: () => Promise<void> | void,
+    args = {}
+  ) => {
+    const done = commands.execute(command, { cluster: 'c1', ...args });
+    // Dialogs wait for each other, and are drawn after that.
+    for (let turn = 0; turn < 20 && !dialog(); turn++) {
+      await new Promise(resolve => setTimeout(resolve, 0));
+    }
+    await settle();
+    expect(dialog()).not.toBeNull();
+    try {
+      await act();
+    } finally {
+      await leave();
+      await done;
+    }
+  };
+
+  it.each(STEERING)('%s changes nothing without its dialog', async command => {
+    await during(
+      command,
+      async () => {
+        expect(said().length).toBeGreaterThan(10);
+        await press(false);
+      },
+      { workers: 9, name: 'x', what: 'cluster', lease_seconds: 0 }
+    );
+    expect([api.changes, api.restarts]).toEqual([[], []]);
+  });
+
+  it.each([
+    ['discovered', { source: 'discovered' }, []],
+    ['attached', { source: 'attached' }, [CommandIDs.renameCluster]],
+    ['stopped', { status: 'stopped' }, []],
+    ['failed', { status: 'failed' }, []],
+    ['stopping', { status: 'stopping' }, []],
+    [
+      'starting',
+      { status: 'starting' },
+      [CommandIDs.keepCluster, CommandIDs.renameCluster]
+    ],
+    ['unreachable', { status: 'unreachable' }, STEERING],
+    ['idle', {}, STEERING]
+  ] as const)('of what is %s', async (_, more, expected) => {
+    await have(cluster('c1', more));
+    const enabled = STEERING.filter(command =>
+      commands.isEnabled(command, { cluster: 'c1' })
+    );
+    expect(enabled).toEqual(expected);
+    for (const command of STEERING.filter(it => !enabled.includes(it))) {
+      await commands.execute(command, { cluster: 'c1' });
+      expect(dialog()).toBeNull();
+    }
+  });
+
+  it('takes the compared cluster without an argument, and none for a wrong one', () => {
+    for (const command of STEERING) {
+      expect(commands.isEnabled(command)).toBe(true);
+      expect(commands.isEnabled(command, { cluster: 'c2' })).toBe(false);
+      expect(commands.isEnabled(command, { cluster: 1 })).toBe(false);
+    }
+  });
+
+  describe('scale', () => {
+    const big = (more: Partial<Cluster['desired']> = {}) =>
+      cluster('c1', {
+        desired: {
+          workers: 2,
+          adaptive: null,
+          lease_seconds: 600,
+          kept: false,
+          ...more
+        },
+        cores: { busy: 0, allocated: 4, requested: 4 }
+      });
+
+    it('states workers, cores and what is left', async () => {
+      await have(big());
+      await during(CommandIDs.scaleCluster, async () => {
+        type('[data-field=workers]', '5');
+        expect(said()).toContain('c1 gets 5 workers instead of 2');
+        expect(said()).toContain('takes 10 cores');
+        expect(said()).toContain('90 of 100 are left then');
+        await press();
+      });
+      expect(api.changes).toEqual([['c1', { workers: 5 }]]);
+      expect(model.clusters[0].desired.workers).toBe(5);
+      expect(dialog()).toBeNull();
+    });
+
+    it('says when fewer fit, counting what others have', async () => {
+      await have(big());
+      const others = usage();
+      jest.spyOn(api, 'usage').mockResolvedValue({
+        ...others,
+        clusters: [
+          {
+            id: 'c2',
+            name: 'c2',
+            counted: true,
+            cores: { busy: 0, allocated: 80, requested: 90 },
+            memory: { used: 0, limit: null },
+            seen_at: null
+          }
+        ]
+      });
+      await model.refresh();
+      await during(CommandIDs.scaleCluster, async () => {
+        type('[data-field=workers]', '6');
+        expect(said()).toContain('Only 5 workers fit: the limit of 100 cores');
+        // The server decides: it isn't forbidden to ask.
+        expect(button(true).disabled).toBe(false);
+      });
+    });
+
+    it.each(['', '-1', '1.5', 'x'])('refuses %p', async wrong => {
+      await during(CommandIDs.scaleCluster, async () => {
+        type('[data-field=workers]', wrong);
+        expect(said()).toContain('a whole number from 0');
+        expect(button(true).disabled).toBe(true);
+        type('[data-field=workers]', '3');
+        expect(button(true).disabled).toBe(false);
+      });
+    });
+
+    it('says what a smaller size means', async () => {
+      await during(CommandIDs.scaleCluster, () => {
+        type('[data-field=workers]', '1');
+        expect(said()).toContain('hand what they hold to the others');
+        type('[data-field=workers]', '0');
+        expect(said()).toContain('What only its workers hold is lost');
+      });
+    });
+
+    it('goes over to adaptive scaling', async () => {
+      await have(big());
+      await during(CommandIDs.scaleCluster, async () => {
+        choose('adaptive');
+        type('[data-field="adaptive.minimum"]', '9');
+        type('[data-field="adaptive.maximum"]', '8');
+        expect(said()).toContain('minimum is larger than the maximum');
+        expect(button(true).disabled).toBe(true);
+        type('[data-field="adaptive.minimum"]', '1');
+        expect(said()).toContain('1 to 8 workers');
+        expect(said()).toContain('At most 16 cores');
+        await press();
+      });
+      expect(api.changes).toEqual([
+        ['c1', { adaptive: { minimum: 1, maximum: 8 } }]
+      ]);
+    });
+
+    it('says that a fixed number ends adaptive scaling', async () => {
+      await have(big({ adaptive: { minimum: 1, maximum: 8 } }));
+      await during(CommandIDs.scaleCluster, async () => {
+        expect(said()).toContain('1 to 8 workers');
+        choose('fixed');
+        expect(said()).toContain('ends adaptive scaling (1 to 8)');
+        await press();
+      });
+      expect(api.changes).toEqual([['c1', { workers: 2 }]]);
+    });
+
+    it('claims no cores where the threads are not known', async () => {
+      const none = { busy: 0, allocated: 0, requested: 0 };
+      await have({ ...big({ workers: 0 }), cores: none });
+      await during(CommandIDs.scaleCluster, () => {
+        type('[data-field=workers]', '3');
+        expect(said()).not.toMatch(/core|NaN|Infinity/);
+      });
+    });
+
+    it('tells in words where less was granted', async () => {
+      api.grant = { granted: 8, limit: 100 };
+      await during(CommandIDs.scaleCluster, async () => {
+        type('[data-field=workers]', '12');
+        await press();
+      });
+      expect(Notification.manager.notifications.map(it => it.message)).toEqual([
+        '8 of 12 workers: the limit of 100 cores allows no more'
+      ]);
+    });
+
+    it('keeps what was typed where the server refuses', async () => {
+      await during(CommandIDs.scaleCluster, async () => {
+        type('[data-field=workers]', '500');
+        api.changeFailure = new ApiError(
+          'invalid',
+          'At most 200 workers',
+          'Ask for fewer',
+          'workers'
+        );
+        await press();
+        expect(said()).toBe('At most 200 workers. Ask for fewer');
+        const input = field('[data-field=workers]');
+        expect(input.value).toBe('500');
+        expect(input.getAttribute('aria-invalid')).toBe('true');
+        api.changeFailure = null;
+        type('[data-field=workers]', '20');
+        await press();
+        expect(dialog()).toBeNull();
+      });
+    });
+  });
+
+  it('says what each restart loses', async () => {
+    await have(cluster('c1', { clients: 2 }));
+    await during(CommandIDs.restartCluster, async () => {
+      expect(said()).toContain('scattered data is lost');
+      expect(said()).not.toContain('All results');
+      choose('cluster');
+      expect(said()).toContain(
+        'All results, scattered data and tasks are lost'
+      );
+      expect(said()).toContain('reconnect by themselves');
+      expect(said()).toContain('2 clients are connected');
+      await press();
+    });
+    expect(api.restarts).toEqual([['c1', 'cluster']]);
+  });
+
+  it('restarts the workers unless the whole is chosen', async () => {
+    await during(CommandIDs.restartCluster, () => press());
+    expect(api.restarts).toEqual([['c1', 'workers']]);
+  });
+
+  it('renames an attached cluster too', async () => {
+    await have(cluster('c1', { source: 'attached' }));
+    await during(CommandIDs.renameCluster, async () => {
+      expect(button(true).disabled).toBe(true);
+      for (const wrong of ['', '  ', 'x'.repeat(81), 'c1']) {
+        type('[data-field=name]', wrong);
+        expect(button(true).disabled).toBe(true);
+      }
+      type('[data-field=name]', ' <b>mine</b> ');
+      expect(said()).toContain('c1 is called <b>mine</b> from now on');
+      expect(body().querySelector('b')).toBeNull();
+      await press();
+    });
+    expect(api.changes).toEqual([['c1', { name: '<b>mine</b>' }]]);
+  });
+
+  it('keeps a cluster for as long as is chosen', async () => {
+    await during(CommandIDs.keepCluster, async () => {
+      const select = body().querySelector('select')!;
+      expect(select.value).toBe('600');
+      expect([...select.options].map(({ value }) => Number(value))).toEqual([
+        600, 3600, 28800, 86400, 604800, 0
+      ]);
+      expect(said()).toContain('at once when the server is shut down');
+      type('select', '28800');
+      expect(said()).toContain('stops 8 h after the last client');
+      type('select', '0');
+      expect(said()).toContain('as soon as no client is connected');
+      type('select', '86400');
+      await press();
+    });
+    expect(api.changes).toEqual([['c1', { lease_seconds: 86400 }]]);
+  });
+
+  it('offers the present time also where it is none of the usual', async () => {
+    const desired = { ...cluster('c1').desired, lease_seconds: 1200 };
+    await have(cluster('c1', { desired }));
+    await during(CommandIDs.keepCluster, () => {
+      expect(body().querySelector('select')!.value).toBe('1200');
+    });
+  });
+
+  it.each([
+    ['http://127.0.0.1:8787/status', true],
+    ['https://h/status', true],
+    ['javascript:alert(1)', false],
+    ['file:///etc/passwd', false],
+    ['/status', false],
+    ['', false],
+    [null, false]
+  ])('opens the dashboard %p: %p', async (dashboard, opens) => {
+    const scheduler = { address: 'tcp://h:1', id: null, dashboard };
+    await have(cluster('c1', { scheduler }));
+    const opened = jest.spyOn(window, 'open').mockReturnValue(null);
+    expect(commands.isEnabled(CommandIDs.openDashboard)).toBe(opens);
+    await commands.execute(CommandIDs.openDashboard);
+    expect(opened.mock.calls).toEqual(
+      opens ? [[dashboard, '_blank', 'noopener,noreferrer']] : []
+    );
+  });
+
+  it('copies what is known as JSON', async () => {
+    await commands.execute(CommandIDs.copyCluster, { cluster: 'c1' });
+    expect(JSON.parse(copied[0])).toEqual(model.clusters[0]);
+  });
+
+  it('is short in a menu of one cluster, and whole in the palette', () => {
+    expect(commands.label(CommandIDs.scaleCluster)).toBe('Scale Cluster…');
+    expect(commands.label(CommandIDs.scaleCluster, { cluster: 'c1' })).toBe(
+      'Scale…'
+    );
+  });
+});

@@ -1,0 +1,17 @@
+/** The names of the commands. */
+
+export namespace CommandIDs {
+  export const showPanel = 'coiled-jupyter:show-panel';
+  export const createCluster = 'coiled-jupyter:create-cluster';
+  export const attachCluster = 'coiled-jupyter:attach-cluster';
+  export const scaleCluster = 'coiled-jupyter:scale-cluster';
+  export const restartCluster = 'coiled-jupyter:restart-cluster';
+  export const renameCluster = 'coiled-jupyter:rename-cluster';
+  export const keepCluster = 'coiled-jupyter:keep-cluster';
+  export const stopCluster = 'coiled-jupyter:stop-cluster';
+  export const openDashboard = 'coiled-jupyter:open-dashboard';
+  export const copyCluster = 'coiled-jupyter:copy-cluster-json';
+  export const refresh = 'coiled-jupyter:refresh';
+  export const insertClient = 'coiled-jupyter:insert-client';
+  export const explain = 'coiled-jupyter:explain';
+}

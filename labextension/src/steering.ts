@@ -1,0 +1,193 @@
+/** Commands that steer a cluster; each says in a dialog of ours what it changes, and no argument skips that. */
+import { Dialog, Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { CommandRegistry } from '@lumino/commands';
+import type { ReadonlyJSONObject } from '@lumino/coreutils';
+
+import {
+  canKeep,
+  canRename,
+  canSteer,
+  dashboardOf,
+  hasDashboard
+} from './allowed';
+import type { Allowed } from './allowed';
+import { KeepForm, RenameForm, RestartForm } from './choices';
+import { ask } from './dialogs';
+import { CommandIDs } from './ids';
+import type { Model } from './model';
+import { ScaleForm } from './scale';
+import type { Cluster } from './wire';
+import { grantWords } from './words';
+
+export interface ISteeringOptions {
+  model: Model;
+  /** Put text on the clipboard. */
+  copy: (text: string) => void;
+  trans: TranslationBundle;
+}
+
+/** Add the commands; `find` tells the cluster that an argument means, and `args` describes it. */
+export function addSteering(
+  commands: CommandRegistry,
+  options: ISteeringOptions,
+  find: (id: unknown) => Cluster | null,
+  args: ReadonlyJSONObject
+): void {
+  const { copy, trans } = options;
+  const add = (
+    id: string,
+    words: { label: string; short: string; caption: string },
+    allowed: Allowed,
+    execute: (cluster: Cluster) => unknown
+  ) =>
+    commands.addCommand(id, {
+      // In a cluster's own menu it is clear what is meant.
+      label: ({ cluster }) =>
+        cluster === undefined ? words.label : words.short,
+      caption: words.caption,
+      describedBy: { args },
+      isEnabled: ({ cluster: wish }) => {
+        const cluster = find(wish);
+        return cluster !== null && allowed(cluster);
+      },
+      execute: ({ cluster: wish }) => {
+        const cluster = find(wish);
+        return cluster && allowed(cluster) ? execute(cluster) : undefined;
+      }
+    });
+
+  add(
+    CommandIDs.scaleCluster,
+    {
+      label: trans.__('Scale Cluster…'),
+      short: trans.__('Scale…'),
+      caption: trans.__(
+        'Set how many workers a cluster has, or let its work decide'
+      )
+    },
+    canSteer,
+    cluster => scale(cluster, options)
+  );
+  add(
+    CommandIDs.restartCluster,
+    {
+      label: trans.__('Restart Cluster…'),
+      short: trans.__('Restart…'),
+      caption: trans.__(
+        'Start the workers or the whole cluster anew, after you have seen what is lost'
+      )
+    },
+    canSteer,
+    cluster => restart(cluster, options)
+  );
+  add(
+    CommandIDs.renameCluster,
+    {
+      label: trans.__('Rename Cluster…'),
+      short: trans.__('Rename…'),
+      caption: trans.__('Give a cluster another name')
+    },
+    canRename,
+    cluster => rename(cluster, options)
+  );
+  add(
+    CommandIDs.keepCluster,
+    {
+      label: trans.__('Keep Cluster…'),
+      short: trans.__('Keep…'),
+      caption: trans.__('Set how long a cluster lives on when nobody holds it')
+    },
+    canKeep,
+    cluster => keep(cluster, options)
+  );
+  add(
+    CommandIDs.openDashboard,
+    {
+      label: trans.__('Open Dask Dashboard'),
+      short: trans.__('Open dashboard'),
+      caption: trans.__("Open the cluster's own dashboard in a new tab")
+    },
+    hasDashboard,
+    cluster =>
+      window.open(dashboardOf(cluster) ?? '', '_blank', 'noopener,noreferrer')
+  );
+  add(
+    CommandIDs.copyCluster,
+    {
+      label: trans.__('Copy Cluster as JSON'),
+      short: trans.__('Copy as JSON'),
+      caption: trans.__('Put what is known of a cluster on the clipboard')
+    },
+    () => true,
+    cluster => {
+      copy(JSON.stringify(cluster, null, 2));
+      Notification.info(trans.__('%1 is on the clipboard', cluster.name), {
+        autoClose: 3000
+      });
+    }
+  );
+}
+
+async function scale(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Scale %1', cluster.name),
+    body: new ScaleForm(cluster, model.usage, trans),
+    accept: Dialog.okButton({ label: trans.__('Scale') }),
+    focus: 'div:not([hidden]) > label > input[type=number]',
+    act: async body => {
+      const changed = await model.change(cluster.id, body);
+      const asked = body.adaptive?.maximum ?? body.workers ?? 0;
+      const words = grantWords(changed, asked, trans);
+      if (words) {
+        Notification.warning(words, { autoClose: false });
+      }
+    },
+    trans
+  });
+}
+
+async function restart(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Restart %1?', cluster.name),
+    body: new RestartForm(cluster, trans),
+    accept: Dialog.warnButton({ label: trans.__('Restart') }),
+    focus: 'input:checked',
+    act: what => model.restart(cluster.id, what),
+    trans
+  });
+}
+
+async function rename(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Rename %1', cluster.name),
+    body: new RenameForm(cluster, trans),
+    accept: Dialog.okButton({ label: trans.__('Rename') }),
+    focus: 'input',
+    act: name => model.change(cluster.id, { name }),
+    trans
+  });
+}
+
+async function keep(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Keep %1', cluster.name),
+    body: new KeepForm(cluster, trans),
+    accept: Dialog.okButton({ label: trans.__('Keep') }),
+    focus: 'select',
+    act: seconds => model.change(cluster.id, { lease_seconds: seconds }),
+    trans
+  });
+}
