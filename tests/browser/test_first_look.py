@@ -313,7 +313,7 @@ def test_a_cluster_made_in_the_panel_is_used_from_the_notebook(lab, page):
     expect(dialog.locator(".jp-Coiled-summary")).to_contain_text("1 of the 100 cores left")
     show(page, "new-cluster")
     dialog.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("group", name="mine")).to_contain_text("Starting")
+    expect(page.get_by_role("group", name="mine", exact=True)).to_contain_text("Starting")
     show(page, "starting")
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="Insert a client of mine").click()
@@ -327,6 +327,49 @@ def test_a_cluster_made_in_the_panel_is_used_from_the_notebook(lab, page):
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
     wait_for(lambda: any(c["clients"] for c in lab.api("GET", "clusters")[1]), what="the notebook's client", seconds=60)
     show(page, "client")
+
+
+def test_a_cluster_is_steered_from_its_card(lab, page):
+    cluster = next(c for c in lab.api("GET", "clusters")[1] if c["name"] == "mine")
+    path = f"clusters/{cluster['id']}"
+    card = page.locator(f"[data-cluster-id='{cluster['id']}']")
+    menu = page.locator(".lm-Menu")
+    dialog = page.locator(".jp-Dialog")
+
+    def workers():
+        return lab.api("GET", path)[1]["desired"]["workers"]
+
+    # Three presses, one wish.
+    more = card.get_by_role("button", name="One worker more for mine")
+    for _ in range(3):
+        more.click()
+    expect(card).to_contain_text("of 4 workers")
+    expect(card).to_contain_text("4 workers", timeout=30_000)
+    wait_for(lambda: len(lab.api("GET", path)[1]["workers"]) == 4, what="four workers", seconds=30)
+    show(page, "scaled")
+    # The rest is in a menu, by keyboard too.
+    card.get_by_role("button", name="More actions for mine").focus()
+    page.keyboard.press("Enter")
+    expect(menu).to_contain_text("Scale…")
+    show(page, "more-actions")
+    menu.get_by_text("Scale…").click()
+    show(page, "scale-dialog")
+    dialog.get_by_label("Workers", exact=True).fill("200")
+    expect(dialog.get_by_role("button", name="Scale")).to_be_enabled()
+    dialog.get_by_label("Workers", exact=True).fill("1.5")
+    expect(dialog.get_by_role("button", name="Scale")).to_be_disabled()
+    dialog.get_by_label("Workers", exact=True).fill("1")
+    dialog.get_by_role("button", name="Scale").click()
+    wait_for(lambda: workers() == 1, what="the smaller size")
+    page.evaluate(
+        f"void window.jupyterapp.commands.execute('coiled-jupyter:restart-cluster', {{cluster: '{cluster['id']}'}})"
+    )
+    expect(dialog).to_contain_text("Restart mine?")
+    show(page, "restart-dialog")
+    # No argument skips the dialog, and leaving it changes nothing.
+    page.keyboard.press("Escape")
+    assert lab.api("GET", path)[1]["status"] in ("running", "idle")
+    wait_for(lambda: len(lab.api("GET", path)[1]["workers"]) == 1, what="one worker", seconds=40)
 
 
 def test_a_cluster_that_fails_says_why(lab, page):
