@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from .nodes import Node, Nodes
 
 STOP_SECONDS = 6.0
+YOUNG_SECONDS = 20.0
+"""How long a new worker may take to join before it is missed."""
 SETTLED_SECONDS = 60.0
 """A nanny that ran so long is replaced at once; one that keeps ending ever later, up to as long as this."""
 
@@ -34,6 +36,12 @@ class Fleet:
         self._leaving: dict[str, Node] = {}
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
+
+    def young(self) -> set[str]:
+        """Return the names of those that were first started a moment ago."""
+        moment = time.monotonic()
+        return {name for name, begun in self._begun.items() if moment - begun < YOUNG_SECONDS and name in self._nannies}
 
     @property
     def names(self) -> list[str]:
@@ -61,6 +69,7 @@ class Fleet:
                 self._leaving.pop(name, None)
                 self._failures.pop(name, None)
                 self._due.pop(name, None)
+                self._begun[name] = time.monotonic()
                 self._start(name)
 
     def _start(self, name: str) -> None:
@@ -104,6 +113,7 @@ class Fleet:
         for name, node in list(self._nannies.items()):
             if not node.ended:
                 continue
+            self._begun.pop(name, None)
             if name not in self._due:
                 ran = time.monotonic() - node.started
                 count = self._failures[name] = 1 if ran > SETTLED_SECONDS else self._failures.get(name, 0) + 1

@@ -351,7 +351,7 @@ class Supervisor:
     def _judge(self) -> None:
         """Set the status by what was just observed."""
         wanted = self.cluster.desired.workers
-        missing = wanted - len(self.cluster.workers) if self.spec.address is None else 0
+        missing, coming = self._absent()
         silent = [w for w in self.cluster.workers if self._silent.get(w.id, 0.0) > SILENT_SECONDS]
         busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
         if missing > 0:
@@ -360,7 +360,17 @@ class Supervisor:
             names = ", ".join(w.name or w.id for w in silent[:5]) + (", …" if len(silent) > 5 else "")
             self._set(status="degraded", reason=f"Not heard of for some seconds: worker {names}")
         else:
-            self._set(status="running" if busy else "idle", reason=None)
+            reason = f"{coming} of {wanted} workers are starting" if coming else None
+            self._set(status="running" if busy else "idle", reason=reason)
+
+    def _absent(self) -> tuple[int, int]:
+        """Return how many wanted workers are missing, and how many others are only just starting."""
+        if self.spec.address is not None:
+            return 0, 0
+        present = {worker.name for worker in self.cluster.workers}
+        absent = [name for name in self._fleet.names if name not in present]
+        coming = len(self._fleet.young() & set(absent))
+        return len(absent) - coming, coming
 
     def _tidy(self) -> None:
         """Every now and then: bound the logs, and enter the cluster again where the ledger has lost it."""
@@ -624,7 +634,7 @@ class Supervisor:
             self._asked = frozenset(silent)
             found = await self._reader.read(silent, wanted)
             count = self.cluster.desired.workers
-            missing = count - len(silent) if self.spec.address is None else 0
+            missing, _ = self._absent()
             if missing > 0:
                 gap = Unread(node="workers", reason=f"{missing} of {count} workers are missing")
                 found = msgspec.structs.replace(found, unread=(*found.unread, gap))
