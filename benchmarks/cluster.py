@@ -12,6 +12,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from .table import Figure, median
 
@@ -33,8 +34,10 @@ if __name__ == "__main__":
 """
 
 
-class _Server:
-    def __init__(self, root: Path) -> None:
+class Server:
+    """A Jupyter server with folders of its own."""
+
+    def __init__(self, root: Path, *, extension: bool = True) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -43,29 +46,42 @@ class _Server:
         env.update({f"JUPYTER_{name}_DIR": str(root / name) for name in ("CONFIG", "DATA", "RUNTIME")})
         command = [sys.executable, "-m", "jupyter", "server", "--no-browser", f"--ServerApp.port={port}"]
         command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={root}", "--log-level=ERROR"]
+        if not extension:
+            command.append("--ServerApp.jpserver_extensions={'coiled_jupyter': False}")
         if os.geteuid() == 0:
             command.append("--allow-root")
         self.process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while True:
             try:
-                self.ask("GET", "about")
+                self.fetch("GET", "/api/status")
                 return
             except OSError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise SystemExit("the server didn't start") from None
                 time.sleep(0.1)
 
-    def ask(self, method: str, path: str, body: object = None) -> dict:
+    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Return what a route of ours answers."""
+        return self.fetch(method, f"/coiled-jupyter/api/{path}", body)
+
+    def fetch(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Return what any route answers."""
         request = urllib.request.Request(
-            f"{self._url}/coiled-jupyter/api/{path}",
+            f"{self._url}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"token {self._token}"},
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
             text = answer.read()
-        return json.loads(text) if text else {}
+        found: dict[str, Any] = json.loads(text) if text else {}
+        return found
+
+    def close(self) -> None:
+        """End the server, and with it clusters that nobody else holds."""
+        self.process.terminate()
+        self.process.wait(30)
 
     def start_cluster(self) -> float:
         """Return the seconds from the request to as many workers as asked for; the cluster is stopped again."""
@@ -98,12 +114,11 @@ def measure(rounds: int) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="cj") as folder:
         script = Path(folder, "bare.py")
         script.write_text(_BARE)
-        server = _Server(Path(folder))
+        server = Server(Path(folder))
         try:
             pairs = [(server.start_cluster(), _start_bare(script)) for _ in range(rounds + 1)][1:]
         finally:
-            server.process.terminate()
-            server.process.wait(30)
+            server.close()
     ours, bare = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
     what = f"Click to a ready cluster of {WORKERS} workers, its environment being there"
     return [Figure(what, ours, "`LocalCluster` with TLS in a fresh process", bare, limit=1.3)]

@@ -168,9 +168,10 @@ def measure(rounds: int) -> list[Figure]:
             ),
             Figure(f"Longest delay of the scheduler in a first reading of {what}", max(found["lag"]), limit=0.05),
             Figure(
-                f"Bytes received for each of {what} beyond a list per group (as ms)",
-                middle["bytes"] / workers / 1000,
-                limit=0.2,
+                f"Received for each of {what} beyond a list per group",
+                middle["bytes"] / workers,
+                limit=200,
+                unit="B",
             ),
         ]
     return figures

@@ -13,7 +13,7 @@ median = statistics.median
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement in seconds, beside another of the same run where there is one."""
+    """One measurement, beside another of the same run where there is one; in seconds, or in another `unit`."""
 
     what: str
     seconds: float
@@ -21,6 +21,12 @@ class Figure:
     other: float | None = None
     limit: float | None = None
     """The most that `ratio` (without `other`: `seconds`) is meant to be; None where nothing is promised."""
+
+    unit: str = "ms"
+
+    def shown(self, value: float) -> str:
+        """Return a value of this figure with its unit."""
+        return f"{1000 * value:.1f} ms" if self.unit == "ms" else f"{value:.0f} {self.unit}"
 
     @property
     def ratio(self) -> float | None:
@@ -36,15 +42,15 @@ class Figure:
 
 def markdown(figures: Iterable[Figure]) -> str:
     """Return a table in Markdown."""
-    lines = ["| What | ms | Beside | ms | Ratio | Target | |", "|---|--:|---|--:|--:|--:|---|"]
+    lines = ["| What | | Beside | | Ratio | Target | |", "|---|--:|---|--:|--:|--:|---|"]
     for figure in figures:
         ratio = figure.ratio
-        target = "" if figure.limit is None else f"{figure.limit:g}" if ratio else f"{1000 * figure.limit:.0f} ms"
+        target = "" if figure.limit is None else f"{figure.limit:g}" if ratio else figure.shown(figure.limit)
         cells = [
             figure.what,
-            f"{1000 * figure.seconds:.1f}",
+            figure.shown(figure.seconds),
             figure.beside,
-            "" if figure.other is None else f"{1000 * figure.other:.1f}",
+            "" if figure.other is None else figure.shown(figure.other),
             "" if ratio is None else f"{ratio:.2f}",
             target,
             {None: "", True: "kept", False: "**missed**"}[figure.kept],
@@ -64,5 +70,5 @@ def shown(figures: Sequence[Figure]) -> str:
     for figure in figures:
         ratio = "" if figure.ratio is None else f"  {figure.ratio:.2f} times {figure.beside}"
         verdict = {None: "", True: "  kept", False: "  MISSED"}[figure.kept]
-        lines.append(f"{1000 * figure.seconds:9.1f} ms  {figure.what}{ratio}{verdict}")
+        lines.append(f"{figure.shown(figure.seconds):>12}  {figure.what}{ratio}{verdict}")
     return "\n".join(lines)

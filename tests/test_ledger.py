@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from coiled_jupyter.core.cluster import LaunchSpec, now
@@ -58,6 +61,55 @@ def test_a_row_without_an_owner_is_not_alive_for_long(tmp_path):
     ledger.claim("c1")
     assert ledger.owner_alive(ledger.get("c1"))
     assert path_mode(ledger) == 0o600
+
+
+def place(ledger: Ledger, cluster_id: str, where: str) -> None:
+    with contextlib.closing(sqlite3.connect(ledger.path)) as connection, connection:
+        connection.execute("UPDATE clusters SET place = ?, pid = 1, ticks = '1' WHERE id = ?", (where, cluster_id))
+
+
+@pytest.mark.parametrize("other", ["machine/boot/pid:[1]", "{machine}/{boot}/pid:[1]", "{machine}/boot/pid:[1]"])
+def test_rows_of_other_hosts_and_containers_are_left_alone(tmp_path, other):
+    ledger = Ledger(tmp_path / "ledger")
+    machine, boot, _ = (ledger._place + "//").split("/")[:3]
+    ledger.reserve(spec(1, 8), core_limit=10, cluster_limit=9)
+    place(ledger, "c1", other.format(machine=machine, boot=boot))
+    # What can't be judged from here neither counts nor is shown; what was before this machine's boot is over.
+    over = other == "{machine}/boot/pid:[1]"
+    assert [row.id for row in ledger.list()] == (["c1"] if over else [])
+    if over:
+        assert not ledger.owner_alive(ledger.list()[0])
+    ledger.reserve(spec(2, 8), core_limit=10, cluster_limit=9)
+    assert ledger.limit(10) == 10
+
+
+def test_sizes_are_granted_in_whole_workers_and_given_back_when_told(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    for number in (1, 2):
+        ledger.reserve(spec(number, 1), core_limit=10, cluster_limit=9)
+    assert ledger.resize("c1", 12, step=4, core_limit=10) == (8, 10)
+    assert ledger.resize("c2", 6, step=1, core_limit=10) == (2, 10)
+    # A wish for less is granted and frees nothing until the processes were seen to end.
+    assert ledger.resize("c1", 4, step=4, core_limit=10) == (4, 10)
+    assert ledger.used_cores() == 10
+    ledger.give_back("c1", 4)
+    assert ledger.used_cores() == 6
+    ledger.give_back("c1", 8)
+    assert ledger.used_cores() == 6
+    # Never taken away: a limit that was lowered binds what is asked for next.
+    assert ledger.resize("c1", 5, step=1, core_limit=3) == (4, 3)
+
+
+def test_the_lowest_live_limit_holds(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    limited = msgspec.structs.replace(spec(1, 3), core_limit=5)
+    ledger.reserve(limited, core_limit=5, cluster_limit=9)
+    with pytest.raises(Conflict) as caught:
+        ledger.reserve(spec(2, 3), core_limit=100, cluster_limit=9)
+    assert caught.value.data == {"limit": 5, "used": 3, "asked": 3}
+    ledger.snapshot("c1", ledger.get("c1").snapshot, ended=True)
+    ledger.release("c1")
+    ledger.reserve(spec(2, 3), core_limit=100, cluster_limit=9)
 
 
 def path_mode(ledger: Ledger) -> int:
