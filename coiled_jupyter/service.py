@@ -75,6 +75,10 @@ _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
+_OUTLIVING: list[supervisors.Process[bytes]] = []
+"""Supervisors that go on without the service that started them; who forgets a running child is warned by Python."""
+
+
 class _Watch:
     """One cluster as this process follows it."""
 
@@ -152,6 +156,8 @@ class Service:
         for child in self._children.values():
             with contextlib.suppress(Exception):
                 await asyncio.to_thread(child.wait, 10 if release else 0.1)
+            if child.poll() is None:
+                _OUTLIVING.append(child)
 
     async def _release(self, cluster: Cluster) -> None:
         try:

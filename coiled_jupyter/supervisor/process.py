@@ -288,6 +288,8 @@ class Supervisor:
         self._step("Start scheduler", "done")
 
     def _start_node(self, port: int) -> Node:
+        # Dask would make it as the umask says; it names the address only, but it's this user's as all the rest.
+        os.close(os.open(self.folder / "scheduler.json", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         return self._nodes.start("scheduler", local.scheduler_arguments(self.spec, self.folder, port), {})
 
     async def _address(self, scheduler: Node) -> str:

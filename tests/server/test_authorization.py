@@ -6,6 +6,7 @@ import tempfile
 
 import pytest
 
+from coiled_jupyter.server.openapi import document
 from tests.processes import JupyterServer, wait_for
 
 GUARD = """
@@ -66,7 +67,10 @@ ROUTES = [
     ("GET", "clusters", "read"),
     ("POST", "clusters", "execute"),
     ("GET", "clusters/x", "read"),
+    ("PATCH", "clusters/x", "write"),
     ("DELETE", "clusters/x", "write"),
+    ("POST", "clusters/x/restart", "execute"),
+    ("GET", "clusters/x/logs", "read"),
     ("GET", "environments?cluster=x", "read"),
     ("GET", "diff?cluster=x", "read"),
     ("POST", "explain", "read"),
@@ -74,6 +78,15 @@ ROUTES = [
     ("GET", "rules", "read"),
     ("PATCH", "rules", "write"),
 ]
+
+
+def test_every_route_is_in_the_table():
+    served = {
+        (method.upper(), path.replace("{id}", "x").lstrip("/"))
+        for path, methods in document()["paths"].items()
+        for method in methods
+    }
+    assert {(method, path.split("?")[0]) for method, path, _ in ROUTES} == served
 
 
 @pytest.mark.parametrize(("method", "path", "action"), ROUTES)

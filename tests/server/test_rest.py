@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 import time
 
@@ -245,6 +246,38 @@ def test_bad_changes_name_the_field_and_change_nothing(server):
     assert [server.api("DELETE", path)[0] for _ in range(2)] == [204, 404]
     for method, below, body in (("PATCH", "", {"workers": 1}), ("POST", "/restart", {"what": "workers"})):
         assert server.api(method, path + below, body)[0] == 404
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the scheduler by its socket in /proc")
+def test_a_stopped_scheduler_holds_nobody_up(server):
+    _, cluster = server.api("POST", "clusters", {"workers": 1})
+    assert [step["name"] for step in cluster["steps"]] == ["Start scheduler", "Start workers"]
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+    port = int(server.api("GET", path)[1]["scheduler"]["address"].rpartition(":")[2])
+    (scheduler,) = [
+        process
+        for process in server.descendants()
+        if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+    ]
+    scheduler.send_signal(signal.SIGSTOP)
+    try:
+        slowest = 0.0
+        deadline = time.monotonic() + 12
+        while server.api("GET", path)[1]["status"] != "unreachable":
+            assert time.monotonic() < deadline
+            for route in ("/api/status", "/coiled-jupyter/api/usage", f"/coiled-jupyter/api/{path}/logs"):
+                begun = time.monotonic()
+                assert server.ask("GET", route)[0] == 200
+                slowest = max(slowest, time.monotonic() - begun)
+        # Far from every deadline: nothing has waited for it.
+        assert slowest < 1.5
+    finally:
+        scheduler.send_signal(signal.SIGCONT)
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="the recovery", seconds=30)
+    server.api("DELETE", path)
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+    server.api("DELETE", path)
 
 
 def test_what_cannot_be_resolved_fails_with_the_reason(server):

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import os
 import signal
+import stat
 import sys
 import time
 import urllib.request
@@ -15,6 +16,7 @@ import distributed
 import psutil
 import pytest
 
+from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.core.wire import ClusterCreate
 from coiled_jupyter.ipython.connect import connect
@@ -156,14 +158,14 @@ def test_clusters_of_older_dask_are_run_and_read(dask):
     assert with_cluster(body, workers=6, **wish) == ("breaks", (), dask, "block", 7)
 
 
-@pytest.mark.parametrize("victim", ["launcher", "supervisor"])
+@pytest.mark.parametrize("victim", ["launcher", "supervisor", "scheduler"])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_nothing_is_left_whoever_is_killed(victim, stopped):
     async def body(lab):
         if stopped:
             # A stopped worker can't see that anybody has gone.
             lab.processes("worker")[0].send_signal(signal.SIGSTOP)
-        process = psutil.Process(Ledger().get(lab.id).pid) if victim == "supervisor" else lab.processes("launcher")[0]
+        process = psutil.Process(Ledger().get(lab.id).pid) if victim == "supervisor" else lab.processes(victim)[0]
         process.send_signal(signal.SIGKILL)
         _, alive = await asyncio.to_thread(psutil.wait_procs, lab.family, 12)
         await lab.until(lambda: lab.cluster.status in ENDED, 20)
@@ -172,10 +174,13 @@ def test_nothing_is_left_whoever_is_killed(victim, stopped):
     assert with_cluster(body) == ([], "lost" if victim == "supervisor" else "failed")
 
 
-@pytest.mark.parametrize("victim", ["worker", "nanny"])
-def test_a_killed_worker_comes_back_and_is_counted(victim):
+@pytest.mark.parametrize(("victim", "stopped"), [("worker", False), ("nanny", False), ("nanny", True)])
+def test_a_killed_worker_comes_back_and_is_counted(victim, stopped):
     async def body(lab):
         process = lab.processes(victim)[0]
+        if stopped:
+            for child in process.children(recursive=True):
+                child.send_signal(signal.SIGSTOP)
         before = {worker.id for worker in lab.cluster.workers}
         process.send_signal(signal.SIGKILL)
         await lab.until(lambda: {worker.id for worker in lab.cluster.workers} != before, 40)
@@ -250,9 +255,85 @@ def test_secrets_stay_in_the_workers():
 
         values = set((await asyncio.to_thread(ask)).values())
         texts = [" ".join(p.cmdline()) for p in lab.family if p.is_running()]
-        texts += [path.read_text(errors="replace") for path in cluster_dir(lab.id).glob("log")]
+        texts += [path.read_text(errors="replace") for path in cluster_dir(lab.id).glob("logs/*")]
+        assert len(texts) > len(lab.family)
         texts.append(Ledger().path.read_bytes().decode("latin-1"))
         texts.append(str(lab.cluster))
         return values, [text for text in texts if "hush-hush" in text]
 
     assert with_cluster(body, workers=1, environ={"TOKEN": "hush-hush"}) == ({"hush-hush"}, [])
+
+
+def test_what_lies_on_disk_and_listens_is_this_users_alone():
+    def modes(folder):
+        return {
+            str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode)
+            for path in [folder, *folder.rglob("*")]
+            if "scratch/" not in str(path.relative_to(folder))
+        }
+
+    async def body(lab):
+        return modes(cluster_dir(lab.id)), [lab.processes(role) for role in ("scheduler", "nanny", "worker")]
+
+    before = os.umask(0)
+    try:
+        found, _ = with_cluster(body, workers=1)
+    finally:
+        os.umask(before)
+    assert {"key.pem", "cert.pem", "ca.pem", "s", "alive", "logs", "logs/scheduler.log"} <= set(found)
+    assert {name: oct(mode) for name, mode in found.items() if mode & 0o077} == {}
+
+
+def test_a_cluster_that_nobody_holds_ends_with_its_lease():
+    async def go():
+        service = Service(Configuration(lease_seconds=2))
+        await service.start()
+        cluster = await service.create(ClusterCreate(workers=1))
+        while service.cluster(cluster.id).status == "starting":
+            await asyncio.sleep(0.05)
+        family = psutil.Process(Ledger().get(cluster.id).pid).children(recursive=True)
+        other = Service()
+        await other.start()
+        while not other.followed(cluster.id):
+            await asyncio.sleep(0.05)
+        # A clean end of one holder, and the other still holds it.
+        await service.close(release=True)
+        await asyncio.sleep(4)
+        assert other.cluster(cluster.id).status in ("running", "idle")
+        # As if killed: no word of release.
+        await other.close(release=False)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 20)
+        assert alive == []
+        service = Service()
+        await service.start()
+        try:
+            ended = service.cluster(cluster.id)
+            assert (ended.status, len(ended.workers), Ledger().used_cores()) == ("stopped", 0, 0)
+        finally:
+            await service.close()
+
+    asyncio.run(go())
+
+
+def test_a_start_can_be_cancelled():
+    async def go():
+        service = Service()
+        await service.start()
+        try:
+            cluster = await service.create(ClusterCreate(requirements=("jupyterlab", "pandas", "pyarrow"), workers=1))
+            assert [step.name for step in cluster.steps][:2] == ["Resolve packages", "Build environment"]
+            while service.cluster(cluster.id).steps[0].state == "waiting":
+                await asyncio.sleep(0.01)
+            begun = time.monotonic()
+            await service.delete(cluster.id)
+            while service.cluster(cluster.id).status not in ENDED:
+                assert time.monotonic() - begun < 10
+                await asyncio.sleep(0.05)
+            ended = service.cluster(cluster.id)
+            assert ended.status == "stopped"
+            assert "cancelled" in {step.state for step in ended.steps}
+            assert Ledger().used_cores() == 0
+        finally:
+            await service.close()
+
+    asyncio.run(go())
