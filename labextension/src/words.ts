@@ -199,7 +199,14 @@ export function sizeWords(
         adaptive.minimum,
         adaptive.maximum
       )
-    : trans.__('%1 of %2 workers', present, wished);
+    : present > wished
+      ? trans._n(
+          '%1 worker, %2 of them leaves',
+          '%1 workers, %2 of them leave',
+          present,
+          present - wished
+        )
+      : trans.__('%1 of %2 workers', present, wished);
 }
 
 /** How often workers were replaced, '' for never. */
@@ -343,6 +350,11 @@ export function roleWords(
     scheduler: trans.__('scheduler'),
     worker: trans.__('worker')
   }[role];
+}
+
+/** A process that prints; those of workers are numbers. */
+export function logNodeWords(node: string, trans: TranslationBundle): string {
+  return /^[0-9]+$/.test(node) ? trans.__('worker %1', node) : node;
 }
 
 /** Where a package came from when not from an index. */
