@@ -361,6 +361,15 @@ def test_a_cluster_is_steered_from_its_card(lab, page):
     dialog.get_by_label("Workers", exact=True).fill("1")
     dialog.get_by_role("button", name="Scale").click()
     wait_for(lambda: workers() == 1, what="the smaller size")
+    # What its processes print, in a tab of its own, as it comes.
+    card.get_by_role("button", name="More actions for mine").click()
+    menu.get_by_text("Logs").click()
+    log = page.get_by_role("log", name="Logs of mine")
+    expect(log).to_contain_text("Scheduler at", timeout=10_000)
+    page.get_by_label("Node").select_option("scheduler")
+    expect(log).to_contain_text("Scheduler at")
+    show(page, "logs")
+    page.locator(".lm-TabBar-tab", has_text="first-look.ipynb").click()
     page.evaluate(
         f"void window.jupyterapp.commands.execute('coiled-jupyter:restart-cluster', {{cluster: '{cluster['id']}'}})"
     )
