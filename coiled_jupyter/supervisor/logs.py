@@ -25,6 +25,8 @@ _ORDER = ("supervisor", "launcher", "scheduler")
 _NODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _PLACE = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,18})")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - ")
+# What Dask says of each of our own questions, many times a minute.
+_OWN = re.compile(r".* - distributed\.worker - INFO - Run out-of-band function 'eval'")
 _SECRET = re.compile(r"//[^/\s@]*@")
 
 
@@ -128,6 +130,8 @@ def _from(path: Path, start: int, size: int) -> tuple[int, bytes]:
 def _lines(node: str, data: bytes) -> Iterator[LogLine]:
     at = None
     for line in _clean(data).splitlines():
+        if _OWN.fullmatch(line):
+            continue
         match = _TIME.match(line)
         if match:
             with contextlib.suppress(ValueError, OverflowError, OSError):

@@ -57,7 +57,7 @@ from .nodes import Node, Nodes
 POLL_SECONDS = 1.0
 START_SECONDS = 60.0
 BEAT_SECONDS = 3.0
-CLIENT_SECONDS = 10.0
+CLIENT_SECONDS = 5.0
 TIDY_SECONDS = 10.0
 RETIRE_SECONDS = 30.0
 RESTART_SECONDS = 30.0
@@ -342,7 +342,7 @@ class Supervisor:
             self._judge()
             if self.cluster.desired.adaptive is not None:
                 await self._adapt(self.cluster.desired.adaptive)
-        self._lease()
+        await self._lease()
         nodes = frozenset(worker.id for worker in self.cluster.workers)
         # The files are looked at beside a reading: a later one tells what was found.
         unfinished = self._watchers and self._reader is not None and not self._reader.complete
@@ -385,15 +385,18 @@ class Supervisor:
         except (OSError, CoiledError):
             _log.warning("the cluster's files could not be tidied", exc_info=True)
 
-    def _lease(self) -> None:
-        if self._watchers or (self.cluster.clients and self.spec.address is None):
-            self._held_at = time.monotonic()
-            self._released = False
-            self._set(lease_until=None)
+    async def _lease(self) -> None:
+        if self._held():
             return
         seconds = self.cluster.desired.lease_seconds
         left = self._held_at + (self.spec.lease_seconds if seconds is None else seconds) - time.monotonic()
         if left <= 0 or (self._released and not self.cluster.desired.kept):
+            with contextlib.suppress(CoiledError):
+                # A client may have come since they were last counted.
+                self._listed_at = 0.0
+                await self._observe()
+            if self._held():
+                return
             _log.info("nobody holds this cluster any more")
             self._unwatched = True
             self._stopping.set()
@@ -402,6 +405,15 @@ class Supervisor:
         elif self.cluster.lease_until is None:
             end = datetime.now(timezone.utc) + timedelta(seconds=left)
             self._set(lease_until=end.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
+
+    def _held(self) -> bool:
+        """Whether a server, kernel, shell or client holds the cluster; then its lease begins anew."""
+        if self._watchers or (self.cluster.clients and self.spec.address is None):
+            self._held_at = time.monotonic()
+            self._released = False
+            self._set(lease_until=None)
+            return True
+        return False
 
     async def _observe(self) -> None:
         identity = await self._link.identity()
@@ -435,7 +447,7 @@ class Supervisor:
         scheduler = SchedulerInfo(
             address=identity["address"], id=str(identity.get("id")), dashboard=_dashboard(self.spec, identity)
         )
-        clients, others = await self._clients(str(identity.get("id")))
+        others = await self._clients(str(identity.get("id")))
         self._set(
             workers=workers,
             scheduler=scheduler,
@@ -446,28 +458,23 @@ class Supervisor:
                 queued=sum(_count(c, "ready") + _count(c, "waiting") for c in counts),
                 done_per_second=None,
             ),
-            clients=clients,
+            clients=len(others),
             other_clients=others,
             seen_at=seen,
         )
 
-    async def _clients(self, scheduler: str) -> tuple[int, tuple[ClientInfo, ...]]:
-        """Return how many clients the scheduler has, and who they are as of some seconds ago."""
-        # Several schedulers may share a process; Dask keeps a client of its own for bookkeeping, "fire-and-forget".
-        text = (
-            "str([len(set(s.clients) - {'fire-and-forget'}) for s in list(__import__('distributed').Scheduler._instances)"
-            " if s.id == I][0])"
-        )
-        count, known = self.cluster.clients, self.cluster.other_clients
+    async def _clients(self, scheduler: str) -> tuple[ClientInfo, ...]:
+        """Return the clients of the scheduler as of some seconds ago: each question is a line in its log."""
+        known = self.cluster.other_clients
+        if time.monotonic() - self._listed_at < CLIENT_SECONDS:
+            return known
         try:
-            count = int(await self._link.evaluate_on_scheduler(text, {"I": scheduler}, 2.0))
-            if count != len(known) or (count and time.monotonic() - self._listed_at > CLIENT_SECONDS):
-                self._listed_at = time.monotonic()
-                told = await self._link.evaluate_on_scheduler(OF_SCHEDULER, scheduler_names(scheduler), 2.0)
-                known = decode_scheduler_clients(told)
-        except (CoiledError, ValueError):
+            told = await self._link.evaluate_on_scheduler(OF_SCHEDULER, scheduler_names(scheduler), 2.0)
+            known = decode_scheduler_clients(told)
+            self._listed_at = time.monotonic()
+        except CoiledError:
             _log.debug("the scheduler didn't tell its clients", exc_info=True)
-        return count, known
+        return known
 
     # ---- steering ---------------------------------------------------------------------------------------------
 

@@ -365,10 +365,11 @@ def test_a_cluster_is_steered_from_its_card(lab, page):
     card.get_by_role("button", name="More actions for mine").click()
     menu.get_by_text("Logs").click()
     log = page.get_by_role("log", name="Logs of mine")
-    expect(log).to_contain_text("Scheduler at", timeout=10_000)
-    page.get_by_label("Node").select_option("scheduler")
-    expect(log).to_contain_text("Scheduler at")
+    expect(log).to_contain_text("distributed", timeout=10_000)
     show(page, "logs")
+    page.get_by_label("Node").select_option("scheduler")
+    page.get_by_label("Search the lines").fill("Scheduler at")
+    expect(log).to_contain_text("Scheduler at", timeout=10_000)
     page.locator(".lm-TabBar-tab", has_text="first-look.ipynb").click()
     page.evaluate(
         f"void window.jupyterapp.commands.execute('coiled-jupyter:restart-cluster', {{cluster: '{cluster['id']}'}})"
