@@ -21,6 +21,9 @@ export const canKeep: Allowed = cluster => isManaged(cluster) && lasts(cluster);
 
 export const canRename: Allowed = cluster => isOurs(cluster) && lasts(cluster);
 
+/** Whether what its processes print can be read, also when it has ended. */
+export const hasLogs: Allowed = isManaged;
+
 export const hasDashboard: Allowed = cluster => dashboardOf(cluster) !== null;
 
 /** The address of its dashboard, if that is one of the web: a scheduler can tell any text. */

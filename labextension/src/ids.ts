@@ -9,6 +9,7 @@ export namespace CommandIDs {
   export const renameCluster = 'coiled-jupyter:rename-cluster';
   export const keepCluster = 'coiled-jupyter:keep-cluster';
   export const stopCluster = 'coiled-jupyter:stop-cluster';
+  export const showLogs = 'coiled-jupyter:show-logs';
   export const openDashboard = 'coiled-jupyter:open-dashboard';
   export const copyCluster = 'coiled-jupyter:copy-cluster-json';
   export const refresh = 'coiled-jupyter:refresh';

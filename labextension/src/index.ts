@@ -18,6 +18,7 @@ import { CommandIDs } from './ids';
 import { ActiveKernels } from './kernels';
 import { Model } from './model';
 import { Panel } from './panel';
+import { LogTabs } from './tabs';
 
 const EVENTS = 'https://events.coiled-jupyter.org/change/v1';
 
@@ -73,11 +74,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
         model.invalidateSoon();
       }
     });
+    const copy = (text: string) => Clipboard.copyToSystem(text);
+    const logs = new LogTabs({ model, shell: app.shell, copy, icon, trans });
     addCommands(app.commands, {
       model,
       kernels,
       show: () => app.shell.activateById(panel.id),
-      copy: text => Clipboard.copyToSystem(text),
+      copy,
+      openLogs: cluster => logs.open(cluster),
       trans
     });
     app.shell.add(panel, 'right', { rank: 300 });

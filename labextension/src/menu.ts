@@ -16,7 +16,7 @@ const LOOKING = [CommandIDs.openDashboard, CommandIDs.copyCluster];
 /** The commands that clusters of this kind have; whether one can be used now, it says itself. */
 export function actionsOf({ source }: Cluster): readonly string[] {
   return {
-    managed: [...STEERING, ...LOOKING],
+    managed: [...STEERING, CommandIDs.showLogs, ...LOOKING],
     attached: [CommandIDs.renameCluster, ...LOOKING],
     discovered: LOOKING
   }[source];

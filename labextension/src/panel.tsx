@@ -11,6 +11,7 @@ import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
 import type { IRowActions } from './components/row';
 import { Checking, Verdict } from './components/verdict';
+import { hasLogs } from './allowed';
 import { CommandIDs } from './ids';
 import { openMenu } from './menu';
 import { freshness, hasEnded } from './model';
@@ -186,6 +187,14 @@ function ClusterSection(props: ISectionProps): JSX.Element {
             kernel && cluster.source !== 'discovered'
               ? () =>
                   void commands.execute(CommandIDs.insertClient, {
+                    cluster: cluster.id
+                  })
+              : null
+          }
+          onLogs={
+            hasLogs(cluster)
+              ? () =>
+                  void commands.execute(CommandIDs.showLogs, {
                     cluster: cluster.id
                   })
               : null

@@ -9,7 +9,8 @@ import {
   canRename,
   canSteer,
   dashboardOf,
-  hasDashboard
+  hasDashboard,
+  hasLogs
 } from './allowed';
 import type { Allowed } from './allowed';
 import { KeepForm, RenameForm, RestartForm } from './choices';
@@ -24,6 +25,8 @@ export interface ISteeringOptions {
   model: Model;
   /** Put text on the clipboard. */
   copy: (text: string) => void;
+  /** Show the logs of a cluster in a tab. */
+  openLogs: (cluster: Cluster) => void;
   trans: TranslationBundle;
 }
 
@@ -34,7 +37,7 @@ export function addSteering(
   find: (id: unknown) => Cluster | null,
   args: ReadonlyJSONObject
 ): void {
-  const { copy, trans } = options;
+  const { copy, openLogs, trans } = options;
   const add = (
     id: string,
     words: { label: string; short: string; caption: string },
@@ -100,6 +103,18 @@ export function addSteering(
     },
     canKeep,
     cluster => keep(cluster, options)
+  );
+  add(
+    CommandIDs.showLogs,
+    {
+      label: trans.__('Show Logs of the Cluster'),
+      short: trans.__('Logs'),
+      caption: trans.__(
+        'Show what scheduler and workers print, beside the notebook'
+      )
+    },
+    hasLogs,
+    openLogs
   );
   add(
     CommandIDs.openDashboard,

@@ -345,6 +345,11 @@ export function roleWords(
   }[role];
 }
 
+/** A process that prints; those of workers are numbers. */
+export function logNodeWords(node: string, trans: TranslationBundle): string {
+  return /^[0-9]+$/.test(node) ? trans.__('worker %1', node) : node;
+}
+
 /** Where a package came from when not from an index. */
 export function packageSourceWords(
   source: Source,

@@ -102,6 +102,7 @@ function card(
         (cluster as Cluster).source === 'discovered' ? null : () => undefined
       }
       onInsert={() => undefined}
+      onLogs={null}
       wish={{ workers: null, outcome: null }}
       onStep={() => undefined}
       onDismiss={() => undefined}
@@ -484,6 +485,19 @@ describe('ClusterCard', () => {
     expect(shown.textContent).toContain('1 of 2 workers');
     expect(shown.textContent).toContain('Python 3.11.7');
     expect(shown.textContent).toContain('…/software/abc');
+  });
+
+  it('leads to the logs beside the reason of a failure', () => {
+    const opened: string[] = [];
+    const onLogs = () => opened.push('logs');
+    const logs = (of: unknown) =>
+      card(of, 1, { onLogs }).querySelector<HTMLElement>(
+        '[aria-label^="Logs of"]'
+      );
+    const button = logs(failedJson)!;
+    act(() => button.click());
+    expect(opened).toEqual(['logs']);
+    expect(logs(idleJson)).toBeNull();
   });
 
   it('tells restarts of its workers', () => {

@@ -22,6 +22,7 @@ describe('steering', () => {
   let model: Model;
   let commands: CommandRegistry;
   let copied: string[];
+  let opened: string[];
 
   beforeEach(async () => {
     api = new FakeApi();
@@ -29,11 +30,13 @@ describe('steering', () => {
     model = new Model({ api, kernels, auto: false });
     commands = new CommandRegistry();
     copied = [];
+    opened = [];
     addCommands(commands, {
       model,
       kernels,
       show: () => undefined,
       copy: text => copied.push(text),
+      openLogs: ({ id }) => opened.push(id),
       trans
     });
     await have(cluster('c1'));
@@ -365,12 +368,24 @@ describe('steering', () => {
   ])('opens the dashboard %p: %p', async (dashboard, opens) => {
     const scheduler = { address: 'tcp://h:1', id: null, dashboard };
     await have(cluster('c1', { scheduler }));
-    const opened = jest.spyOn(window, 'open').mockReturnValue(null);
+    const tab = jest.spyOn(window, 'open').mockReturnValue(null);
     expect(commands.isEnabled(CommandIDs.openDashboard)).toBe(opens);
     await commands.execute(CommandIDs.openDashboard);
-    expect(opened.mock.calls).toEqual(
+    expect(tab.mock.calls).toEqual(
       opens ? [[dashboard, '_blank', 'noopener,noreferrer']] : []
     );
+  });
+
+  it.each([
+    ['managed', 'failed', ['c1']],
+    ['managed', 'stopped', ['c1']],
+    ['managed', 'starting', ['c1']],
+    ['attached', 'idle', []],
+    ['discovered', 'idle', []]
+  ] as const)('shows the logs of %s, %s', async (source, status, expected) => {
+    await have(cluster('c1', { source, status }));
+    await commands.execute(CommandIDs.showLogs, { cluster: 'c1' });
+    expect(opened).toEqual(expected);
   });
 
   it('copies what is known as JSON', async () => {

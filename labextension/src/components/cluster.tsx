@@ -32,6 +32,8 @@ export interface IClusterCardProps {
   onStop: (() => void) | null;
   /** Null where no notebook or console takes code. */
   onInsert: (() => void) | null;
+  /** Null where what it printed can't be read. */
+  onLogs: (() => void) | null;
   /** What its stepper was last pressed for. */
   wish: IWish;
   /** Wish so many workers more. */
@@ -152,6 +154,15 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
       )}
       {cluster.reason && (
         <div className="jp-Coiled-reason">{cluster.reason}</div>
+      )}
+      {cluster.status === 'failed' && props.onLogs && (
+        <button
+          className="jp-Coiled-button"
+          aria-label={trans.__('Logs of %1', cluster.name)}
+          onClick={props.onLogs}
+        >
+          {trans.__('Logs')}
+        </button>
       )}
       {(cluster.status === 'starting' || cluster.status === 'failed') && (
         <Steps steps={cluster.steps} trans={trans} />
