@@ -115,21 +115,15 @@ export function addCommands(
   });
 }
 
-async function createCluster(options: ICommandOptions): Promise<void> {
-  const { model, trans } = options;
-  const result = await showDialog({
+async function createCluster({ model, trans }: ICommandOptions): Promise<void> {
+  await ask({
     title: trans.__('New cluster'),
     body: new CreateForm(model.kernel, model.usage, trans),
-    buttons: [
-      Dialog.cancelButton({ label: trans.__('Cancel') }),
-      Dialog.okButton({ label: trans.__('Create') })
-    ],
-    focusNodeSelector: 'input'
+    accept: Dialog.okButton({ label: trans.__('Create') }),
+    focus: 'input',
+    act: body => model.create(body),
+    trans
   });
-  const body = result.value;
-  if (result.button.accept && body) {
-    await attempt(() => model.create(body), trans);
-  }
 }
 
 async function attachCluster({ model, trans }: ICommandOptions): Promise<void> {

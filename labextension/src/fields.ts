@@ -124,6 +124,15 @@ export function textField(value = '', placeholder = ''): HTMLInputElement {
   return field;
 }
 
+/** A field for lines of plain text; they can hold secrets, which no spell checker should see. */
+export function linesField(rows: number): HTMLTextAreaElement {
+  const field = document.createElement('textarea');
+  field.rows = rows;
+  field.autocomplete = 'off';
+  field.spellcheck = false;
+  return field;
+}
+
 /** A field for a whole number; without a value it may stay empty. */
 export function numberField(
   value: number | null,

@@ -1,33 +1,36 @@
 /** The form of a new cluster, as the body of a dialog. */
-import type { Dialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { Widget } from '@lumino/widgets';
 
 import { coresLeft } from './components/cores';
+import { memoryOf, pythonOf, requirementsOf, variablesOf } from './entered';
+import {
+  CheckedForm,
+  count,
+  labelled,
+  linesField,
+  NAME_LENGTH,
+  numberField,
+  textField
+} from './fields';
+import type { Finding } from './fields';
 import type { IActiveKernel } from './kernels';
-import type { ClusterCreate, Usage } from './wire';
+import type { Adaptive, ClusterCreate, Usage } from './wire';
 
-const NAME_LENGTH = 80;
+type Source = 'kernel' | 'interpreter' | 'server' | 'requirements';
 
-/** Checks as one types: the dialog can't be accepted while a field is `:invalid`. */
-export class CreateForm
-  extends Widget
-  implements Dialog.IBodyWidget<ClusterCreate | null>
-{
+export class CreateForm extends CheckedForm<ClusterCreate> {
   constructor(
     private readonly _kernel: IActiveKernel | null,
     private readonly _usage: Usage | null,
-    private readonly _trans: TranslationBundle
+    trans: TranslationBundle
   ) {
-    super();
-    const trans = this._trans;
-    this.addClass('jp-Coiled-form');
-    this._name.type = 'text';
-    this._name.placeholder = trans.__('chosen for you');
-    this._number(this._workers, 2);
-    this._number(this._threads, 1);
-    const sources: [string, string][] = [
-      ['server', trans.__("Jupyter server's environment")]
+    super(trans);
+    this._name = textField('', trans.__('chosen for you'));
+    this._memory = textField('', trans.__('its share of the machine'));
+    this._python = textField('', trans.__("the Jupyter server's"));
+    const sources: [Source, string][] = [
+      ['server', trans.__("Jupyter server's environment")],
+      ['requirements', trans.__('a list of requirements')]
     ];
     if (_kernel?.id) {
       sources.unshift(
@@ -38,104 +41,82 @@ export class CreateForm
     for (const [value, label] of sources) {
       this._packages.append(new Option(label, value));
     }
-    this._add(trans.__('Name (optional)'), this._name);
-    this._add(trans.__('Workers'), this._workers);
-    this._add(trans.__('Threads per worker'), this._threads);
-    this._add(trans.__('Packages from'), this._packages);
-    this._summary.className = 'jp-Coiled-summary';
-    this._summary.setAttribute('aria-live', 'polite');
-    this.node.append(this._summary);
-    this.check();
+    this._workers.required = true;
+    this._threads.required = true;
+    this._listed.append(
+      labelled(
+        trans.__('Requirements, one a line'),
+        this._requirements,
+        'requirements'
+      ),
+      labelled(trans.__('Python version (optional)'), this._python, 'python')
+    );
+    this.node.append(
+      labelled(trans.__('Name (optional)'), this._name, 'name'),
+      labelled(trans.__('Workers'), this._workers, 'workers'),
+      labelled(
+        trans.__('Threads per worker'),
+        this._threads,
+        'threads_per_worker'
+      ),
+      labelled(trans.__('Packages from'), this._packages),
+      this._listed,
+      this._more()
+    );
+    this.complete();
   }
 
-  /** The body to send, or null where a field is wrong. */
-  getValue(): ClusterCreate | null {
-    if (!this.check()) {
-      return null;
-    }
+  protected value(): ClusterCreate {
+    const { trans } = this;
     const name = this._name.value.trim();
-    const kernel = this._kernel?.id;
-    const packages = this._packages.value;
+    const memory = memoryOf(this._memory.value, trans).value;
+    const environ = variablesOf(this._environ.value, trans).value;
     return {
       workers: this._workers.valueAsNumber,
       threads_per_worker: this._threads.valueAsNumber,
       ...(name && { name }),
-      ...(kernel && packages === 'kernel' && { kernel }),
-      ...(kernel && packages === 'interpreter' && { interpreter: { kernel } })
+      ...(memory && { memory_limit: memory }),
+      ...(this._scaled() && { adaptive: this._adaptive() }),
+      ...(environ && Object.keys(environ).length > 0 && { environ }),
+      ...this._software()
     };
   }
 
-  /** Check all fields and say what would be made, or what is wrong; return whether all is well. */
-  check(): boolean {
-    const trans = this._trans;
+  protected problems(): readonly Finding[] {
+    const { trans } = this;
+    const listed = this._source() === 'requirements';
+    this._listed.hidden = !listed;
     const name = this._name.value.trim();
-    const workers = count(this._workers);
-    const threads = count(this._threads);
-    const left = this._usage ? coresLeft(this._usage) : null;
-    const wanted = (workers ?? 0) * (threads ?? 0);
-    const much = left !== null && wanted > left;
-    mark(
-      this._name,
-      name.length > NAME_LENGTH
-        ? trans.__('At most %1 characters', NAME_LENGTH)
-        : ''
-    );
-    mark(
-      this._threads,
-      threads === null ? trans.__('Threads: a whole number from 1') : ''
-    );
-    mark(
-      this._workers,
-      workers === null
-        ? trans.__('Workers: a whole number from 1')
-        : much
-          ? trans.__('%1 cores are more than the %2 left', wanted, left)
+    return [
+      [
+        this._name,
+        name.length > NAME_LENGTH
+          ? trans.__('At most %1 characters', NAME_LENGTH)
           : ''
-    );
-    const wrong = [this._name, this._workers, this._threads]
-      .map(field => field.validationMessage)
-      .find(Boolean);
-    this._summary.textContent = wrong ?? this._words(wanted, left);
-    this._summary.classList.toggle('jp-Coiled-wrong', Boolean(wrong));
-    return !wrong;
+      ],
+      [this._workers, this._workersProblem()],
+      [
+        this._threads,
+        count(this._threads) === null
+          ? trans.__('Threads: a whole number from 1')
+          : ''
+      ],
+      [
+        this._requirements,
+        listed ? requirementsOf(this._requirements.value, trans).problem : ''
+      ],
+      [this._python, listed ? pythonOf(this._python.value, trans).problem : ''],
+      [this._memory, memoryOf(this._memory.value, trans).problem],
+      ...this._adaptiveProblems(),
+      [this._environ, variablesOf(this._environ.value, trans).problem]
+    ];
   }
 
-  handleEvent(event: Event): void {
-    if (event.target instanceof Node && this.node.contains(event.target)) {
-      this.check();
-    }
-  }
-
-  protected onAfterAttach(): void {
-    // The dialog looks for :invalid while the event is still on its way down, so this has to come before it.
-    window.addEventListener('input', this, true);
-    void Promise.resolve().then(() => {
-      if (this.isAttached) {
-        this._workers.dispatchEvent(new Event('input', { bubbles: true }));
-      }
-    });
-  }
-
-  protected onBeforeDetach(): void {
-    window.removeEventListener('input', this, true);
-  }
-
-  /** What accepting the dialog does, exactly. */
-  private _words(wanted: number, left: number | null): string {
-    const trans = this._trans;
-    const from = {
-      kernel: trans.__(
-        'An environment with the packages of %1 is built or reused for it.',
-        this._kernel?.label ?? ''
-      ),
-      interpreter: trans.__(
-        'It runs in the environment of %1, which stays as it is.',
-        this._kernel?.label ?? ''
-      ),
-      server: trans.__(
-        'It runs in the environment of the Jupyter server, which stays as it is.'
-      )
-    }[this._packages.value as 'kernel' | 'interpreter' | 'server'];
+  protected words(): string {
+    const { trans } = this;
+    const threads = this._threads.valueAsNumber;
+    const wanted = this._workers.valueAsNumber * threads;
+    const left = this._left();
     const cores =
       left === null
         ? trans._n('%1 core.', '%1 cores.', wanted)
@@ -145,43 +126,200 @@ export class CreateForm
             wanted,
             left
           );
-    return `${trans.__(
-      'Starts a scheduler and workers on this machine:'
-    )} ${cores} ${from}`;
+    const variables = Object.keys(
+      variablesOf(this._environ.value, trans).value ?? {}
+    ).length;
+    return [
+      trans.__('Starts a scheduler and workers on this machine:'),
+      cores,
+      this._scaled() ? this._growth(threads, left) : '',
+      this._memory.value.trim() &&
+        trans.__('Up to %1 for each worker.', this._memory.value.trim()),
+      variables > 0
+        ? trans._n(
+            '%1 variable is set for its workers.',
+            '%1 variables are set for its workers.',
+            variables
+          )
+        : '',
+      this._origin()
+    ]
+      .filter(Boolean)
+      .join(' ');
   }
 
-  private _number(field: HTMLInputElement, value: number): void {
-    field.type = 'number';
-    field.min = '1';
-    field.step = '1';
-    field.required = true;
-    field.value = String(value);
+  /** What few need, folded. */
+  private _more(): HTMLElement {
+    const { trans } = this;
+    const details = document.createElement('details');
+    const summary = document.createElement('summary');
+    summary.textContent = trans.__('More options');
+    const bounds = document.createElement('div');
+    bounds.className = 'jp-Coiled-pair';
+    bounds.append(
+      labelled(
+        trans.__('Adaptive minimum (optional)'),
+        this._minimum,
+        'adaptive.minimum'
+      ),
+      labelled(
+        trans.__('Adaptive maximum (optional)'),
+        this._maximum,
+        'adaptive.maximum'
+      )
+    );
+    details.append(
+      summary,
+      labelled(
+        trans.__('Memory per worker (optional)'),
+        this._memory,
+        'memory_limit'
+      ),
+      bounds,
+      labelled(
+        trans.__('Environment variables, one NAME=value a line (optional)'),
+        this._environ,
+        'environ'
+      )
+    );
+    return details;
   }
 
-  private _add(
-    text: string,
-    control: HTMLInputElement | HTMLSelectElement
-  ): void {
-    const label = document.createElement('label');
-    label.textContent = text;
-    label.append(control);
-    this.node.append(label);
+  private _workersProblem(): string {
+    const { trans } = this;
+    const workers = count(this._workers);
+    const left = this._left();
+    const wanted = (workers ?? 0) * (count(this._threads) ?? 0);
+    if (workers === null) {
+      return trans.__('Workers: a whole number from 1');
+    }
+    if (left !== null && wanted > left) {
+      return trans.__('%1 cores are more than the %2 left', wanted, left);
+    }
+    const { minimum, maximum } = this._adaptive();
+    return this._scaled() &&
+      minimum <= maximum &&
+      (workers < minimum || workers > maximum)
+      ? trans.__(
+          'Workers: from %1 to %2, the bounds of adaptive scaling',
+          minimum,
+          maximum
+        )
+      : '';
   }
 
-  private readonly _name = document.createElement('input');
-  private readonly _workers = document.createElement('input');
-  private readonly _threads = document.createElement('input');
+  private _adaptiveProblems(): readonly Finding[] {
+    const { trans } = this;
+    const least = count(this._minimum, 0);
+    const most = count(this._maximum);
+    const scaled = this._scaled();
+    return [
+      [
+        this._minimum,
+        filled(this._minimum) && least === null
+          ? trans.__('Adaptive minimum: a whole number from 0')
+          : least !== null && most !== null && least > most
+            ? trans.__('The minimum is larger than the maximum')
+            : ''
+      ],
+      [
+        this._maximum,
+        scaled && most === null
+          ? trans.__('Adaptive maximum: a whole number from 1')
+          : ''
+      ]
+    ];
+  }
+
+  /** How far it grows; cores are taken only as it does. */
+  private _growth(threads: number, left: number | null): string {
+    const { trans } = this;
+    const { minimum, maximum } = this._adaptive();
+    const most = maximum * threads;
+    const grows = trans.__(
+      'Then %1 to %2 workers, as the work needs them: at most %3 cores.',
+      minimum,
+      maximum,
+      most
+    );
+    return left !== null && most > left
+      ? `${grows} ${trans.__('Of those only %1 are left now.', left)}`
+      : grows;
+  }
+
+  /** Where its packages come from, and what that does. */
+  private _origin(): string {
+    const { trans } = this;
+    const label = this._kernel?.label ?? '';
+    switch (this._source()) {
+      case 'kernel':
+        return trans.__(
+          'An environment with the packages of %1 is built or reused for it.',
+          label
+        );
+      case 'interpreter':
+        return trans.__(
+          'It runs in the environment of %1, which stays as it is.',
+          label
+        );
+      case 'server':
+        return trans.__(
+          'It runs in the environment of the Jupyter server, which stays as it is.'
+        );
+      case 'requirements':
+        return trans.__(
+          'An environment with these requirements is built or reused for it.'
+        );
+    }
+  }
+
+  private _software(): ClusterCreate {
+    const { trans } = this;
+    const kernel = this._kernel?.id ?? '';
+    const python = pythonOf(this._python.value, trans).value;
+    const requirements = requirementsOf(this._requirements.value, trans).value;
+    return {
+      kernel: { kernel },
+      interpreter: { interpreter: { kernel } },
+      server: {},
+      requirements: { requirements, ...(python && { python }) }
+    }[this._source()];
+  }
+
+  private _source(): Source {
+    return this._packages.value as Source;
+  }
+
+  /** Whether anything was entered for adaptive scaling. */
+  private _scaled(): boolean {
+    return filled(this._minimum) || filled(this._maximum);
+  }
+
+  private _adaptive(): Adaptive {
+    return {
+      minimum: count(this._minimum, 0) ?? 0,
+      maximum: count(this._maximum) ?? 0
+    };
+  }
+
+  private _left(): number | null {
+    return this._usage && coresLeft(this._usage);
+  }
+
+  private readonly _name: HTMLInputElement;
+  private readonly _memory: HTMLInputElement;
+  private readonly _python: HTMLInputElement;
+  private readonly _workers = numberField(2, 1);
+  private readonly _threads = numberField(1, 1);
+  private readonly _minimum = numberField(null, 0);
+  private readonly _maximum = numberField(null, 1);
+  private readonly _environ = linesField(3);
+  private readonly _requirements = linesField(4);
   private readonly _packages = document.createElement('select');
-  private readonly _summary = document.createElement('p');
+  private readonly _listed = document.createElement('div');
 }
 
-/** A whole number from 1, or null. */
-function count(field: HTMLInputElement): number | null {
-  const value = Number(field.value);
-  return Number.isSafeInteger(value) && value >= 1 ? value : null;
-}
-
-function mark(field: HTMLInputElement, problem: string): void {
-  field.setCustomValidity(problem);
-  field.setAttribute('aria-invalid', String(problem !== ''));
+/** Whether there is anything in a field; what is no number reads as nothing. */
+function filled(field: HTMLInputElement): boolean {
+  return field.value !== '' || field.validity.badInput;
 }

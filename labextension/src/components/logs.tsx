@@ -19,8 +19,8 @@ export interface ILogViewProps {
 
 /** Pixels of a line, until it is measured. */
 const LINE_HEIGHT = 18;
-/** So near to the end is at the end: layouts have fractions of pixels. */
-const NEAR = 4;
+/** Milliseconds for which a touch, a wheel or a key is why it scrolls. */
+const TOUCHED = 1000;
 const OVERSCAN = 20;
 /** Seen before there is a layout, and by tests without one. */
 const FIRST = { width: 800, height: 600 };
@@ -88,6 +88,7 @@ export function LogView(props: ILogViewProps): JSX.Element {
       <Lines
         lines={lines}
         follow={follow}
+        filter={wanted}
         onScrollUp={() => setFollow(false)}
         label={trans.__('Logs of %1', name)}
         empty={emptyWords(feed, wanted, trans)}
@@ -117,6 +118,8 @@ function LogProblem({ feed, trans }: ILogProblemProps): JSX.Element {
 interface ILinesProps {
   lines: readonly ILine[];
   follow: boolean;
+  /** What the lines were searched for. */
+  filter: string;
   onScrollUp: () => void;
   label: string;
   /** Said where there is no line. */
@@ -125,44 +128,42 @@ interface ILinesProps {
 }
 
 function Lines(props: ILinesProps): JSX.Element {
-  const { follow, lines, trans } = props;
+  const { filter, follow, lines, trans } = props;
   const outer = React.useRef<HTMLDivElement>(null);
-  /** Where one looks: the first line that is seen, how much of it is above, and the whole's position. */
-  const place = React.useRef({ key: -1, above: 0, top: 0 });
+  const top = React.useRef(0);
+  const touched = React.useRef(-TOUCHED);
   const virtual = useVirtualizer<HTMLDivElement, HTMLDivElement>({
+    // Lines that are let go of don't move those that one reads.
+    anchorTo: 'end',
     count: lines.length,
     getScrollElement: () => outer.current,
     getItemKey: index => lines[index].key,
     estimateSize: () => LINE_HEIGHT,
     overscan: OVERSCAN,
+    scrollEndThreshold: LINE_HEIGHT,
     initialRect: FIRST,
     useFlushSync: false
   });
+  const newest = lines[lines.length - 1]?.key;
   React.useLayoutEffect(() => {
-    if (follow && outer.current) {
-      outer.current.scrollTop = outer.current.scrollHeight;
+    if (follow) {
+      virtual.scrollToEnd();
     }
-  });
-  const oldest = lines[0]?.key;
-  React.useLayoutEffect(() => {
-    // Lines that are let go of must not move those that one reads.
-    const { key, above } = place.current;
-    const index = lines.findIndex(line => line.key === key);
-    const item = virtual.measurementsCache[index];
-    if (!follow && outer.current && item) {
-      outer.current.scrollTop = item.start + above;
-    }
-  }, [oldest]);
-  const onScroll = ({ currentTarget }: React.UIEvent<HTMLDivElement>) => {
-    const { clientHeight, scrollHeight, scrollTop } = currentTarget;
-    const up = scrollTop < place.current.top;
-    const first = virtual.getVirtualItemForOffset(scrollTop);
-    place.current = {
-      key: first ? Number(first.key) : -1,
-      above: first ? scrollTop - first.start : 0,
-      top: scrollTop
-    };
-    if (follow && up && scrollHeight - clientHeight - scrollTop > NEAR) {
+  }, [filter, follow, newest]);
+  const touch = ({ timeStamp }: React.SyntheticEvent) => {
+    touched.current = timeStamp;
+  };
+  const onScroll = (event: React.UIEvent<HTMLDivElement>) => {
+    const { clientHeight, scrollHeight, scrollTop } = event.currentTarget;
+    const up = scrollTop < top.current;
+    top.current = scrollTop;
+    // What comes and what is measured scrolls too: that is nobody's wish.
+    if (
+      follow &&
+      up &&
+      event.timeStamp - touched.current < TOUCHED &&
+      scrollHeight - clientHeight - scrollTop > LINE_HEIGHT
+    ) {
       props.onScrollUp();
     }
   };
@@ -176,6 +177,10 @@ function Lines(props: ILinesProps): JSX.Element {
       aria-label={props.label}
       tabIndex={0}
       onScroll={onScroll}
+      onWheel={touch}
+      onKeyDown={touch}
+      onPointerDown={touch}
+      onTouchMove={touch}
     >
       {lines.length === 0 && (
         <div className="jp-Coiled-empty">{props.empty}</div>
