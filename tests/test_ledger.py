@@ -100,6 +100,14 @@ def test_sizes_are_granted_in_whole_workers_and_given_back_when_told(tmp_path):
     assert ledger.resize("c1", 5, step=1, core_limit=3) == (4, 3)
 
 
+def test_so_many_clusters_and_no_more(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    for number in range(3):
+        ledger.reserve(spec(number, 0), core_limit=10, cluster_limit=3)
+    with pytest.raises(Conflict, match="already 3"):
+        ledger.reserve(spec(3, 0), core_limit=10, cluster_limit=3)
+
+
 def test_the_lowest_live_limit_holds(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     limited = msgspec.structs.replace(spec(1, 3), core_limit=5)

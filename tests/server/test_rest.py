@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -246,6 +247,26 @@ def test_bad_changes_name_the_field_and_change_nothing(server):
     assert [server.api("DELETE", path)[0] for _ in range(2)] == [204, 404]
     for method, below, body in (("PATCH", "", {"workers": 1}), ("POST", "/restart", {"what": "workers"})):
         assert server.api(method, path + below, body)[0] == 404
+
+
+def test_deletes_at_once_end_it_once(server):
+    _, cluster = server.api("POST", "clusters", {"workers": 0})
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+
+    def delete(_) -> int:
+        return server.api("DELETE", path)[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        # Stops, however many ask; one whose supervisor has just gone says so.
+        answers = set(pool.map(delete, range(4)))
+        assert 204 in answers
+        assert answers <= {204, 503}
+        wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+        answers = list(pool.map(delete, range(4)))
+    assert 204 in answers
+    assert set(answers) <= {204, 404}
+    assert server.api("GET", path)[0] == 404
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the scheduler by its socket in /proc")

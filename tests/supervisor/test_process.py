@@ -8,6 +8,7 @@ import http.client
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
 import urllib.request
@@ -197,6 +198,28 @@ def test_a_killed_worker_comes_back_and_is_counted(victim, stopped):
         return seen[-1][0], sorted(worker.restarts for worker in lab.cluster.workers)
 
     assert with_cluster(body) == (2, [0, 1])
+
+
+def test_killed_nannies_come_back_on_a_loaded_machine():
+    async def again(lab):
+        before = {worker.id for worker in lab.cluster.workers}
+        for nanny in lab.processes("nanny"):
+            nanny.kill()
+        await lab.until(lambda: len({worker.id for worker in lab.cluster.workers} - before) == 2, 60)
+
+    async def body(lab):
+        await again(lab)
+        await again(lab)
+        return sorted(worker.restarts for worker in lab.cluster.workers)
+
+    command = [sys.executable, "-c", "while True: pass"]
+    load = [subprocess.Popen(command) for _ in range(2 * (os.cpu_count() or 2))]
+    try:
+        assert with_cluster(body) == [2, 2]
+    finally:
+        for process in load:
+            process.kill()
+            process.wait()
 
 
 def test_a_killed_scheduler_is_a_failure_with_a_reason():
