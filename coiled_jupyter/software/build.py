@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from ..core.errors import Impossible, Unavailable
 from ..paths import data_dir
 
 MARKER = "coiled-jupyter.json"
+_log = logging.getLogger("coiled_jupyter.software")
 _SECRET = re.compile(r"//[^/@\s]*@")
 _FRAME = " \u00d7\u2570\u2500\u25b6\u2502"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -86,9 +88,21 @@ async def _run(*argv: str, cwd: Path, deadline: float) -> None:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
+        limit=1 << 20,
     )
+    said: list[str] = []
+
+    async def listen() -> None:
+        while process.stderr is not None and (line := await process.stderr.readline()):
+            said.append(line.decode(errors="replace"))
+            words = _plain(said[-1])
+            if words:
+                # To the supervisor's log, which is shown while the environment is built.
+                _log.info("uv: %s", words)
+        await process.wait()
+
     try:
-        _, errors = await asyncio.wait_for(process.communicate(), deadline)
+        await asyncio.wait_for(listen(), deadline)
     except asyncio.TimeoutError:
         raise Unavailable(f"uv didn't end within {deadline:.0f} s", "Look at the network and the index") from None
     finally:
@@ -97,12 +111,16 @@ async def _run(*argv: str, cwd: Path, deadline: float) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode:
-        raise Impossible(f"The packages could not be installed: {_words(errors.decode(errors='replace'))}")
+        raise Impossible(f"The packages could not be installed: {_words(''.join(said))}")
+
+
+def _plain(line: str) -> str:
+    return _SECRET.sub("//", _COLOUR.sub("", line)).strip().strip(_FRAME)
 
 
 def _words(text: str) -> str:
     """Return what uv said, without colours, credentials and paths of ours."""
-    lines = [_SECRET.sub("//", _COLOUR.sub("", line)).strip(_FRAME) for line in text.splitlines()]
+    lines = [_plain(line) for line in text.splitlines()]
     return " ".join(" ".join(line for line in lines if line).split())[:2000] or "uv gave no reason"
 
 

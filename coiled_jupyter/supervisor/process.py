@@ -145,6 +145,7 @@ class Supervisor:
             else:
                 await tasks.end([work])
         except CoiledError as error:
+            _log.error("%s", error.message)
             status, reason = "failed", error.message
         except Exception:  # noqa: BLE001 - outermost edge: whatever happened, the processes are ended below
             _log.exception("the supervisor failed")
@@ -701,6 +702,7 @@ class Supervisor:
                 writer.write(line)
 
     def _step(self, name: str, state: StepState, text: str = "") -> None:
+        _log.info("%s: %s", name, state)
         started = self._step_started.setdefault(name, time.monotonic())
         seconds = round(time.monotonic() - started, 3)
         step = Step(name=name, state=state, seconds=seconds, text=text)
