@@ -61,6 +61,7 @@ CLIENT_SECONDS = 5.0
 TIDY_SECONDS = 10.0
 RETIRE_SECONDS = 30.0
 RESTART_SECONDS = 30.0
+RESTARTS_AT_ONCE = 8
 SILENT_SECONDS = 6.0
 """A worker tells of itself each half second or some seconds; after so long without it is named."""
 CALM_LOOKS = 3
@@ -621,7 +622,14 @@ class Supervisor:
     async def _restart_workers(self) -> None:
         """Start every worker anew by its nanny; one that doesn't answer together with its nanny."""
         asked = {worker.id: worker.name for worker in self.cluster.workers}
-        done = await asyncio.gather(*(self._link.restart_worker(address, RESTART_SECONDS) for address in asked))
+        # Some at a time: what else is asked of the scheduler must not wait for them.
+        some = asyncio.Semaphore(RESTARTS_AT_ONCE)
+
+        async def restart(address: str) -> bool:
+            async with some:
+                return bool(await self._link.restart_worker(address, RESTART_SECONDS))
+
+        done = await asyncio.gather(*map(restart, asked))
         for name, restarted in zip(asked.values(), done, strict=True):
             if not restarted:
                 _log.warning("worker %s didn't restart in time and is replaced", name)

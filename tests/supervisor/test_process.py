@@ -20,8 +20,10 @@ import pytest
 from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.core.wire import ClusterCreate
+from coiled_jupyter.factories import local
 from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.ledger import Ledger
+from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import ENDED, Service
 from tests.texts.test_probe import interpreters
@@ -360,3 +362,24 @@ def test_a_start_can_be_cancelled():
             await service.close()
 
     asyncio.run(go())
+
+
+def test_nobody_without_its_certificates_gets_in(tmp_path):
+    async def body(lab):
+        local.write_tls(tmp_path)
+        paths = {name: str(path) for name, path in local.tls_paths(tmp_path).items()}
+        address = lab.cluster.scheduler.address
+        workers = [worker.id for worker in lab.cluster.workers]
+        refused = []
+        for place in (address, *workers):
+            for link in (SchedulerLink(place, TLSFiles(**paths)), SchedulerLink(place.replace("tls:", "tcp:"))):
+                with pytest.raises(CoiledError):
+                    await link.identity(5.0)
+                refused.append(place)
+        ours = {name: str(path) for name, path in local.tls_paths(cluster_dir(lab.id)).items()}
+        link = SchedulerLink(address, TLSFiles(**ours))
+        identity = await link.identity(5.0)
+        link.close()
+        return len(refused), len(identity["workers"])
+
+    assert with_cluster(body, workers=1) == (4, 1)
