@@ -70,13 +70,22 @@ def parser() -> argparse.ArgumentParser:
     verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
     create = _command(verbs, "create", "start a local cluster")
     create.add_argument("name", nargs="?", help="a name of your own")
-    create.add_argument("--workers", type=int, default=2, metavar="N")
+    create.add_argument("--workers", type=int, metavar="N", help="workers to begin with; 2 if left out")
     create.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker")
     create.add_argument("--memory", metavar="SIZE", help="memory of each worker, such as 4GiB")
     create.add_argument(
         "--requirement", action="append", metavar="REQ", help="a package of its environment, such as numpy==1.26.4"
     )
     create.add_argument("--python", metavar="X.Y", help="Python of that environment")
+    create.add_argument(
+        "--adaptive", nargs=2, type=int, metavar=("MIN", "MAX"), help="let it grow and shrink with its work"
+    )
+    create.add_argument(
+        "--env",
+        action="append",
+        metavar="NAME[=VALUE]",
+        help="a variable for its workers; without a value this shell's",
+    )
     create.add_argument("--no-wait", action="store_true", help="return before it runs")
     attach = _command(verbs, "attach", "follow a cluster that somebody else runs")
     attach.add_argument("address", metavar="ADDRESS", help="such as tcp://10.0.0.7:8786 or tls://host:8786")
@@ -249,7 +258,10 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
         "memory_limit": arguments.memory,
         "requirements": arguments.requirement,
         "python": arguments.python,
+        "environ": dict(map(_variable, arguments.env)) if arguments.env else None,
     }
+    if arguments.adaptive is not None:
+        raw["adaptive"] = dict(zip(("minimum", "maximum"), arguments.adaptive, strict=True))
     cluster = await service.create(_body({k: v for k, v in raw.items() if v is not None}, ClusterCreate))
     shown: set[str] = set()
     while not arguments.no_wait and cluster.status == "starting":
@@ -264,6 +276,14 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
     else:
         _print_clusters([cluster])
     return FAILED if cluster.status in ENDED else DONE
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """Return name and value; a value that others mustn't see in a list of processes comes from this shell's own."""
+    name, sign, value = text.partition("=")
+    if not sign and name not in os.environ:
+        raise Invalid("env", f"There is no variable {name} here", "Set it, or give NAME=VALUE")
+    return name, value if sign else os.environ[name]
 
 
 async def _attach(service: Service, arguments: argparse.Namespace) -> int:

@@ -166,7 +166,16 @@ def test_steering_within_the_limit_of_an_admin(home, tmp_path):
     env = {**home, "JUPYTER_CONFIG_DIR": str(tmp_path)}
     code, _, error = run("cluster", "create", "steered", "--workers", "4", env=env)
     assert (code, "3 of 3 are free" in error) == (1, True), error
-    assert run("cluster", "create", "steered", "--workers", "1", env=env)[0] == 0
+    assert run("cluster", "create", "x", "--env", "NOT_SET_HERE", env=env)[0] == 2
+    assert run("cluster", "create", "x", "--env", "LD_PRELOAD=x", env=env)[0] == 2
+    assert run("cluster", "create", "x", "--adaptive", "3", "2", env=env)[0] == 2
+    code, out, error = run(
+        *("cluster", "create", "steered", "--adaptive", "1", "3", "--env", "SOME_SECRET", "--json"),
+        env={**env, "SOME_SECRET": "hush"},
+    )
+    assert code == 0, error
+    assert json.loads(out)["desired"]["adaptive"] == {"minimum": 1, "maximum": 3}
+    assert "hush" not in out
     try:
         code, out, error = run("cluster", "scale", "9", "steered", env=env)
         assert (code, "3 of 9 workers: the limit of 3 cores" in out) == (0, True), (out, error)
