@@ -388,15 +388,17 @@ class Supervisor:
             _log.warning("the cluster's files could not be tidied", exc_info=True)
 
     async def _lease(self) -> None:
+        # One that comes from here on is for the next look.
+        released, self._released = self._released, False
+        if released:
+            await self._count_anew()
         if self._held():
             return
         seconds = self.cluster.desired.lease_seconds
         left = self._held_at + (self.spec.lease_seconds if seconds is None else seconds) - time.monotonic()
-        if left <= 0 or (self._released and not self.cluster.desired.kept):
-            with contextlib.suppress(CoiledError):
-                # A client may have come since they were last counted.
-                self._listed_at = 0.0
-                await self._observe()
+        if left <= 0 or (released and not self.cluster.desired.kept):
+            if not released:
+                await self._count_anew()
             if self._held():
                 return
             _log.info("nobody holds this cluster any more")
@@ -408,11 +410,16 @@ class Supervisor:
             end = datetime.now(timezone.utc) + timedelta(seconds=left)
             self._set(lease_until=end.isoformat(timespec="milliseconds").replace("+00:00", "Z"))
 
+    async def _count_anew(self) -> None:
+        """Ask who the clients are: the last answer may be some seconds old."""
+        self._listed_at = 0.0
+        with contextlib.suppress(CoiledError):
+            await self._observe()
+
     def _held(self) -> bool:
         """Whether a server, kernel, shell or client holds the cluster; then its lease begins anew."""
         if self._watchers or (self.cluster.clients and self.spec.address is None):
             self._held_at = time.monotonic()
-            self._released = False
             self._set(lease_until=None)
             return True
         return False

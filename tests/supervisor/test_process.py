@@ -340,6 +340,27 @@ def test_a_cluster_that_nobody_holds_ends_with_its_lease():
     asyncio.run(go())
 
 
+def test_a_clean_end_right_after_its_last_client_ends_it_at_once():
+    async def go():
+        service = Service()
+        await service.start()
+        cluster = await service.create(ClusterCreate(workers=1))
+        while service.cluster(cluster.id).status == "starting":
+            await asyncio.sleep(0.05)
+        family = psutil.Process(Ledger().get(cluster.id).pid).children(recursive=True)
+        client = await asyncio.to_thread(connect, cluster.name)
+        while not service.cluster(cluster.id).clients:
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(client.close)
+        begun = time.monotonic()
+        await service.close(release=True)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 20)
+        assert alive == []
+        assert time.monotonic() - begun < 15
+
+    asyncio.run(go())
+
+
 def test_a_start_can_be_cancelled():
     async def go():
         service = Service()
