@@ -198,13 +198,14 @@ class Discovery:
         while True:
             try:
                 if self._watched():
-                    self._wake.clear()
                     seen = self._kernels.activity(kernel_id)
                     if (seen is not None and seen != mark) or time.monotonic() - asked_at >= ASK_SECONDS:
                         mark, asked_at = seen, time.monotonic()
                         await self._ask(kernel_id)
             except Exception:  # noqa: BLE001 - outermost edge of the task: a fault must not end it
                 self._log.exception("asking kernel %s for its clusters failed", kernel_id)
+            # Whether anybody looks or not: waiting for an event that is set never lets the loop go on, since Python 3.12.
+            self._wake.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
 
