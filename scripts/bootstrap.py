@@ -78,7 +78,12 @@ def make_venv() -> None:
             f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}. Run: python3.12 scripts/{Path(sys.argv[0]).name}"
         )
     say(f"Making a virtualenv with Python {sys.version.split()[0]}")
-    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, capture_output=True, text=True)
+    try:
+        done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, capture_output=True, text=True)
+    except KeyboardInterrupt:
+        # Half of one would be taken for a whole one.
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise
     if done.returncode:
         shutil.rmtree(VENV, ignore_errors=True)
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
