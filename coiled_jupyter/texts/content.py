@@ -53,7 +53,8 @@ _BUDGET = [0]
 
 
 def _clip(text):
-    return str(text)[:500]
+    # Names that aren't UTF-8 have halves of characters in Python, which no reader of JSON takes.
+    return str(text)[:500].encode("utf-8", "replace").decode("utf-8")
 
 
 def _hash(path, status, algorithm="sha256"):

@@ -18,11 +18,12 @@ LIMIT = 20000
 TEXT_LIMIT = 500
 REPLACED = "replaced since start"
 """Stands for the version that runs where a package was replaced on disk after the process had started."""
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+# A pipe in the place of a file must hold nobody up.
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
 # The first part of a path at the start of each line.
 _HEAD = re.compile(r"^[ \t]*([^/,\s]+)", re.MULTILINE)
-_SUFFIX = re.compile(r"^(.*?)\.(dist-info|egg-info|egg-link)$")
+_KINDS = ("dist-info", "egg-info", "egg-link")
 # What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
 _TOPS = {}
 # {name: version} that the process was first seen to run, of distributions whose modules don't tell their version.
@@ -38,15 +39,27 @@ _NAMESPACES = []
 
 
 def _clip(value):
-    return value[:TEXT_LIMIT] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # Names that aren't UTF-8 have halves of characters in Python, which no reader of JSON takes.
+    value = value[:TEXT_LIMIT]
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 def _normal(name):
     return _SEPARATORS.sub("-", name).lower()
 
 
+def _line(path):
+    """Return the text of a file that holds one short word; a thousand are read, so each call to the system counts."""
+    descriptor = os.open(path, _FLAGS)
+    try:
+        return os.read(descriptor, 80).decode("utf-8", "replace").strip()
+    finally:
+        os.close(descriptor)
+
+
 def _read(path, size=65536):
-    # Some hundred small files are read: the text layer of open() would be most of the time.
     descriptor = os.open(path, _FLAGS)
     try:
         pieces, left = [], size
@@ -73,7 +86,7 @@ def _headers(path):
     return name, version
 
 
-def _identify(folder, entry, stem, kind):
+def _identify(path, stem, kind):
     """Return (name, version) of one metadata entry; its own text is read where the name leaves a doubt."""
     if kind == "egg-info":
         stem = re.sub(r"-py\d+(\.\d+)?(-.*)?$", "", stem)
@@ -81,7 +94,6 @@ def _identify(folder, entry, stem, kind):
     # A local version's "+" may be written "_" in a folder's name.
     if kind != "egg-link" and name and version[:1].isdigit() and "_" not in version and "-" not in version:
         return name, version
-    path = os.path.join(folder, entry)
     if kind == "egg-link":
         root = _read(path).splitlines()[0].strip()
         found = [x for x in os.listdir(root) if x.endswith(".egg-info")]
@@ -95,8 +107,8 @@ def _started():
     """Return the time at which this process started, or None where the system doesn't tell it cheaply."""
     try:
         ticks = int(_read("/proc/self/stat").rpartition(")")[2].split()[19])
-        lines = _read("/proc/stat", 1 << 20).splitlines()
-        boot = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+        # In whole seconds, rounded down, as the system itself tells it in /proc/stat, which is slow to read.
+        boot = int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
         # A process that was forked runs what the one before it had imported.
         return min(boot + ticks / os.sysconf("SC_CLK_TCK"), getattr(sys, "_coiled_jupyter_started", float("inf")))
     except Exception:
@@ -125,26 +137,27 @@ def _scan(problems):
         try:
             real = os.path.realpath(folder)
             entries = os.listdir(folder) if real not in visited and os.path.isdir(folder) else ()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             problems.append(
                 {"kind": "unreadable", "package": None, "where": _clip(folder), "fix": type(error).__name__}
             )
             continue
         visited.add(real)
+        inside = os.path.join(folder, "")
         for entry in sorted(entries):
-            if entry.startswith("~") and os.path.isdir(os.path.join(folder, entry)):
-                where = os.path.join(folder, entry)
+            if entry[:1] == "~" and os.path.isdir(inside + entry):
+                where = inside + entry
                 name = _leftover(where, entries)
                 fix = "Remove this folder"
                 problems.append({"kind": "leftover", "package": name, "where": _clip(where), "fix": fix})
                 continue
-            match = _SUFFIX.match(entry)
-            if match is None or len(found) >= LIMIT:
+            stem, dot, kind = entry.rpartition(".")
+            if not dot or kind not in _KINDS or len(found) >= LIMIT:
                 continue
             try:
-                _add(found, problems, folder, position, entry, match.group(1), match.group(2))
+                _add(found, problems, folder, inside + entry, position, stem, kind)
             except Exception:
-                where = _clip(os.path.join(folder, entry))
+                where = _clip(inside + entry)
                 problems.append(
                     {"kind": "unreadable", "package": None, "where": where, "fix": "Reinstall this distribution"}
                 )
@@ -167,45 +180,42 @@ def _leftover(path, entries):
     return None
 
 
-def _add(found, problems, folder, position, entry, stem, kind):
-    path = os.path.join(folder, entry)
-    name, version = _identify(folder, entry, stem, kind)
+def _add(found, problems, folder, path, position, stem, kind):
+    name, version = _identify(path, stem, kind)
     if not name or not version:
         raise ValueError(path)
-    key = _normal(name)
+    key = _clip(_normal(name))
     if key in found:
         if found[key]["position"] == position and found[key]["version"] != version:
             fix = "Reinstall %s: versions %s and %s lie in one folder" % (key, found[key]["version"], version)
-            problems.append({"kind": "duplicate", "package": _clip(key), "where": _clip(path), "fix": _clip(fix)})
+            problems.append({"kind": "duplicate", "package": key, "where": _clip(path), "fix": _clip(fix)})
         return
     installer = source = stamp = None
     requested = False
     if kind == "dist-info":
-        # One look into the folder instead of one for each file that may be missing.
+        # Each question by itself: listing the folder takes longer than asking for the few files that matter.
+        exists = os.access
         try:
             # Before its files, so that a later change of them is one of this time too.
             stamp = os.stat(path).st_mtime_ns
-            files = os.listdir(path)
+            installer = _line(path + "/INSTALLER") or None
         except OSError:
-            files = ()
-        try:
-            installer = _read(path + "/INSTALLER", 80).strip() or None if "INSTALLER" in files else None
-        except OSError:
-            installer = None
-        try:
-            source = _source(path + "/direct_url.json") if "direct_url.json" in files else None
-        except Exception:
-            problems.append(
-                {"kind": "unreadable", "package": _clip(key), "where": _clip(path), "fix": "Reinstall %s" % _clip(key)}
-            )
-        requested = "REQUESTED" in files
+            pass
+        if exists(path + "/direct_url.json", os.F_OK):
+            try:
+                source = _source(path + "/direct_url.json")
+            except Exception:
+                fix = "Reinstall %s" % key
+                problems.append({"kind": "unreadable", "package": key, "where": _clip(path), "fix": fix})
+        requested = exists(path + "/REQUESTED", os.F_OK)
         # Debian's and conda's packages may have no RECORD; pip and uv write INSTALLER just before it.
-        known = installer in ("pip", "uv") or (installer is None and "WHEEL" in files)
-        if known and "RECORD" not in files:
+        if not exists(path + "/RECORD", os.F_OK) and (
+            installer in ("pip", "uv") or (installer is None and exists(path + "/WHEEL", os.F_OK))
+        ):
             fix = "Reinstall %s: its installation was interrupted" % key
-            problems.append({"kind": "no_record", "package": _clip(key), "where": _clip(path), "fix": _clip(fix)})
+            problems.append({"kind": "no_record", "package": key, "where": _clip(path), "fix": _clip(fix)})
     found[key] = {
-        "name": _clip(key),
+        "name": key,
         "version": _clip(version),
         "installer": installer,
         "source": source,
@@ -246,12 +256,11 @@ def _written(version, origin):
         files += [
             os.path.join(folder, name) for name in ("_version.py", "version.py", "__about__.py", "__version__.py")
         ]
-    literal = re.compile(
-        r"""^\s*(__version__|version)\b[^=\n]*=[^'"\n]*['"]%s['"]""" % re.escape(version), re.MULTILINE
-    )
+    literal = r"""^\s*(__version__|version)\b[^=\n]*=[^'"\n]*['"]%s['"]""" % re.escape(version)
     for path in files:
         try:
-            if path.endswith(".py") and literal.search(_read(path)):
+            text = _read(path) if path.endswith(".py") else ""
+            if version in text and re.search(literal, text, re.MULTILINE):
                 return True
         except (OSError, UnicodeError):
             continue
@@ -379,9 +388,9 @@ def recall(history):
         names = {}
         for folder, entries in folders:
             for entry, moment in entries:
-                match = _SUFFIX.match(entry)
+                stem, _, kind = entry.rpartition(".")
                 try:
-                    name, version = _identify(folder, entry, match.group(1), match.group(2))
+                    name, version = _identify(os.path.join(folder, entry), stem, kind)
                 except Exception:
                     continue
                 if listed is None and started is not None and moment > (started + 1) * 1e9:
@@ -486,10 +495,14 @@ def _signature():
 
 
 def _digest(value):
-    import hashlib
+    try:
+        # What hashlib gives, without the whole of OpenSSL where the process hasn't loaded it.
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
 
     text = json.dumps(value, sort_keys=True)
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def _look():

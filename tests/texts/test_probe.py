@@ -10,8 +10,11 @@ import time
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import pytest
 from uv import find_uv_bin
+
+from coiled_jupyter.core.environment import ReadContent, decode_reading
 
 PROBE = Path("coiled_jupyter/texts/probe.py").resolve()
 MINORS = [f"3.{minor}" for minor in range(8, 14)]
@@ -104,6 +107,47 @@ def test_damage_is_data_and_credentials_go(minor, tmp_path):
     source = next(p["source"] for p in reading["packages"] if p["name"] == "vcs-lib")
     assert source == {"url": "https://host/repo", "kind": "vcs", "commit": "abc"}
     assert "secret" not in json.dumps(reading)
+
+
+_ODD = """
+import hashlib, json, os, re, sys, time  # with such a path nothing could be imported any more
+folder = sys.argv[2]
+os.makedirs(os.fsencode(folder) + b"/odd\\xff-1.0.dist-info")
+for name in ("METADATA", "INSTALLER", "direct_url.json"):
+    os.makedirs(folder + "/piped-1_0.dist-info", exist_ok=True)
+    os.mkfifo(folder + "/piped-1_0.dist-info/" + name)
+os.makedirs(folder + "/nested-1.0.dist-info/INSTALLER")
+os.makedirs(folder + "/nested-1.0.dist-info/direct_url.json")
+for at, data in enumerate(("null", "[" * 5000, '{"url": 7, "vcs_info": 3}', '"x"', "{", '{"dir_info": []}')):
+    os.makedirs(folder + "/url%d-1.0.dist-info" % at)
+    with open(folder + "/url%d-1.0.dist-info/direct_url.json" % at, "w") as file:
+        file.write(data)
+open(folder + "/file-1.0.dist-info", "w").close()
+open(folder + "/empty.egg-link", "w").close()
+open(folder + "/1.0.egg-info", "w").close()
+open(folder + "/-.dist-info", "w").close()
+os.symlink("/nowhere", folder + "/broken-1.0.dist-info")
+os.makedirs(folder + "/newline-1.0.dist-info\\n")
+sys.path[:0] = [folder, b"/bytes", 7, None, "\\0", "", "/nowhere", folder + "/file-1.0.dist-info", "x" * 5000]
+class Evil(str):
+    def __eq__(self, other): raise RuntimeError
+    __hash__ = str.__hash__
+sys.path.append(Evil("/nowhere"))
+"""
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_nothing_on_the_path_makes_it_raise_or_wait(minor, tmp_path):
+    done = subprocess.run(
+        [interpreters()[minor], "-c", _ODD + _RUN, str(PROBE), str(tmp_path / "odd")],
+        capture_output=True,
+        check=True,
+        timeout=20,
+    )
+    reading = json.loads(done.stdout)
+    assert "error" not in reading
+    assert {"nested", "file", "url0", "url5"} <= {p["name"] for p in reading["packages"]}
+    assert decode_reading(done.stdout).packages
 
 
 _UPGRADE = """
@@ -259,3 +303,28 @@ def test_marks_tell_installed_from_imported(minor, tmp_path):
     assert second.split()[0] == third.split()[0]
     assert second.split()[1] != third.split()[1]
     assert kept == 3
+
+
+_FILES = """
+import json, os, sys
+probe, content = {}, {}
+exec(open(sys.argv[1]).read(), probe)
+exec(open(sys.argv[2]).read(), content)
+content['_work'](probe['records'](), False, (), probe['forget'])
+print(content['result']())
+"""
+
+
+def test_names_of_files_that_are_not_utf8_are_told_all_the_same(tmp_path):
+    info = distribution(tmp_path, "odd", "1.0")
+    (info / "RECORD").write_bytes(b"odd/\xff.py,sha256=x,3\nodd-1.0.dist-info/METADATA,,\n")
+    content = PROBE.with_name("content.py")
+    done = subprocess.run(
+        [interpreters()["3.11"], "-c", _FILES, str(PROBE), str(content)],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    found = msgspec.json.decode(done.stdout, type=ReadContent)
+    assert found.error is None
+    assert found.packages["odd"].missing == (1, "odd/?.py")
