@@ -36,6 +36,13 @@ ClusterSource: TypeAlias = Literal["managed", "attached", "discovered"]
 Basis: TypeAlias = Literal["named", "fits", "warned", "none"]
 """What an explanation rests on: the failure names the package, is a symptom that fits, or is Dask's warning; or nothing."""
 StepState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
+Direction: TypeAlias = Literal["to_cluster", "to_kernel"]
+ActionKind: TypeAlias = Literal["install", "upgrade", "downgrade", "remove", "build", "refuse"]
+Confirmation: TypeAlias = Literal["lost_results", "plain_connection"]
+SyncState: TypeAlias = Literal[
+    "planned", "building", "rolling", "verifying", "rolling_back", "done", "failed", "cancelled", "lost"
+]
+"""``failed`` and ``cancelled``: the old state is back; ``lost``: the cluster went, and nothing is claimed."""
 ErrorKind: TypeAlias = Literal[
     "invalid",
     "not_found",
@@ -586,6 +593,222 @@ class RulesChange(Request, frozen=True, kw_only=True):
     )
 
 
+# ---- plans and syncs ----------------------------------------------------------------------------------------------
+
+
+class PlanFrom(Request, frozen=True, kw_only=True):
+    """What a cluster is to become equal to: a kernel's packages, a software environment, or a state that it had."""
+
+    kernel: Annotated[str, Meta(max_length=200)] | None = None
+    software: Annotated[str, Meta(max_length=80)] | None = None
+    layer: Annotated[str, Meta(max_length=80)] | None = None
+
+
+class PlanCreate(Request, frozen=True, kw_only=True):
+    """Body of ``POST plans``.
+
+    Attributes
+    ----------
+    cluster, kernel
+        The cluster to change; the kernel that is compared with it (and is the target for ``to_kernel``).
+    source
+        What to become equal to, ``from`` on the wire; default: `kernel`, or without one this server's Python.
+    scope
+        ``all``, ``rated`` (rows at warn or block), or names of packages.
+    drain_seconds
+        How long a running task may go on before a worker's restart is given up.
+    confirm
+        What the user has agreed to, of a former plan's `needs`.
+
+    """
+
+    cluster: Annotated[str, Meta(min_length=1, max_length=200)]
+    kernel: Annotated[str, Meta(max_length=200)] | None = None
+    direction: Direction = "to_cluster"
+    source: PlanFrom | None = field(default=None, name="from")
+    scope: (
+        Literal["all", "rated"]
+        | Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=200)], ...], Meta(min_length=1, max_length=2000)]
+    ) = "all"
+    drain_seconds: Annotated[float, Meta(ge=0, le=86400)] = 120.0
+    confirm: Annotated[tuple[Confirmation, ...], Meta(max_length=10)] = ()
+
+
+class PlanAction(Wire, frozen=True, kw_only=True):
+    """What happens to one package in one group; ``refuse`` is what can't be done, with who can in `why`."""
+
+    kind: ActionKind
+    name: str
+    before: str | None
+    after: str | None
+    group: str
+    why: str
+
+
+class PlanRoll(Wire, frozen=True, kw_only=True):
+    """Workers (addresses) of one group that restart together, as the `batch`-th, counted from 1."""
+
+    group: str
+    workers: tuple[str, ...]
+    batch: int
+
+
+class PlanLost(Wire, frozen=True, kw_only=True):
+    """What a sync would lose: finished results, scattered values, running tasks (they start anew), actors."""
+
+    futures: int = 0
+    scattered: int = 0
+    running: int = 0
+    actors: int = 0
+    why: str = ""
+
+
+class PlanOther(Wire, frozen=True, kw_only=True):
+    """Another client of the cluster, whom the change affects too."""
+
+    client: str
+    host: str | None = None
+    opened_by: str | None = None
+
+
+class Plan(Wire, frozen=True, kw_only=True):
+    """Answer of ``POST plans``: everything that a sync of it would do, decided before anything is touched.
+
+    Attributes
+    ----------
+    digest
+        Of what the plan rests on and does; a sync of a plan whose digest isn't the present one is refused.
+    how
+        ``roll``: workers move to a layer and keep what they hold; ``replace``: all of the cluster starts anew;
+        ``nothing``: it is equal already; ``refused``: nothing of it can be done.
+    restarts
+        What restarts, in plain words.
+    seconds
+        How long it will take, roughly.
+    needs
+        What the user has to agree to before this can be applied.
+
+    """
+
+    id: str
+    digest: str
+    cluster: str
+    direction: Direction
+    how: Literal["roll", "replace", "nothing", "refused"]
+    actions: tuple[PlanAction, ...]
+    rolls: tuple[PlanRoll, ...]
+    restarts: tuple[str, ...]
+    lost: PlanLost
+    others: tuple[PlanOther, ...]
+    seconds: float
+    needs: tuple[Confirmation, ...]
+    layer: str | None
+    created_at: Time
+    expires_at: Time
+
+
+class SyncCreate(Request, frozen=True, kw_only=True):
+    """Body of ``POST syncs``: the id of a plan that this server holds."""
+
+    plan: Annotated[str, Meta(min_length=1, max_length=80)]
+
+
+class SyncStep(Wire, frozen=True, kw_only=True):
+    """One step of a sync; `group` is null where it concerns all, `seconds` is its duration, so far while it runs."""
+
+    name: str
+    state: StepState
+    group: str | None = None
+    seconds: float | None = None
+    text: str = ""
+
+
+class SyncLog(Wire, frozen=True, kw_only=True):
+    """The last lines of what the installer and the steps said; `next` counts all lines so far."""
+
+    lines: tuple[str, ...] = ()
+    next: int = 0
+
+
+class SyncGroup(Wire, frozen=True, kw_only=True):
+    """What became of one group, as read from it afterwards."""
+
+    group: str
+    role: Role
+    host: str
+    nodes: tuple[str, ...]
+    verified: bool
+    text: str
+
+
+class SyncResult(Wire, frozen=True, kw_only=True):
+    """How a sync ended, in plain words, and what every group was seen to have."""
+
+    text: str
+    groups: tuple[SyncGroup, ...] = ()
+    lost: PlanLost = field(default_factory=PlanLost)
+
+
+class Sync(Wire, frozen=True, kw_only=True):
+    """A plan being carried out, or one that was.
+
+    Attributes
+    ----------
+    layer, layer_before
+        The state of the cluster after it, and before it; null is its base environment.
+    changes
+        How many packages differ between the two.
+
+    """
+
+    id: str
+    plan: str | None
+    cluster: str
+    direction: Direction
+    state: SyncState
+    steps: tuple[SyncStep, ...]
+    log: SyncLog
+    result: SyncResult | None
+    undo_of: str | None
+    undone_by: str | None
+    started_at: Time
+    ended_at: Time | None
+    layer: str | None = None
+    layer_before: str | None = None
+    changes: int = 0
+    revision: int = 0
+
+
+class LayerPlace(Wire, frozen=True, kw_only=True):
+    """Where a layer was built: one folder per host and base environment; `size` in bytes."""
+
+    host: str
+    prefix: str
+    path: str
+    size: int | None
+
+
+class Layer(Wire, frozen=True, kw_only=True):
+    """A state that a cluster had: an environment beside its base one; the base itself has the id ``base``.
+
+    Attributes
+    ----------
+    clusters
+        Ids of the clusters that run in it now.
+    known_by
+        Ids of the clusters that could go back to it.
+
+    """
+
+    id: str
+    packages: int
+    places: tuple[LayerPlace, ...]
+    clusters: tuple[str, ...]
+    known_by: tuple[str, ...]
+    created_at: Time
+    used_at: Time
+
+
 # ---- about, errors, events ----------------------------------------------------------------------------------------
 
 
@@ -643,6 +866,6 @@ class ErrorBody(Wire, frozen=True, kw_only=True):
 class Change(Wire, frozen=True, kw_only=True):
     """An event on Jupyter's bus: something changed, ask for it."""
 
-    kind: Literal["cluster", "environment", "usage", "kernel", "beat"]
+    kind: Literal["cluster", "environment", "usage", "kernel", "sync", "beat"]
     id: str
     revision: int

@@ -23,7 +23,7 @@ _SCHEMA = {
         "kind": {
             "type": "string",
             "title": "What changed",
-            "enum": ["cluster", "environment", "usage", "kernel", "beat"],
+            "enum": ["cluster", "environment", "usage", "kernel", "sync", "beat"],
         },
         "id": {"type": "string", "title": "Its id"},
         "revision": {"type": "integer", "title": "Its revision after the change"},

@@ -68,6 +68,23 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
     ),
     ("/explain", "post", "The rows of a diff that explain a failure", [], wire.ExplainRequest, 200, wire.Explanation),
     ("/usage", "get", "Core usage of this user on this host", [], None, 200, wire.Usage),
+    ("/plans", "post", "What a sync would do, before anything is touched", [], wire.PlanCreate, 201, wire.Plan),
+    ("/plans/{id}", "get", "A plan that this server still holds", [_ID], None, 200, wire.Plan),
+    ("/syncs", "get", "Syncs of this user's clusters, newest first", [], None, 200, list[wire.Sync]),
+    ("/syncs", "post", "Carry out a plan", [], wire.SyncCreate, 201, wire.Sync),
+    (
+        "/syncs/{id}",
+        "get",
+        "One sync, with the lines of its log after `after`",
+        [_ID, _query("after")],
+        None,
+        200,
+        wire.Sync,
+    ),
+    ("/syncs/{id}", "delete", "Cancel a sync; the old state comes back", [_ID], None, 200, wire.Sync),
+    ("/syncs/{id}/undo", "post", "Go back to the state before a sync", [_ID], None, 201, wire.Sync),
+    ("/layers", "get", "States that clusters had, with the room that they take", [], None, 200, list[wire.Layer]),
+    ("/layers/{id}", "delete", "Remove a layer that no cluster runs in", [_ID], None, 204, None),
 )
 
 

@@ -586,6 +586,228 @@ export interface paths {
     readonly patch?: never;
     readonly trace?: never;
   };
+  readonly '/layers': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** States that clusters had, with the room that they take */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': readonly components['schemas']['Layer'][];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/layers/{id}': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    readonly put?: never;
+    readonly post?: never;
+    /** Remove a layer that no cluster runs in */
+    readonly delete: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 204: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content?: never;
+        };
+      };
+    };
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/plans': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    readonly put?: never;
+    /** What a sync would do, before anything is touched */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['PlanCreate'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 201: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Plan'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/plans/{id}': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** A plan that this server still holds */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Plan'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/rules': {
     readonly parameters: {
       readonly query?: never;
@@ -680,6 +902,256 @@ export interface paths {
         };
       };
     };
+    readonly trace?: never;
+  };
+  readonly '/syncs': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** Syncs of this user's clusters, newest first */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': readonly components['schemas']['Sync'][];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    /** Carry out a plan */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['SyncCreate'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 201: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Sync'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/syncs/{id}': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** One sync, with the lines of its log after `after` */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: {
+          readonly after?: string;
+        };
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Sync'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    /** Cancel a sync; the old state comes back */
+    readonly delete: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Sync'];
+          };
+        };
+      };
+    };
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/syncs/{id}/undo': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    readonly put?: never;
+    /** Go back to the state before a sync */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 201: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Sync'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
     readonly trace?: never;
   };
   readonly '/usage': {
@@ -783,7 +1255,8 @@ export interface components {
     readonly Change: {
       readonly id: string;
       /** @enum {unknown} */
-      readonly kind: 'beat' | 'cluster' | 'environment' | 'kernel' | 'usage';
+      readonly kind:
+        'beat' | 'cluster' | 'environment' | 'kernel' | 'sync' | 'usage';
       readonly revision: number;
     };
     /**
@@ -1179,6 +1652,44 @@ export interface components {
       readonly kernel: string;
     };
     /**
+     * Layer
+     * @description A state that a cluster had: an environment beside its base one; the base itself has the id ``base``.
+     *
+     *         Attributes
+     *         ----------
+     *         clusters
+     *             Ids of the clusters that run in it now.
+     *         known_by
+     *             Ids of the clusters that could go back to it.
+     */
+    readonly Layer: {
+      readonly clusters: readonly string[];
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly created_at: string;
+      readonly id: string;
+      readonly known_by: readonly string[];
+      readonly packages: number;
+      readonly places: readonly components['schemas']['LayerPlace'][];
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly used_at: string;
+    };
+    /**
+     * LayerPlace
+     * @description Where a layer was built: one folder per host and base environment; `size` in bytes.
+     */
+    readonly LayerPlace: {
+      readonly host: string;
+      readonly path: string;
+      readonly prefix: string;
+      readonly size: number | null;
+    };
+    /**
      * Limits
      * @description What this user may have at once.
      */
@@ -1270,6 +1781,148 @@ export interface components {
       /** @default null */
       readonly source: components['schemas']['Source'] | null;
       readonly version: string;
+    };
+    /**
+     * Plan
+     * @description Answer of ``POST plans``: everything that a sync of it would do, decided before anything is touched.
+     *
+     *         Attributes
+     *         ----------
+     *         digest
+     *             Of what the plan rests on and does; a sync of a plan whose digest isn't the present one is refused.
+     *         how
+     *             ``roll``: workers move to a layer and keep what they hold; ``replace``: all of the cluster starts anew;
+     *             ``nothing``: it is equal already; ``refused``: nothing of it can be done.
+     *         restarts
+     *             What restarts, in plain words.
+     *         seconds
+     *             How long it will take, roughly.
+     *         needs
+     *             What the user has to agree to before this can be applied.
+     */
+    readonly Plan: {
+      readonly actions: readonly components['schemas']['PlanAction'][];
+      readonly cluster: string;
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly created_at: string;
+      readonly digest: string;
+      /** @enum {unknown} */
+      readonly direction: 'to_cluster' | 'to_kernel';
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly expires_at: string;
+      /** @enum {unknown} */
+      readonly how: 'nothing' | 'refused' | 'replace' | 'roll';
+      readonly id: string;
+      readonly layer: string | null;
+      readonly lost: components['schemas']['PlanLost'];
+      readonly needs: readonly ('lost_results' | 'plain_connection')[];
+      readonly others: readonly components['schemas']['PlanOther'][];
+      readonly restarts: readonly string[];
+      readonly rolls: readonly components['schemas']['PlanRoll'][];
+      readonly seconds: number;
+    };
+    /**
+     * PlanAction
+     * @description What happens to one package in one group; ``refuse`` is what can't be done, with who can in `why`.
+     */
+    readonly PlanAction: {
+      readonly after: string | null;
+      readonly before: string | null;
+      readonly group: string;
+      /** @enum {unknown} */
+      readonly kind:
+        'build' | 'downgrade' | 'install' | 'refuse' | 'remove' | 'upgrade';
+      readonly name: string;
+      readonly why: string;
+    };
+    /**
+     * PlanCreate
+     * @description Body of ``POST plans``.
+     *
+     *         Attributes
+     *         ----------
+     *         cluster, kernel
+     *             The cluster to change; the kernel that is compared with it (and is the target for ``to_kernel``).
+     *         source
+     *             What to become equal to, ``from`` on the wire; default: `kernel`, or without one this server's Python.
+     *         scope
+     *             ``all``, ``rated`` (rows at warn or block), or names of packages.
+     *         drain_seconds
+     *             How long a running task may go on before a worker's restart is given up.
+     *         confirm
+     *             What the user has agreed to, of a former plan's `needs`.
+     */
+    readonly PlanCreate: {
+      readonly cluster: string;
+      /** @default [] */
+      readonly confirm?: readonly ('lost_results' | 'plain_connection')[];
+      /**
+       * @default to_cluster
+       * @enum {unknown}
+       */
+      readonly direction?: 'to_cluster' | 'to_kernel';
+      /** @default 120 */
+      readonly drain_seconds?: number;
+      /** @default null */
+      readonly from?: components['schemas']['PlanFrom'] | null;
+      /** @default null */
+      readonly kernel?: string | null;
+      /** @default all */
+      readonly scope?: ('all' | 'rated') | readonly string[];
+    };
+    /**
+     * PlanFrom
+     * @description What a cluster is to become equal to: a kernel's packages, a software environment, or a state that it had.
+     */
+    readonly PlanFrom: {
+      /** @default null */
+      readonly kernel?: string | null;
+      /** @default null */
+      readonly layer?: string | null;
+      /** @default null */
+      readonly software?: string | null;
+    };
+    /**
+     * PlanLost
+     * @description What a sync would lose: finished results, scattered values, running tasks (they start anew), actors.
+     */
+    readonly PlanLost: {
+      /** @default 0 */
+      readonly actors: number;
+      /** @default 0 */
+      readonly futures: number;
+      /** @default 0 */
+      readonly running: number;
+      /** @default 0 */
+      readonly scattered: number;
+      /** @default  */
+      readonly why: string;
+    };
+    /**
+     * PlanOther
+     * @description Another client of the cluster, whom the change affects too.
+     */
+    readonly PlanOther: {
+      readonly client: string;
+      /** @default null */
+      readonly host: string | null;
+      /** @default null */
+      readonly opened_by: string | null;
+    };
+    /**
+     * PlanRoll
+     * @description Workers (addresses) of one group that restart together, as the `batch`-th, counted from 1.
+     */
+    readonly PlanRoll: {
+      readonly batch: number;
+      readonly group: string;
+      readonly workers: readonly string[];
     };
     /**
      * Problem
@@ -1496,6 +2149,109 @@ export interface components {
       readonly text: string;
     };
     /**
+     * Sync
+     * @description A plan being carried out, or one that was.
+     *
+     *         Attributes
+     *         ----------
+     *         layer, layer_before
+     *             The state of the cluster after it, and before it; null is its base environment.
+     *         changes
+     *             How many packages differ between the two.
+     */
+    readonly Sync: {
+      /** @default 0 */
+      readonly changes: number;
+      readonly cluster: string;
+      /** @enum {unknown} */
+      readonly direction: 'to_cluster' | 'to_kernel';
+      readonly ended_at: string | null;
+      readonly id: string;
+      /** @default null */
+      readonly layer: string | null;
+      /** @default null */
+      readonly layer_before: string | null;
+      readonly log: components['schemas']['SyncLog'];
+      readonly plan: string | null;
+      readonly result: components['schemas']['SyncResult'] | null;
+      /** @default 0 */
+      readonly revision: number;
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly started_at: string;
+      /** @enum {unknown} */
+      readonly state:
+        | 'building'
+        | 'cancelled'
+        | 'done'
+        | 'failed'
+        | 'lost'
+        | 'planned'
+        | 'rolling'
+        | 'rolling_back'
+        | 'verifying';
+      readonly steps: readonly components['schemas']['SyncStep'][];
+      readonly undo_of: string | null;
+      readonly undone_by: string | null;
+    };
+    /**
+     * SyncCreate
+     * @description Body of ``POST syncs``: the id of a plan that this server holds.
+     */
+    readonly SyncCreate: {
+      readonly plan: string;
+    };
+    /**
+     * SyncGroup
+     * @description What became of one group, as read from it afterwards.
+     */
+    readonly SyncGroup: {
+      readonly group: string;
+      readonly host: string;
+      readonly nodes: readonly string[];
+      /** @enum {unknown} */
+      readonly role: 'kernel' | 'scheduler' | 'worker';
+      readonly text: string;
+      readonly verified: boolean;
+    };
+    /**
+     * SyncLog
+     * @description The last lines of what the installer and the steps said; `next` counts all lines so far.
+     */
+    readonly SyncLog: {
+      /** @default [] */
+      readonly lines: readonly string[];
+      /** @default 0 */
+      readonly next: number;
+    };
+    /**
+     * SyncResult
+     * @description How a sync ended, in plain words, and what every group was seen to have.
+     */
+    readonly SyncResult: {
+      /** @default [] */
+      readonly groups: readonly components['schemas']['SyncGroup'][];
+      readonly lost: components['schemas']['PlanLost'];
+      readonly text: string;
+    };
+    /**
+     * SyncStep
+     * @description One step of a sync; `group` is null where it concerns all, `seconds` is its duration, so far while it runs.
+     */
+    readonly SyncStep: {
+      /** @default null */
+      readonly group: string | null;
+      readonly name: string;
+      /** @default null */
+      readonly seconds: number | null;
+      /** @enum {unknown} */
+      readonly state: 'cancelled' | 'done' | 'failed' | 'running' | 'waiting';
+      /** @default  */
+      readonly text: string;
+    };
+    /**
      * Tasks
      * @description Tasks over all clusters; a rate that hasn't been measured yet is null.
      */
@@ -1601,6 +2357,8 @@ export type ExplainRequest = components['schemas']['ExplainRequest'];
 export type Explanation = components['schemas']['Explanation'];
 export type Factory = components['schemas']['Factory'];
 export type KernelInterpreter = components['schemas']['KernelInterpreter'];
+export type Layer = components['schemas']['Layer'];
+export type LayerPlace = components['schemas']['LayerPlace'];
 export type Limits = components['schemas']['Limits'];
 export type Loaded = components['schemas']['Loaded'];
 export type LogLine = components['schemas']['LogLine'];
@@ -1608,6 +2366,13 @@ export type Logs = components['schemas']['Logs'];
 export type Memory = components['schemas']['Memory'];
 export type Option = components['schemas']['Option'];
 export type Package = components['schemas']['Package'];
+export type Plan = components['schemas']['Plan'];
+export type PlanAction = components['schemas']['PlanAction'];
+export type PlanCreate = components['schemas']['PlanCreate'];
+export type PlanFrom = components['schemas']['PlanFrom'];
+export type PlanLost = components['schemas']['PlanLost'];
+export type PlanOther = components['schemas']['PlanOther'];
+export type PlanRoll = components['schemas']['PlanRoll'];
 export type Problem = components['schemas']['Problem'];
 export type Problematic = components['schemas']['Problematic'];
 export type Row = components['schemas']['Row'];
@@ -1621,6 +2386,12 @@ export type SchedulerInfo = components['schemas']['SchedulerInfo'];
 export type Severities = components['schemas']['Severities'];
 export type Source = components['schemas']['Source'];
 export type Step = components['schemas']['Step'];
+export type Sync = components['schemas']['Sync'];
+export type SyncCreate = components['schemas']['SyncCreate'];
+export type SyncGroup = components['schemas']['SyncGroup'];
+export type SyncLog = components['schemas']['SyncLog'];
+export type SyncResult = components['schemas']['SyncResult'];
+export type SyncStep = components['schemas']['SyncStep'];
 export type Tasks = components['schemas']['Tasks'];
 export type TlsFiles = components['schemas']['TLSFiles'];
 export type Unread = components['schemas']['Unread'];

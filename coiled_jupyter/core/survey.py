@@ -1,0 +1,116 @@
+"""What a sync has to know of a cluster before it touches it: where its processes run, and what they hold.
+
+Everything here was told by the cluster's processes and is hostile until `decode` has checked it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from .errors import Unavailable
+
+_Text = Annotated[str, Meta(max_length=4096)]
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class SurveyProcess(Struct, frozen=True, kw_only=True):
+    """One process: where it runs, by the host's own name and its number there."""
+
+    host: _Text
+    pid: int
+
+
+class SurveyWorker(Struct, frozen=True, kw_only=True):
+    """One worker, as the scheduler and its nanny tell.
+
+    Attributes
+    ----------
+    nanny
+        The nanny's address, or None where nothing could restart the worker.
+    nanny_process
+        None where the nanny didn't answer.
+    place
+        The key of the `SurveyPlace` that it runs from, or None where that isn't known.
+    alone, memory, memory_limit
+        Bytes that only this worker holds, that its process uses, and that it may use (None: no limit).
+    futures, scattered, running, actors
+        Results that somebody still wants, values without a task that could make them again, tasks that execute, actors;
+        of the first two only those that lie nowhere else.
+
+    """
+
+    address: _Text
+    name: _Text
+    nanny: _Text | None
+    nanny_process: SurveyProcess | None
+    place: _Text | None
+    alone: _Count = 0
+    memory: _Count = 0
+    memory_limit: _Count | None = None
+    futures: _Count = 0
+    scattered: _Count = 0
+    running: _Count = 0
+    actors: _Count = 0
+
+
+class SurveyPlace(Struct, frozen=True, kw_only=True):
+    """One environment on one host, told by one of its nannies.
+
+    Attributes
+    ----------
+    key
+        ``host`` and ``prefix`` of the base environment (never of a layer), joined by a NUL.
+    speaker
+        Address of the nanny that tells of it and does the work there.
+    python, implementation, platform, machine, libc
+        Such as ``3.10.13``, ``cpython``, ``linux``, ``x86_64``, ``glibc 2.36``.
+    executable
+        The Python that a layer is made on: the base environment's own.
+    uv
+        The path of a uv on the node, or None.
+    home
+        The folder in which layers are built, or None where none can be written; `free` bytes are free there.
+    layers
+        Ids of the layers that are complete there, with their bytes.
+    layer
+        The id of the layer that its nannies start workers in, or None for the base.
+
+    """
+
+    key: _Text
+    host: _Text
+    prefix: _Text
+    speaker: _Text
+    python: _Text
+    implementation: _Text
+    platform: _Text
+    machine: _Text
+    libc: _Text
+    executable: _Text
+    uv: _Text | None = None
+    pip: bool = False
+    home: _Text | None = None
+    free: _Count | None = None
+    layers: dict[_Text, _Count] = {}
+    layer: _Text | None = None
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """One look at a whole cluster; `reasons` names by address what didn't answer and why."""
+
+    scheduler: SurveyProcess | None
+    workers: tuple[SurveyWorker, ...]
+    places: tuple[SurveyPlace, ...]
+    encrypted: bool
+    reasons: dict[str, str] = {}
+
+
+def decode(text: str, kind: type[Struct]) -> Struct:
+    """Return what a text answered as `kind`, or raise Unavailable."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Unavailable("The answer isn't what was asked for, so it wasn't used") from None
