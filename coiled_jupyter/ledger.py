@@ -19,16 +19,34 @@ import msgspec
 
 from .core.cluster import LaunchSpec, now
 from .core.errors import Conflict, Unavailable
-from .core.wire import Cluster, ClusterSoftware, Cores, Desired, Memory, SchedulerInfo, Step
+from .core.sync import BASE, FINAL, State, SyncSpec
+from .core.wire import Cluster, ClusterSoftware, Cores, Desired, Memory, SchedulerInfo, Step, Sync
 from .paths import runtime_dir
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS clusters (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, snapshot BLOB NOT NULL, cores INTEGER NOT NULL,
-    ended INTEGER NOT NULL DEFAULT 0, place TEXT NOT NULL, pid INTEGER, ticks TEXT, created REAL NOT NULL,
-    spec BLOB NOT NULL DEFAULT '{}'
+_TABLES = (
+    """
+    CREATE TABLE IF NOT EXISTS clusters (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, snapshot BLOB NOT NULL, cores INTEGER NOT NULL,
+        ended INTEGER NOT NULL DEFAULT 0, place TEXT NOT NULL, pid INTEGER, ticks TEXT, created REAL NOT NULL,
+        spec BLOB NOT NULL DEFAULT '{}'
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS syncs (
+        id TEXT PRIMARY KEY, cluster TEXT NOT NULL, snapshot BLOB NOT NULL, spec BLOB NOT NULL,
+        ended INTEGER NOT NULL DEFAULT 0, place TEXT NOT NULL, created REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS states (
+        cluster TEXT NOT NULL, id TEXT NOT NULL, state BLOB NOT NULL, place TEXT NOT NULL, used REAL NOT NULL,
+        PRIMARY KEY (cluster, id)
+    )
+    """,
 )
-"""
+KEPT_STATES = 5
+"""States of one cluster that stay at hand, beside its base environment."""
+KEPT_SYNCS = 20
 _COLUMNS = ["id", "name", "snapshot", "cores", "ended", "place", "pid", "ticks", "created", "spec"]
 CLAIM_SECONDS = 30.0
 """How long a row may be without an owner before its supervisor counts as never started."""
@@ -111,7 +129,8 @@ class Ledger:
     def _make(self) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         with contextlib.closing(sqlite3.connect(self.path, timeout=5)) as connection:
-            connection.execute(_TABLES)
+            for table in _TABLES:
+                connection.execute(table)
             columns = [row[1] for row in connection.execute("PRAGMA table_info(clusters)")]
             if columns == _COLUMNS[:-1]:
                 connection.execute("ALTER TABLE clusters ADD COLUMN spec BLOB NOT NULL DEFAULT '{}'")
@@ -268,16 +287,78 @@ class Ledger:
         """Take a cluster off the list."""
         with self._write() as connection:
             connection.execute("DELETE FROM clusters WHERE id = ?", (cluster_id,))
+            connection.execute("DELETE FROM syncs WHERE cluster = ?", (cluster_id,))
 
-    def list(self) -> list[Row]:
-        """Return the rows of this machine and namespace, oldest first; a shared home may hold others'."""
+    # ---- syncs ------------------------------------------------------------------------------------------------
+
+    def save_sync(self, sync: Sync, spec: SyncSpec) -> None:
+        """Store where a sync stands and what it was to do, without credentials; the last ones of a cluster are kept."""
+        entry = (msgspec.json.encode(sync), msgspec.json.encode(msgspec.structs.replace(spec, environ={}, build=None)))
+        with self._write() as connection:
+            connection.execute(
+                "INSERT INTO syncs (id, cluster, snapshot, spec, ended, place, created) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET snapshot = excluded.snapshot, ended = excluded.ended",
+                (sync.id, sync.cluster, *entry, int(sync.state in FINAL), self._place, time.time()),
+            )
+            connection.execute(
+                "DELETE FROM syncs WHERE cluster = ? AND ended AND id NOT IN "
+                "(SELECT id FROM syncs WHERE cluster = ? ORDER BY created DESC LIMIT ?)",
+                (sync.cluster, sync.cluster, KEPT_SYNCS),
+            )
+
+    def syncs(self) -> list[tuple[Sync, SyncSpec]]:
+        """Return the syncs of this place, newest first."""
+        found = self._read("SELECT snapshot, spec FROM syncs WHERE place = ? ORDER BY created DESC", self._place)
+        syncs = []
+        for entry in found:
+            with contextlib.suppress(msgspec.DecodeError):
+                spec = msgspec.json.decode(entry["spec"], type=SyncSpec)
+                syncs.append((msgspec.json.decode(entry["snapshot"], type=Sync), spec))
+        return syncs
+
+    def save_state(self, state: State) -> None:
+        """Store a state that a cluster is in now; the last ones stay at hand."""
+        with self._write() as connection:
+            connection.execute(
+                "INSERT INTO states (cluster, id, state, place, used) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (cluster, id) DO UPDATE SET state = excluded.state, used = excluded.used",
+                (state.cluster, state.id, msgspec.json.encode(state), self._place, time.time()),
+            )
+            connection.execute(
+                "DELETE FROM states WHERE cluster = ? AND id != ? AND id NOT IN "
+                "(SELECT id FROM states WHERE cluster = ? AND id != ? ORDER BY used DESC LIMIT ?)",
+                (state.cluster, BASE, state.cluster, BASE, KEPT_STATES),
+            )
+
+    def states(self, cluster_id: str | None = None) -> list[State]:
+        """Return the states that a cluster, or any of this place, was in; the last used first."""
+        found = self._read("SELECT cluster, state FROM states WHERE place = ? ORDER BY used DESC", self._place)
+        states = []
+        for entry in found:
+            if cluster_id in (None, entry["cluster"]):
+                with contextlib.suppress(msgspec.DecodeError):
+                    states.append(msgspec.json.decode(entry["state"], type=State))
+        return states
+
+    def forget_state(self, state_id: str) -> None:
+        """Take a state off the list of every cluster."""
+        with self._write() as connection:
+            connection.execute("DELETE FROM states WHERE id = ? AND place = ?", (state_id, self._place))
+
+    def _read(self, query: str, *parameters: object) -> list[sqlite3.Row]:
         try:
             self._check()
             with contextlib.closing(sqlite3.connect(self.path, timeout=5)) as connection:
                 connection.row_factory = sqlite3.Row
-                found = connection.execute("SELECT * FROM clusters ORDER BY created, id").fetchall()
+                return connection.execute(query, parameters).fetchall()
         except sqlite3.Error:
             raise Unavailable("The ledger of clusters can't be read", f"Look at {self.path}") from None
+
+    # ---- rows -------------------------------------------------------------------------------------------------
+
+    def list(self) -> list[Row]:
+        """Return the rows of this machine and namespace, oldest first; a shared home may hold others'."""
+        found = self._read("SELECT * FROM clusters ORDER BY created, id")
         rows = []
         for entry in found:
             with contextlib.suppress(msgspec.DecodeError):

@@ -162,6 +162,13 @@ class RuleSet:
             names |= {name.lower(): normal(pypi) if pypi else None for name, pypi in file.conda.items()}
         return names
 
+    def tools(self) -> frozenset[str]:
+        """Return what a notebook itself runs on, and installers; tasks don't use them."""
+        groups = dict(shipped_file().names)
+        for _, file in reversed(self.files):
+            groups |= file.names
+        return frozenset(_members(groups.get("tools", ()), groups, "tools"))
+
     def rule(self, case: Case) -> RuleSpec:
         """Return the first rule that holds."""
         key = (
