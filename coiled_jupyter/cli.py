@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from . import cli_sync
 from .configuration import read as read_configuration
 from .core.cluster import age
 from .core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     explain = _command(commands, "explain", "name the differences behind a traceback or a warning of Dask's")
     explain.add_argument("file", nargs="?", metavar="FILE", help="a file with its text; standard input if left out")
     explain.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    cli_sync.add(_command, commands)
     cluster = commands.add_parser("cluster", help="create, list and stop clusters")
     verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
     create = _command(verbs, "create", "start a local cluster")
@@ -162,6 +164,8 @@ async def _run(arguments: argparse.Namespace) -> int:
     try:
         await _settle(service)
         command = arguments.command or "status"
+        if command in ("sync", "undo"):
+            return await getattr(cli_sync, command)(service, arguments, _print_json)
         if command == "cluster":
             return await _VERBS[arguments.verb](service, arguments)
         return await {"status": _status, "diff": _diff, "explain": _explain}[command](service, arguments)

@@ -20,14 +20,15 @@ from pathlib import Path
 
 import msgspec
 
-from . import attach, factories, tasks
+from . import attach, factories, planning, tasks
 from .configuration import Configuration
 from .core.cluster import BuildSpec, LaunchSpec, Readings, now
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
-from .core.errors import CoiledError, Conflict, Invalid, NotFound, TooMany, Unavailable
+from .core.errors import CoiledError, Conflict, Impossible, Invalid, NotFound, TooMany, Unavailable
 from .core.explain import explain
 from .core.notebook import with_imports
+from .core.sync import BASE, FINAL, State
 from .core.wire import (
     SCHEMA,
     About,
@@ -45,11 +46,18 @@ from .core.wire import (
     Environment,
     ExplainRequest,
     Explanation,
+    Layer,
+    LayerPlace,
     Limits,
     Logs,
     Memory,
+    Plan,
+    PlanCreate,
+    PlanFrom,
     Rules,
     RulesChange,
+    Sync,
+    SyncResult,
     Tasks,
     Unread,
     Usage,
@@ -123,6 +131,8 @@ class Service:
         self._ledger = ledger or Ledger()
         rules_file = self.configuration.rules_file
         self._rulebook = RuleBook(Path(rules_file).expanduser() if rules_file else None)
+        self._plans = planning.Plans(self.configuration)
+        self._syncs: dict[str, Sync] = {}
         self._watches: dict[str, _Watch] = {}
         self._children: dict[str, supervisors.Process[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -205,10 +215,13 @@ class Service:
         while watch.cluster.status not in ENDED:
             try:
                 watch.client = await supervisors.SupervisorClient.connect(cluster_id, timeout=5)
-                async for cluster in watch.client.watch():
+                async for told in watch.client.watch():
                     misses = 0
                     watch.answered = True
-                    self._update(watch, cluster)
+                    if isinstance(told, Sync):
+                        self._note(told)
+                    else:
+                        self._update(watch, told)
             except CoiledError as error:
                 self._log.debug("cluster %s: %s", cluster_id, error.message)
             finally:
@@ -589,6 +602,221 @@ class Service:
             if _ENVIRON_REFUSED.fullmatch(key):
                 raise Invalid("environ", f"The variable {key} can't be set: it would change how Python or Dask start")
 
+    # ---- syncs ------------------------------------------------------------------------------------------------
+
+    async def plan(self, body: PlanCreate, user: str = "") -> Plan:
+        """Return what a sync would do; nothing is touched.
+
+        Raises
+        ------
+        NotFound, Invalid
+            The body names what isn't there.
+        Conflict
+            The cluster can't be synchronized in its state, or isn't one that can.
+        Impossible
+            Nothing of it can be done, with the resolver's words.
+
+        """
+        return self._plans.hold(await self._make_plan(body, user))
+
+    def held_plan(self, plan_id: str, user: str = "") -> Plan:
+        """Return a plan that is held for this user, or raise NotFound."""
+        return self._plans.get(plan_id, user).plan
+
+    async def _make_plan(self, body: PlanCreate, user: str, undo_of: str | None = None) -> planning.Held:
+        cluster = self.cluster(body.cluster)
+        if cluster.source == "discovered":
+            raise Conflict(
+                f"This cluster was opened by {cluster.opened_by}, which alone can reach it",
+                "Attach it by its address, then it can be synchronized",
+            )
+        if cluster.status not in ("running", "idle", "degraded"):
+            raise Conflict(f"The cluster is {cluster.status}", "Try again when it runs")
+        kernel_id = body.source.kernel if body.source and body.source.kernel else body.kernel
+        client = await self._client(cluster)
+        try:
+            (environment, missing, executable), survey = await asyncio.gather(
+                self._kernel_side(kernel_id), client.survey()
+            )
+            readings = await client.environments(modules(environment) if environment else ())
+        finally:
+            await client.close()
+        if environment is None:
+            raise Unavailable(missing[0].reason if missing else "The kernel could not be read", "Try again")
+        rules = self._rulebook.rules()
+        basis = planning.Basis(
+            cluster=self.cluster(body.cluster),
+            kernel=environment,
+            executable=executable,
+            readings=readings,
+            survey=survey,
+            diff=compare(
+                environment,
+                readings.environments,
+                cluster_id=cluster.id,
+                cluster_name=cluster.name,
+                kernel_id=kernel_id,
+                kernel_label="",
+                unread=readings.unread,
+                at=now(),
+                rules=rules,
+            ),
+            states=self._ledger.states(cluster.id),
+            rules=rules,
+        )
+        return await self._plans.make(basis, body, user, undo_of=undo_of)
+
+    async def _kernel_side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...], str]:
+        environment, missing = await self._side(kernel)
+        if kernel is None:
+            return environment, missing, sys.executable
+        try:
+            return environment, missing, (await self._read_kernel(kernel)).reading.executable
+        except NotFound:
+            raise
+        except CoiledError as error:
+            return None, (Unread(node="kernel", reason=error.message),), ""
+
+    async def sync(self, plan_id: str, user: str = "") -> Sync:
+        """Carry out a plan that is held for this user, and return its sync.
+
+        Raises
+        ------
+        NotFound
+            There is no such plan any more, or it was used.
+        Conflict
+            The world has changed since; `data` names the fresh plan. Or a sync of the cluster runs.
+
+        """
+        held = self._plans.get(plan_id, user)
+        planning.check_usable(held.plan)
+        self._plans.take(plan_id, user)
+        fresh = await self._make_plan(held.body, user, held.undo_of)
+        if fresh.plan.digest != held.plan.digest:
+            self._plans.hold(fresh)
+            raise Conflict("Something has changed since this plan was made", "Look at the new plan", plan=fresh.plan.id)
+        return await self._begin_sync(fresh, plan_id)
+
+    async def _begin_sync(self, held: planning.Held, plan_id: str | None) -> Sync:
+        client = await self._client(self.cluster(held.plan.cluster))
+        try:
+            sync = await client.sync(msgspec.structs.replace(held.spec, plan=plan_id))
+        finally:
+            await client.close()
+        self._note(sync)
+        return sync
+
+    def _note(self, sync: Sync) -> None:
+        known = self._syncs.get(sync.id)
+        if known is None or sync.revision > known.revision:
+            if sync.state in FINAL:
+                self._syncs.pop(sync.id, None)
+            else:
+                self._syncs[sync.id] = sync
+            self._changed(Change(kind="sync", id=sync.id, revision=sync.revision))
+
+    def syncs(self) -> list[Sync]:
+        """Return the last syncs of this user's clusters on this host, newest first."""
+        found = []
+        for stored, _ in self._ledger.syncs():
+            live = self._syncs.get(stored.id)
+            sync = live if live is not None and live.revision > stored.revision else stored
+            found.append(sync if sync.state in FINAL or self._carried_out(sync) else _lost_sync(sync))
+        return found
+
+    def _carried_out(self, sync: Sync) -> bool:
+        """Whether the cluster of a sync that hasn't ended lives; an attached one's next supervisor takes it up."""
+        row = self._ledger.get(sync.cluster)
+        if row is None or row.ended:
+            return False
+        return self._ledger.owner_alive(row) or (row.spec is not None and row.spec.address is not None)
+
+    def find_sync(self, sync_id: str) -> Sync:
+        """Return one sync, or raise NotFound."""
+        for sync in self.syncs():
+            if sync.id == sync_id:
+                return sync
+        raise NotFound("There is no sync with this id", "See GET syncs")
+
+    async def cancel_sync(self, sync_id: str) -> Sync:
+        """Cancel a sync that runs, which brings the old state back; Conflict where it has ended."""
+        sync = self.find_sync(sync_id)
+        if sync.state in FINAL:
+            raise Conflict(f"This sync is {sync.state} already")
+        client = await self._client(self.cluster(sync.cluster))
+        try:
+            return await client.cancel(sync_id)
+        finally:
+            await client.close()
+
+    async def undo(self, sync_id: str, user: str = "") -> Sync:
+        """Bring back the state before a sync that is done, as a sync of its own.
+
+        Raises
+        ------
+        Conflict
+            It isn't the last that was done, or going back would lose results: then a plan has to be agreed to.
+
+        """
+        sync = self.find_sync(sync_id)
+        if sync.state != "done" or sync.undone_by is not None:
+            raise Conflict("Only a sync that is done can be undone, and once")
+        present = self.cluster(sync.cluster).environment.layer
+        if present != sync.layer:
+            raise Conflict(
+                "The cluster has been synchronized again since", "Choose an earlier state instead, see GET layers"
+            )
+        body = PlanCreate(cluster=sync.cluster, source=PlanFrom(layer=sync.layer_before or BASE))
+        held = await self._make_plan(body, user, undo_of=sync_id)
+        if held.plan.needs:
+            self._plans.hold(held)
+            raise Conflict("Going back would lose results", "Look at the plan and agree to it", plan=held.plan.id)
+        planning.check_usable(held.plan)
+        return await self._begin_sync(held, held.plan.id)
+
+    def layers(self) -> list[Layer]:
+        """Return the states that clusters had, the last used first, with who uses them now."""
+        live = {c.id: c.environment.layer or BASE for c in self.clusters() if c.status not in ENDED}
+        found: dict[str, list[State]] = {}
+        for state in self._ledger.states():
+            found.setdefault(state.id, []).append(state)
+        return [
+            Layer(
+                id=key,
+                packages=states[0].packages,
+                places=tuple(
+                    LayerPlace(host=place.host, prefix=place.prefix, path=place.path, size=place.size)
+                    for place in states[0].places
+                ),
+                clusters=tuple(c for c, layer in live.items() if layer == key),
+                known_by=tuple(state.cluster for state in states if state.cluster in live),
+                created_at=states[0].created_at,
+                used_at=states[0].used_at,
+            )
+            for key, states in found.items()
+        ]
+
+    async def delete_layer(self, layer_id: str) -> None:
+        """Remove a layer that no cluster runs in, where it lies; Conflict where one does."""
+        layer = next((layer for layer in self.layers() if layer.id == layer_id), None)
+        if layer is None or layer_id == BASE:
+            raise NotFound("There is no such layer", "See GET layers")
+        if layer.clusters:
+            names = ", ".join(self.cluster(cluster).name for cluster in layer.clusters)
+            raise Conflict(f"The layer is in use by {names}", "Go back to another state first")
+        for cluster_id in layer.known_by:
+            client = await self._client(self.cluster(cluster_id))
+            try:
+                await client.remove_layer(layer_id)
+            finally:
+                await client.close()
+        if not layer.known_by:
+            raise Impossible(
+                "The clusters that had this layer have gone, so nobody can be asked to remove it",
+                f"Remove the folder yourself: {', '.join(place.path for place in layer.places)}",
+            )
+        self._ledger.forget_state(layer_id)
+
     # ---- readings ---------------------------------------------------------------------------------------------
 
     async def _read_kernel(self, kernel_id: str) -> KernelReading:
@@ -721,6 +949,12 @@ class Service:
             ),
             taken_at=now(),
         )
+
+
+def _lost_sync(sync: Sync) -> Sync:
+    """Return a sync whose cluster went while it ran."""
+    text = "The cluster went while it was synchronized, so nothing is claimed of it."
+    return msgspec.structs.replace(sync, state="lost", result=SyncResult(text=text), ended_at=sync.ended_at or now())
 
 
 def _check_name(name: str | None) -> None:

@@ -113,8 +113,10 @@ def wanted(
     for name in sorted(chosen, key=important):
         package = mine.get(name)
         if package is None:
-            # The tools of a notebook are no difference, so theirs may stay.
-            if name not in tools:
+            # The tools of a notebook are no difference, so theirs stay.
+            if name in tools:
+                targets[name] = theirs[name].version
+            else:
                 removed.add(name)
             continue
         if name in tools and name not in theirs:
@@ -186,7 +188,7 @@ def _action(
     reason = why.get(name, "") if name in wish.chosen else "Another package needs this version."
     if before is None:
         return act("install", reason or "Another package needs it.")
-    return act("upgrade" if _newer(after, before) else "downgrade", reason)
+    return act("upgrade" if newer(after, before) else "downgrade", reason)
 
 
 def changes(done: Iterable[PlanAction]) -> int:
@@ -357,7 +359,8 @@ def _same_content(present: Package, local: Package) -> bool:
     return bool(present.content) and present.content == local.content
 
 
-def _newer(after: str, before: str) -> bool:
+def newer(after: str, before: str) -> bool:
+    """Whether a version comes after another, or is equal to it."""
     if equal_versions(after, before):
         return True
     try:

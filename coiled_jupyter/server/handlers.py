@@ -21,8 +21,11 @@ from ..core.wire import (
     ErrorBody,
     ErrorKind,
     ExplainRequest,
+    PlanCreate,
     Problematic,
     RulesChange,
+    SyncCreate,
+    SyncLog,
 )
 from ..service import Service
 
@@ -62,6 +65,11 @@ class Handler(APIHandler):
         """The service behind all routes."""
         service: Service = self.settings["coiled_jupyter_service"]
         return service
+
+    @property
+    def user(self) -> str:
+        """Who asks: plans belong to one user."""
+        return str(getattr(self.current_user, "username", "") or "")
 
     def answer(self, value: Any, status: int = 200) -> None:
         """Finish with `value` as JSON."""
@@ -256,6 +264,102 @@ class ExplainHandler(Handler):
         self.answer(await self.service.explain(self.body(ExplainRequest)))
 
 
+class PlansHandler(Handler):
+    """``plans``."""
+
+    @web.authenticated
+    @authorized("execute")
+    async def post(self) -> None:
+        """What a sync would do."""
+        self.answer(await self.service.plan(self.body(PlanCreate), self.user), 201)
+
+
+class PlanHandler(Handler):
+    """``plans/{id}``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, plan_id: str) -> None:
+        """A plan that is still held."""
+        self.answer(self.service.held_plan(plan_id, self.user))
+
+
+class SyncsHandler(Handler):
+    """``syncs``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """The last syncs, without their logs."""
+        self.answer([msgspec.structs.replace(sync, log=SyncLog(next=sync.log.next)) for sync in self.service.syncs()])
+
+    @web.authenticated
+    @authorized("execute")
+    async def post(self) -> None:
+        """Carry out a plan."""
+        sync = await self.service.sync(self.body(SyncCreate).plan, self.user)
+        self.set_header("Location", self.request.path.rstrip("/") + "/" + sync.id)
+        self.answer(sync, 201)
+
+
+class SyncHandler(Handler):
+    """``syncs/{id}``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, sync_id: str) -> None:
+        """One sync, with the lines of its log after `after`."""
+        sync = self.service.find_sync(sync_id)
+        after = self.query("after")
+        if after is not None:
+            if not after.isdecimal() or len(after) > 12:
+                raise Invalid("after", "`after` is the `next` of a former answer")
+            new = max(sync.log.next - int(after), 0)
+            lines = sync.log.lines[-new:] if new else ()
+            sync = msgspec.structs.replace(sync, log=SyncLog(lines=lines, next=sync.log.next))
+        self.answer(sync)
+
+    @web.authenticated
+    @authorized
+    async def delete(self, sync_id: str) -> None:
+        """Cancel it."""
+        self.answer(await self.service.cancel_sync(sync_id))
+
+
+class UndoHandler(Handler):
+    """``syncs/{id}/undo``."""
+
+    @web.authenticated
+    @authorized("execute")
+    async def post(self, sync_id: str) -> None:
+        """Go back to the state before it."""
+        sync = await self.service.undo(sync_id, self.user)
+        self.set_header("Location", self.request.path.rsplit("/", 2)[0] + "/" + sync.id)
+        self.answer(sync, 201)
+
+
+class LayersHandler(Handler):
+    """``layers``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """States that clusters had."""
+        self.answer(self.service.layers())
+
+
+class LayerHandler(Handler):
+    """``layers/{id}``."""
+
+    @web.authenticated
+    @authorized
+    async def delete(self, layer_id: str) -> None:
+        """Remove a layer that nobody uses."""
+        await self.service.delete_layer(layer_id)
+        self.set_status(204)
+        self.finish()
+
+
 class UsageHandler(Handler):
     """``usage``."""
 
@@ -311,5 +415,12 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/rules", RulesHandler),
         (rf"{base}/explain", ExplainHandler),
         (rf"{base}/usage", UsageHandler),
+        (rf"{base}/plans", PlansHandler),
+        (rf"{base}/plans/([^/]{{1,80}})", PlanHandler),
+        (rf"{base}/syncs", SyncsHandler),
+        (rf"{base}/syncs/([^/]{{1,80}})", SyncHandler),
+        (rf"{base}/syncs/([^/]{{1,80}})/undo", UndoHandler),
+        (rf"{base}/layers", LayersHandler),
+        (rf"{base}/layers/([^/]{{1,80}})", LayerHandler),
         (rf"{base}/.*", UnknownHandler),
     ]

@@ -16,7 +16,9 @@ import msgspec
 
 from ..core.cluster import LaunchSpec, Readings
 from ..core.errors import Timeout, Unavailable, from_wire
-from ..core.wire import Cluster, ClusterChange, ErrorBody, Problematic
+from ..core.survey import Survey
+from ..core.sync import SyncSpec
+from ..core.wire import Cluster, ClusterChange, ErrorBody, Problematic, Sync
 from ..paths import cluster_dir, socket_path
 from .logs import log_path
 
@@ -31,6 +33,7 @@ class Answer(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw(b"null")
     error: Problematic | None = None
     cluster: Cluster | None = None
+    sync: Sync | None = None
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -109,8 +112,24 @@ class SupervisorClient:
         """
         return msgspec.json.decode(await self._call("environments", 8.0, wanted=wanted), type=Readings)
 
-    async def watch(self) -> AsyncIterator[Cluster]:
-        """Yield the cluster now and at each change; holds the cluster's lease meanwhile."""
+    async def survey(self) -> Survey:
+        """Return what a plan has to know of the processes."""
+        return msgspec.json.decode(await self._call("survey", 30.0), type=Survey)
+
+    async def sync(self, spec: SyncSpec) -> Sync:
+        """Begin a sync; Conflict where one runs or the cluster has another state than planned."""
+        return msgspec.json.decode(await self._call("sync", 10.0, sync=spec), type=Sync)
+
+    async def remove_layer(self, layer_id: str) -> None:
+        """Remove the folders of a state's layers; Conflict where it's in use."""
+        await self._call("remove_layer", 120.0, what=layer_id)
+
+    async def cancel(self, sync_id: str) -> Sync:
+        """Cancel the sync that runs; NotFound where it's another or none."""
+        return msgspec.json.decode(await self._call("cancel", 5.0, what=sync_id), type=Sync)
+
+    async def watch(self) -> AsyncIterator[Cluster | Sync]:
+        """Yield the cluster now and at each change, and its sync while one runs; holds the cluster's lease meanwhile."""
         await self._call("watch")
         while True:
             try:
@@ -119,6 +138,8 @@ class SupervisorClient:
                 raise Unavailable("The cluster's supervisor is silent") from None
             if answer.cluster is not None:
                 yield answer.cluster
+            if answer.sync is not None:
+                yield answer.sync
 
     async def change(self, change: ClusterChange) -> Changed:
         """Change size, name or lease; the answer comes when the change is begun, not when it is done."""

@@ -26,6 +26,7 @@ from .. import tasks
 from ..core.clients import decode_scheduler_clients
 from ..core.cluster import LaunchSpec, Readings, now
 from ..core.errors import CoiledError, Conflict, Invalid, Unavailable
+from ..core.sync import SyncSpec
 from ..core.wire import (
     Adaptive,
     ClientInfo,
@@ -38,6 +39,7 @@ from ..core.wire import (
     SchedulerInfo,
     Step,
     StepState,
+    Sync,
     Tasks,
     Unread,
     Worker,
@@ -53,8 +55,10 @@ from . import logs
 from .client import Changed
 from .fleet import STOP_SECONDS, Fleet
 from .nodes import Node, Nodes
+from .syncing import Syncing
 
 POLL_SECONDS = 1.0
+REQUEST_BYTES = 4 * 1024 * 1024
 START_SECONDS = 60.0
 BEAT_SECONDS = 3.0
 CLIENT_SECONDS = 5.0
@@ -64,6 +68,8 @@ RESTART_SECONDS = 30.0
 RESTARTS_AT_ONCE = 8
 SILENT_SECONDS = 6.0
 """A worker tells of itself each half second or some seconds; after so long without it is named."""
+MEND_SECONDS = 60.0
+"""How long a cluster whose start in another environment failed waits for its sync to bring the old one back."""
 CALM_LOOKS = 3
 """Looks in a row at which adaptive scaling must want fewer workers before some go."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
@@ -111,6 +117,8 @@ class Supervisor:
         self._silent: dict[str, float] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
         self._listed_at = 0.0
+        self._wish: _Wish | None = None
+        self.syncing = Syncing(self)
 
     def _hold(self) -> int:
         """Return a locked descriptor; the lock ends when this process and all that is ours have ended."""
@@ -152,6 +160,7 @@ class Supervisor:
             _log.exception("the supervisor failed")
             status, reason = "failed", "The supervisor met a fault of ours; see the cluster's log"
         finally:
+            await self.syncing.close()
             await tasks.end(list(self._tasks))
             # An attached cluster goes on without us, and whoever looks next starts another one of this process.
             if self.spec.address is None or not self._unwatched:
@@ -204,9 +213,32 @@ class Supervisor:
                 await asyncio.wait_for(self._again.wait(), POLL_SECONDS)
             if self._again.is_set():
                 self._again.clear()
-                await self._start_again()
+                await self._begin_again()
             else:
                 await self._look()
+
+    async def _begin_again(self) -> None:
+        """Start anew, on another Python where a sync wishes that; its failure is the sync's to mend."""
+        wish, self._wish = self._wish, None
+        try:
+            if wish is not None:
+                self._interpreter = wish.interpreter
+            await self._start_again()
+        except CoiledError as error:
+            if wish is None:
+                raise
+            await self._end_nodes()
+            wish.done.set_exception(error)
+            try:
+                # The sync has the old environment started again.
+                await asyncio.wait_for(self._again.wait(), MEND_SECONDS)
+            except asyncio.TimeoutError:
+                raise error from None
+        else:
+            if wish is not None:
+                prefix = str(Path(wish.interpreter).parent.parent)
+                self._set(environment=msgspec.structs.replace(self.cluster.environment, prefix=prefix))
+                wish.done.set_result(None)
 
     async def _start_again(self) -> None:
         """End all processes and start them anew, at the same address and with the same certificates."""
@@ -217,6 +249,7 @@ class Supervisor:
         (self.folder / "scheduler.json").unlink(missing_ok=True)
         self._nodes, self._fleet = self._new_nodes()
         await self._start_scheduler()
+        await self.syncing.repoint()
         await self._start_workers()
         self._set(status="running", since=now(), reason=None)
 
@@ -231,6 +264,8 @@ class Supervisor:
             await self._look()
             if self.cluster.status != "unreachable" and self.cluster.steps[0].state != "done":
                 self._step("Connect", "done")
+                with contextlib.suppress(CoiledError):
+                    await self.syncing.adopt()
             await asyncio.sleep(POLL_SECONDS)
 
     async def _end_nodes(self) -> None:
@@ -356,8 +391,10 @@ class Supervisor:
         """Set the status by what was just observed."""
         wanted = self.cluster.desired.workers
         missing, coming = self._absent()
+        if self.syncing.moving:
+            self._set(status=self._calm_status(), reason="Workers are moved to another environment, some at a time")
+            return
         silent = [w for w in self.cluster.workers if self._silent.get(w.id, 0.0) > SILENT_SECONDS]
-        busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
         if missing > 0:
             self._set(status="degraded", reason=f"{missing} of {wanted} workers are missing")
         elif silent:
@@ -365,7 +402,11 @@ class Supervisor:
             self._set(status="degraded", reason=f"Not heard of for some seconds: worker {names}")
         else:
             reason = f"{coming} of {wanted} workers are starting" if coming else None
-            self._set(status="running" if busy else "idle", reason=reason)
+            self._set(status=self._calm_status(), reason=reason)
+
+    def _calm_status(self) -> ClusterStatus:
+        busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
+        return "running" if busy else "idle"
 
     def _absent(self) -> tuple[int, int]:
         """Return how many wanted workers are missing, and how many others are only just starting."""
@@ -440,7 +481,8 @@ class Supervisor:
             name = str(info.get("name", ""))
             if self._addresses.setdefault(name, address) != address:
                 self._addresses[name] = address
-                self._restarts[name] = self._restarts.get(name, 0) + 1
+                # What a sync restarts isn't a fault that somebody should see.
+                self._restarts[name] = self._restarts.get(name, 0) + (not self.syncing.moving)
         workers = tuple(
             _worker(address, info, seen, nodes.get(address), self._restarts)
             for address, info in sorted(identity["workers"].items(), key=lambda item: str(item[1].get("name")))
@@ -515,6 +557,8 @@ class Supervisor:
         return Changed(self.cluster, granted, limit)
 
     def _check_steerable(self) -> None:
+        if self.syncing.running:
+            raise Conflict("The cluster is being synchronized", "Try again when that has ended, or cancel it")
         if self.cluster.status in ("starting", "stopping") or self._again.is_set() or self._stopping.is_set():
             raise Conflict(f"The cluster is {self.cluster.status}", "Try again when it runs")
 
@@ -642,6 +686,90 @@ class Supervisor:
                 _log.warning("worker %s didn't restart in time and is replaced", name)
                 self._fleet.kill(name)
 
+    # ---- for a sync -------------------------------------------------------------------------------------------
+
+    @property
+    def link(self) -> Any:
+        """The way to the scheduler; Unavailable before there is one."""
+        if self._link is None:
+            raise Unavailable("The cluster's scheduler isn't there yet")
+        return self._link
+
+    @property
+    def interpreter(self) -> str:
+        """The Python that the processes run; empty where they aren't ours."""
+        return self._interpreter
+
+    @property
+    def alive(self) -> int:
+        """The descriptor of the lock that all that is ours holds."""
+        return self._alive
+
+    def new_link(self, address: str) -> Any:
+        """Return a way to another scheduler with this cluster's certificates."""
+        tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
+        link = _import_link()
+        return link.SchedulerLink(address, link.TLSFiles(**tls))
+
+    def set(self, **fields: Any) -> None:
+        """Change the snapshot."""
+        self._set(**fields)
+
+    async def observe(self) -> None:
+        """Look at the scheduler now."""
+        await self._observe()
+
+    async def read_anew(self) -> Readings:
+        """Read every node, trusting nothing that was read before."""
+        async with self._reading_lock:
+            if self._link is not None:
+                self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
+                self._read_at = float("-inf")
+        return await self._read(tuple(self._wanted))
+
+    def look_again(self) -> None:
+        """Read all nodes at the next look."""
+        self._known = frozenset()
+
+    async def lend(self, seconds: float) -> str | None:
+        """Start one worker more than are wanted, and return its name; None where it isn't ours, or no core is free."""
+        if self.spec.address is not None:
+            return None
+        async with self._steering:
+            before = self._fleet.names
+            leaving = self._fleet.processes - len(before)
+            room, _ = await self._room(len(before) + leaving + 1)
+            if room < len(before) + leaving + 1:
+                return None
+            self._fleet.grow(len(before) + 1)
+            name = next(name for name in self._fleet.names if name not in before)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            await self._observe()
+            if any(worker.name == name for worker in self.cluster.workers):
+                return name
+            await asyncio.sleep(0.05)
+        await self.take_back(name)
+        return None
+
+    async def take_back(self, name: str) -> None:
+        """End a worker that was lent; what it holds goes to the others."""
+        self._fleet.leave([name])
+        await self._dismiss([name])
+
+    async def start_on(self, interpreter: str) -> None:
+        """Start all of the cluster anew on another Python; raise Unavailable where that fails."""
+        wish = self._wish = _Wish(interpreter)
+        steps = tuple(Step(name=name, state="waiting") for name in ("Start scheduler", "Start workers"))
+        self._step_started.clear()
+        self._set(status="starting", reason="It starts anew in another environment", steps=steps, workers=())
+        self._again.set()
+        await wish.done
+
+    def push_sync(self, sync: Sync) -> None:
+        """Tell the watchers of a sync."""
+        self._send(msgspec.json.encode({"sync": sync}) + b"\n")
+
     # ---- reading ----------------------------------------------------------------------------------------------
 
     async def _read(self, wanted: tuple[str, ...] = ()) -> Readings:
@@ -711,7 +839,9 @@ class Supervisor:
             self._push()
 
     def _push(self) -> None:
-        line = msgspec.json.encode({"cluster": self.cluster}) + b"\n"
+        self._send(msgspec.json.encode({"cluster": self.cluster}) + b"\n")
+
+    def _send(self, line: bytes) -> None:
         for writer in list(self._watchers):
             if writer.transport.get_write_buffer_size() < 1 << 20:
                 writer.write(line)
@@ -733,7 +863,7 @@ class Supervisor:
     async def _listen(self) -> asyncio.AbstractServer:
         path = socket_path(self.spec.id)
         path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._serve, str(path), limit=1 << 16)
+        server = await asyncio.start_unix_server(self._serve, str(path), limit=REQUEST_BYTES)
         path.chmod(0o600)
         return server
 
@@ -784,6 +914,14 @@ class Supervisor:
             return await self._change(request.change or ClusterChange())
         if method == "restart":
             return await self._restart(request.what)
+        if method == "survey":
+            return await self.syncing.survey()
+        if method == "sync" and request.sync is not None:
+            return self.syncing.begin(request.sync)
+        if method == "cancel":
+            return self.syncing.cancel(request.what)
+        if method == "remove_layer":
+            return await self.syncing.remove(request.what)
         if method == "stop":
             self._set(status="stopping")
             self._stopping.set()
@@ -800,6 +938,15 @@ class _Request(msgspec.Struct):
     wanted: tuple[str, ...] = ()
     change: ClusterChange | None = None
     what: str = ""
+    sync: SyncSpec | None = None
+
+
+class _Wish:
+    """Another Python that the cluster is to run on, and when it does."""
+
+    def __init__(self, interpreter: str) -> None:
+        self.interpreter = interpreter
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 def _import_link() -> Any:

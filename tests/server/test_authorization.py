@@ -77,6 +77,15 @@ ROUTES = [
     ("GET", "usage", "read"),
     ("GET", "rules", "read"),
     ("PATCH", "rules", "write"),
+    ("POST", "plans", "execute"),
+    ("GET", "plans/x", "read"),
+    ("GET", "syncs", "read"),
+    ("POST", "syncs", "execute"),
+    ("GET", "syncs/x", "read"),
+    ("DELETE", "syncs/x", "write"),
+    ("POST", "syncs/x/undo", "execute"),
+    ("GET", "layers", "read"),
+    ("DELETE", "layers/x", "write"),
 ]
 
 

@@ -1,0 +1,199 @@
+"""The commands `sync` and `undo`: the plan, a question, progress, and the result, as the panel shows them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from .core.errors import CoiledError, Conflict, Invalid, NotFound
+from .core.sync import BASE, FINAL
+from .core.wire import Layer, Plan, PlanCreate, Sync
+from .planning import check_usable
+from .service import Service
+
+_KINDS = {
+    "install": ("+", "installed"),
+    "upgrade": ("↑", "upgraded"),
+    "downgrade": ("↓", "downgraded"),
+    "remove": ("-", "removed"),
+    "build": ("⚒", "built from the notebook's code"),
+    "refuse": ("✕", "can't be done"),
+}
+_AGREEMENTS = {
+    "lost_results": ("--lose-results", "results would be lost"),
+    "plain_connection": ("--plain-connection", "credentials of the index would cross a connection without TLS"),
+}
+_Emit = Callable[[Any], None]
+
+
+def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
+    """Add both commands to a parser."""
+    sync = command(commands, "sync", "give a running cluster this interpreter's packages")
+    sync.add_argument("packages", nargs="*", metavar="PKG", help="only these; all if left out")
+    sync.add_argument("--rated", action="store_true", help="only what is rated warn or block")
+    sync.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    sync.add_argument("--drain-seconds", type=float, default=120.0, metavar="S", help="how long tasks may run on; 120")
+    sync.add_argument("--dry-run", action="store_true", help="print the plan and leave")
+    _agree(sync)
+    undo = command(commands, "undo", "bring back what a cluster had before its last sync")
+    undo.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    undo.add_argument("--to", metavar="LAYER", help=f"an earlier state, or {BASE}; --list shows them")
+    undo.add_argument("--list", action="store_true", help="list earlier states and leave")
+    undo.add_argument("--dry-run", action="store_true", help="print the plan and leave")
+    _agree(undo)
+
+
+def _agree(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="don't ask before it begins")
+    parser.add_argument("--lose-results", action="store_true", help="go on where results would be lost")
+    parser.add_argument("--plain-connection", action="store_true", help="send credentials of the index without TLS")
+
+
+async def sync(service: Service, arguments: argparse.Namespace, emit: _Emit) -> int:
+    """Plan, ask, carry out and wait; 0 where it is done or nothing is to do, 1 where it failed."""
+    if arguments.packages and arguments.rated:
+        raise Invalid("packages", "Name packages or give --rated, not both")
+    scope: Any = tuple(arguments.packages) or ("rated" if arguments.rated else "all")
+    raw = {"cluster": service.find(arguments.cluster).id, "scope": scope, "drain_seconds": arguments.drain_seconds}
+    return await _plan_and_run(service, arguments, raw, emit)
+
+
+async def undo(service: Service, arguments: argparse.Namespace, emit: _Emit) -> int:
+    """Go back to the state before the last sync, or to a chosen one."""
+    cluster = service.find(arguments.cluster)
+    known = [layer for layer in service.layers() if cluster.id in layer.known_by]
+    if arguments.list:
+        if arguments.json:
+            emit(known)
+        else:
+            _print_layers(known, cluster.environment.layer or BASE)
+        return 0
+    target = arguments.to
+    if target is None:
+        last = next((s for s in service.syncs() if s.cluster == cluster.id and s.state == "done"), None)
+        if last is None or last.layer != cluster.environment.layer or last.undone_by is not None:
+            raise NotFound("There is no sync of this cluster to undo", "Choose a state with --to; --list shows them")
+        target = last.layer_before or BASE
+    raw = {"cluster": cluster.id, "from": {"layer": target}}
+    return await _plan_and_run(service, arguments, raw, emit)
+
+
+async def _plan_and_run(service: Service, arguments: argparse.Namespace, raw: dict[str, Any], emit: _Emit) -> int:
+    agreed = [name for name, (flag, _) in _AGREEMENTS.items() if getattr(arguments, flag[2:].replace("-", "_"))]
+    plan = await service.plan(_convert({**raw, "confirm": agreed}))
+    quiet = arguments.json
+    if not quiet:
+        _print_plan(plan)
+    if arguments.dry_run:
+        if quiet:
+            emit(plan)
+        return 1 if plan.how == "refused" else 0
+    if plan.how == "nothing":
+        if quiet:
+            emit(plan)
+        return 0
+    missing = [f"{_AGREEMENTS[need][1]} (agree with {_AGREEMENTS[need][0]})" for need in plan.needs]
+    if missing:
+        raise Conflict(f"This needs your agreement: {'; '.join(missing)}", "Nothing was changed")
+    check_usable(plan)
+    if not arguments.yes and not await _asked(plan):
+        return 1
+    done = await _follow(service, await service.sync(plan.id), quiet=quiet)
+    if quiet:
+        emit(done)
+    elif done.result is not None:
+        print(f"{'✓' if done.state == 'done' else '✕'} {done.result.text}")
+        for group in done.result.groups:
+            print(f"  {'✓' if group.verified else '✕'} {len(group.nodes)} {group.role} on {group.host}: {group.text}")
+    return 0 if done.state == "done" else 1
+
+
+async def _asked(plan: Plan) -> bool:
+    if not (sys.stdin is not None and sys.stdin.isatty()):
+        raise Invalid("yes", "There is no terminal to ask at", "Give --yes, or look first with --dry-run")
+    # In a thread, so that what runs beside goes on while a person thinks.
+    answer = await asyncio.to_thread(input, "Go on? [y/N] ")
+    return answer.strip().lower() in ("y", "yes")
+
+
+async def _follow(service: Service, sync: Sync, *, quiet: bool) -> Sync:
+    shown: set[tuple[str, str]] = set()
+    said = 0
+    try:
+        while True:
+            sync = service.find_sync(sync.id)
+            if not quiet:
+                new = max(sync.log.next - said, 0)
+                for line in sync.log.lines[-new:] if new else ():
+                    print(f"    {line}", file=sys.stderr)
+                said = sync.log.next
+                for step in sync.steps:
+                    if step.state not in ("waiting", "running") and (step.name, step.state) not in shown:
+                        shown.add((step.name, step.state))
+                        mark = "✓" if step.state == "done" else "✕"
+                        print(f"{mark} {step.name}  {step.seconds or 0:.1f} s  {step.text}".rstrip(), file=sys.stderr)
+            if sync.state in FINAL:
+                return sync
+            await asyncio.sleep(0.1)
+    except asyncio.CancelledError:
+        # Ctrl-C: what was begun goes back by itself; the supervisor sees to it without this command.
+        with contextlib.suppress(CoiledError):
+            await service.cancel_sync(sync.id)
+            print("Cancelled: the old state comes back", file=sys.stderr)
+        raise
+
+
+def _convert(raw: dict[str, Any]) -> PlanCreate:
+    try:
+        return msgspec.convert(raw, PlanCreate)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at `$.")
+        raise Invalid(path.rstrip("`"), f"{path.rstrip('`')}: {text}") from None
+
+
+def _print_plan(plan: Plan) -> None:
+    if plan.how == "nothing":
+        print("There is nothing to do: the cluster has these packages already")
+        return
+    seen: set[tuple[object, ...]] = set()
+    for action in plan.actions:
+        key = (action.kind, action.name, action.before, action.after, action.why)
+        if key in seen:
+            continue
+        seen.add(key)
+        mark, what = _KINDS[action.kind]
+        versions = f"{action.before or '-'} → {action.after or '-'}" if action.before or action.after else ""
+        print(f"{mark} {action.name}  {versions}  {what}. {action.why}".rstrip())
+    for line in plan.restarts:
+        print(line)
+    lost = plan.lost
+    if plan.how in ("roll", "replace"):
+        parts = [
+            f"{count} {what}"
+            for count, what in (
+                (lost.futures, "results"),
+                (lost.scattered, "scattered values"),
+                (lost.running, "running tasks"),
+                (lost.actors, "actors"),
+            )
+            if count
+        ]
+        print(f"Lost: {', '.join(parts)}. {lost.why}" if parts else "Nothing is lost.")
+        if plan.others:
+            print(f"Others use this cluster too: {len(plan.others)} clients")
+        print(f"About {plan.seconds:.0f} s")
+
+
+def _print_layers(layers: Sequence[Layer], present: str) -> None:
+    if not layers:
+        print("No state but the present one is known")
+    for layer in layers:
+        mark = "*" if layer.id == present else " "
+        size = sum(place.size or 0 for place in layer.places)
+        print(f"{mark} {layer.id}  {layer.packages} packages  {size / 1e6:.0f} MB  used {layer.used_at}")

@@ -1,0 +1,558 @@
+"""Makes plans: gathers what a plan rests on, has uv resolve it, and lets `core.plan` decide; nothing is touched.
+
+A plan is held here until it is used or ten minutes old; it belongs to the user who asked for it and is used once.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+
+import msgspec
+from msgspec import Struct
+
+from .configuration import Configuration
+from .core import plan as core
+from .core.cluster import BuildSpec, Readings, now
+from .core.errors import Conflict, Impossible, Invalid, NotFound
+from .core.plan import Had, Wanted
+from .core.rules import RuleSet
+from .core.survey import Survey, SurveyPlace, SurveyWorker
+from .core.sync import BASE, State, SyncPlace, SyncSpec, Wheel
+from .core.wire import (
+    Cluster,
+    Confirmation,
+    Diff,
+    Environment,
+    Plan,
+    PlanAction,
+    PlanCreate,
+    PlanLost,
+    PlanOther,
+    PlanRoll,
+)
+from .software import index as indexes
+from .software import local
+from .software.resolve import Resolution, Target, Wish, resolve
+
+HELD_SECONDS = 600.0
+HELD_PLANS = 50
+IMPORTED = 20
+"""Packages that a new environment must be able to import before it is used, at most."""
+
+
+class Basis(Struct, frozen=True, kw_only=True):
+    """What a plan rests on, read a moment ago."""
+
+    cluster: Cluster
+    kernel: Environment
+    executable: str
+    """The kernel's Python, where it is on this machine."""
+    readings: Readings
+    survey: Survey
+    diff: Diff
+    states: Sequence[State]
+    rules: RuleSet
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """A plan with what carries it out."""
+
+    plan: Plan
+    body: PlanCreate
+    spec: SyncSpec
+    user: str
+    until: float
+    undo_of: str | None = None
+
+
+class Plans:
+    """The plans of one server."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._held: dict[str, Held] = {}
+
+    def hold(self, held: Held) -> Plan:
+        """Keep a plan; the oldest go first."""
+        moment = time.monotonic()
+        self._held = {key: value for key, value in self._held.items() if value.until > moment}
+        while len(self._held) >= HELD_PLANS:
+            del self._held[next(iter(self._held))]
+        self._held[held.plan.id] = held
+        return held.plan
+
+    def get(self, plan_id: str, user: str) -> Held:
+        """Return a plan of this user that may still be used, or raise NotFound."""
+        held = self._held.get(plan_id)
+        if held is None or held.user != user or held.until < time.monotonic():
+            raise NotFound("There is no such plan any more", "Plans hold ten minutes and are used once: make a new one")
+        return held
+
+    def take(self, plan_id: str, user: str) -> Held:
+        """Return a plan and forget it."""
+        held = self.get(plan_id, user)
+        del self._held[plan_id]
+        return held
+
+    async def make(self, basis: Basis, body: PlanCreate, user: str, *, undo_of: str | None = None) -> Held:
+        """Return a plan for what was just read; it isn't held yet.
+
+        Raises
+        ------
+        Impossible
+            Nothing of it can be done, with the resolver's words.
+        Invalid, NotFound
+            The body names what isn't there.
+
+        """
+        maker = _Maker(self._configuration, basis, body, user, undo_of)
+        return await maker.held()
+
+
+class _Maker:
+    def __init__(
+        self, configuration: Configuration, basis: Basis, body: PlanCreate, user: str, undo_of: str | None
+    ) -> None:
+        self._configuration, self._basis, self._body, self._user = configuration, basis, body, user
+        self._undo_of = undo_of
+        self._index = indexes.parse(configuration.index_options)
+        groups = basis.readings.environments
+        self._workers = [e for e in groups if e.role == "worker"]
+        self._scheduler = next((e for e in groups if e.role == "scheduler"), None)
+        self._group_of = {node: e.id for e in self._workers for node in e.nodes}
+        self._places = {place.key: place for place in basis.survey.places}
+        self._names = core.scope_names(body.scope, basis.diff.rows)
+        self._refusals: list[PlanAction] = []
+        self._before = basis.cluster.environment.layer or BASE
+
+    async def held(self) -> Held:
+        basis, body = self._basis, self._body
+        if body.direction == "to_kernel":
+            raise Impossible("A kernel can't be changed by a sync yet", "Install the cluster's versions with %pip")
+        if basis.readings.unread and not self._workers:
+            reason = basis.readings.unread[0].reason
+            raise Impossible(f"No worker of the cluster could be read: {reason}", "Look at what could not be read")
+        if not self._workers:
+            raise Impossible("The cluster has no workers to synchronize", "Add a worker first")
+        layer = body.source.layer if body.source else None
+        if body.source is not None and body.source.software is not None:
+            raise NotFound(f"There is no software environment {body.source.software}")
+        movable = self._movable()
+        if layer is not None:
+            return self._to_state(layer, movable)
+        if body.scope not in ("all", "rated"):
+            self._check_names()
+        return await self._to_kernel(movable)
+
+    def _check_names(self) -> None:
+        known = {row.name for row in self._basis.diff.rows}
+        for position, name in enumerate(self._body.scope):
+            if name not in known:
+                raise Invalid(f"scope[{position}]", f"Neither side has a package called {name[:80]!r}")
+
+    def _movable(self) -> list[SurveyWorker]:
+        """Return the workers that can move to a layer; for the others say why not."""
+        movable = []
+        said: set[tuple[str, str]] = set()
+        for worker in self._basis.survey.workers:
+            why = core.unmovable(self._basis.survey, self._places.get(worker.place or ""), worker)
+            group = self._group_of.get(worker.address, "")
+            if why is None:
+                movable.append(worker)
+            elif (group, why) not in said:
+                said.add((group, why))
+                self._refuse("workers", group, None, None, why)
+        return movable
+
+    def _refuse(self, name: str, group: str, before: str | None, after: str | None, why: str) -> None:
+        self._refusals.append(PlanAction(kind="refuse", name=name, before=before, after=after, group=group, why=why))
+
+    # ---- to a kernel's packages -------------------------------------------------------------------------------
+
+    async def _to_kernel(self, movable: Sequence[SurveyWorker]) -> Held:
+        basis = self._basis
+        managed = basis.cluster.source == "managed"
+        by_place = self._by_place(movable)
+        other_python = [g for g in self._workers if core.python_refused(basis.kernel, g) is not None]
+        if not other_python or not managed:
+            for group in other_python:
+                refused = core.python_refused(basis.kernel, group)
+                if refused is not None and self._in_scope("python"):
+                    self._refusals.append(refused)
+            rolled = await self._roll(by_place, movable)
+            if not managed or not self._stays(rolled):
+                return rolled
+            if not self._scheduler_bound(rolled):
+                return rolled
+        return await self._replace()
+
+    def _in_scope(self, name: str) -> bool:
+        return self._names is None or name in self._names
+
+    def _by_place(self, movable: Sequence[SurveyWorker]) -> dict[str, list[Environment]]:
+        """Return, by place, the groups of the workers there."""
+        found: dict[str, list[Environment]] = {}
+        for worker in movable:
+            group = next((e for e in self._workers if worker.address in e.nodes), None)
+            if group is not None and worker.place is not None and group.level == "all":
+                groups = found.setdefault(worker.place, [])
+                if group not in groups:
+                    groups.append(group)
+        return found
+
+    async def _roll(self, by_place: Mapping[str, list[Environment]], movable: Sequence[SurveyWorker]) -> Held:
+        basis = self._basis
+        done: list[PlanAction] = []
+        places: list[SyncPlace] = []
+        for key, groups in sorted(by_place.items()):
+            place = self._places[key]
+            wish = core.wanted(basis.kernel, groups[0], self._scheduler, basis.diff.rows, self._names, basis.rules)
+            resolution = await self._resolve(_target(place), wish.hard, wish.wishes)
+            wheels, had = await self._with_local(wish, resolution)
+            found = core.actions(basis.kernel, groups, wish, had, basis.diff.rows)
+            done += found
+            if any(action.kind != "refuse" for action in found):
+                places.append(
+                    SyncPlace(
+                        key=key,
+                        host=place.host,
+                        prefix=place.prefix,
+                        layer=core.layer_id({place.key: f"{resolution.lock}{''.join(w.sha256 for w in wheels)}"}),
+                        lock=resolution.lock,
+                        expected=had.versions,
+                        imports=_imports(basis.kernel, had, found),
+                        wheels=wheels,
+                    )
+                )
+        self._refuse_scheduler(places)
+        concerned = {place.key for place in places}
+        workers = [worker for worker in movable if worker.place in concerned]
+        rolls, lost, alone = core.batches(workers, self._group_of)
+        if alone and self._basis.cluster.source != "managed":
+            lost, alone = (
+                core.everything(workers, "There is no second worker that could take what the only one holds."),
+                False,
+            )
+        layer = core.layer_id({place.key: place.layer or "" for place in places}) if places else self._before
+        return self._held("roll", done, places, rolls, lost, layer, alone=alone)
+
+    async def _resolve(self, target: Target, hard: Sequence[str], wishes: Sequence[str]) -> Resolution:
+        return await resolve(
+            target,
+            hard,
+            [Wish(requirement=line) for line in wishes],
+            index=self._index,
+            allow_source_builds=self._configuration.allow_source_builds,
+        )
+
+    async def _with_local(self, wish: Wanted, resolution: Resolution) -> tuple[tuple[Wheel, ...], Had]:
+        """Return the wheels of what no index has, and all that the environment will have."""
+        versions, refused = dict(resolution.versions), dict(resolution.refused)
+        wheels = []
+        for name, package in wish.local.items():
+            made = await local.wheel(package)
+            if isinstance(made, str):
+                refused[name] = made
+            else:
+                versions[name] = made.version
+                wheels.append(Wheel(name=name, version=made.version, path=str(made.path), sha256=made.sha256))
+        return tuple(wheels), Had(versions=versions, refused=refused)
+
+    def _stays(self, rolled: Held) -> list[PlanAction]:
+        """Return what a roll leaves undone because of the scheduler."""
+        group = self._scheduler.id if self._scheduler else ""
+        return [a for a in rolled.plan.actions if a.kind == "refuse" and a.group == group]
+
+    def _scheduler_bound(self, rolled: Held) -> bool:
+        return bool(self._stays(rolled)) and self._scheduler is not None
+
+    def _refuse_scheduler(self, places: Sequence[SyncPlace]) -> None:
+        """Name what only a restart of the scheduler changes."""
+        if self._scheduler is None:
+            return
+        near = [place for place in places if place.host == self._scheduler.host]
+        added = near[0].expected if near else {}
+        rows = core.remaining(self._basis.kernel, self._scheduler, added, self._basis.rules, now())
+        who = (
+            "It changes only when all of the cluster starts anew."
+            if self._basis.cluster.source == "managed"
+            else "Whoever runs the cluster has to restart its scheduler with it."
+        )
+        present = {package.name: package.version for package in self._scheduler.packages}
+        for row in rows:
+            if self._in_scope(row.name) and not (
+                row.name == "python" and any(r.name == "python" for r in self._refusals)
+            ):
+                wished = row.kernel.version if row.kernel else None
+                self._refuse(row.name, self._scheduler.id, present.get(row.name), wished, f"{row.why} {who}")
+
+    # ---- all of it anew ---------------------------------------------------------------------------------------
+
+    async def _replace(self) -> Held:
+        """Plan to start the whole cluster in an environment like the kernel's."""
+        basis, kernel = self._basis, self._basis.kernel
+        self._refusals = []
+        place = next(iter(self._places.values()), None)
+        if place is None:
+            raise Impossible("No nanny of the cluster answers", "Look at its logs")
+        target = msgspec.structs.replace(_target(place), python=kernel.python)
+        wish = core.wanted(kernel, self._workers[0], None, basis.diff.rows, self._names, basis.rules)
+        own = {package.name for package in kernel.packages}
+        if not {"dask", "distributed"} <= own:
+            raise Impossible(
+                "The notebook's environment has no Dask, which every cluster needs", "Install `distributed` there"
+            )
+        resolution = await self._resolve(target, ("dask", "distributed"), wish.wishes)
+        had = Had(
+            versions=resolution.versions,
+            refused={
+                **resolution.refused,
+                **dict.fromkeys(wish.local, "It isn't from an index, and the whole cluster is built from one."),
+            },
+        )
+        every = [*self._workers, *([self._scheduler] if self._scheduler else [])]
+        done = core.actions(kernel, every, wish, had, basis.diff.rows)
+        if kernel.python != self._workers[0].python and self._in_scope("python"):
+            done = (*done, _python_action(kernel, self._workers[0]))
+        lost = core.everything(
+            basis.survey.workers, "All processes of the cluster start anew, so what they hold is gone."
+        )
+        executable = self._basis.executable or sys.executable
+        layer = core.layer_id({"all": f"{executable}\0{resolution.lock}"})
+        build = BuildSpec(
+            requirements=tuple(f"{name}=={version}" for name, version in sorted(resolution.versions.items())),
+            python=executable,
+            index_options=self._configuration.index_options,
+            allow_source_builds=self._configuration.allow_source_builds,
+        )
+        places = [SyncPlace(key="", host=place.host, prefix="", layer=layer, expected=had.versions)]
+        return self._held("replace", done, places, (), lost, layer, build=build, lock=resolution.lock)
+
+    # ---- back to a state --------------------------------------------------------------------------------------
+
+    def _to_state(self, layer: str, movable: Sequence[SurveyWorker]) -> Held:
+        state = next((state for state in self._basis.states if state.id == layer), None)
+        if state is None:
+            raise NotFound("There is no such earlier state of this cluster", "See GET layers")
+        if layer == self._before:
+            return self._held("roll", [], [], (), PlanLost(), layer)
+        if state.how == "replace":
+            return self._back_to_interpreter(state)
+        done: list[PlanAction] = []
+        places: list[SyncPlace] = []
+        kept = {place.key: place for place in state.places}
+        for key, groups in sorted(self._by_place(movable).items()):
+            known = kept.get(key)
+            if known is None:
+                self._refuse("workers", groups[0].id, None, None, f"{groups[0].host} wasn't part of that state.")
+                continue
+            done += _state_actions(groups, known.expected, self._basis, layer)
+            places.append(
+                SyncPlace(
+                    key=key,
+                    host=known.host,
+                    prefix=known.prefix,
+                    layer=known.layer,
+                    # A base environment may have been changed by others since; what it has then is no fault.
+                    expected=dict(known.expected) if known.layer is not None else {},
+                )
+            )
+        concerned = {place.key for place in places}
+        workers = [worker for worker in movable if worker.place in concerned]
+        rolls, lost, alone = core.batches(workers, self._group_of)
+        if alone and self._basis.cluster.source != "managed":
+            lost, alone = (
+                core.everything(workers, "There is no second worker that could take what the only one holds."),
+                False,
+            )
+        return self._held("roll", done, places, rolls, lost, layer, alone=alone)
+
+    def _back_to_interpreter(self, state: State) -> Held:
+        lost = core.everything(
+            self._basis.survey.workers, "All processes of the cluster start anew, so what they hold is gone."
+        )
+        expected = state.places[0].expected if state.places else {}
+        every = [*self._workers, *([self._scheduler] if self._scheduler else [])]
+        done = _state_actions(every, expected, self._basis, state.id)
+        places = [
+            SyncPlace(key="", host="", prefix="", layer=state.id, expected={} if state.id == BASE else dict(expected))
+        ]
+        return self._held("replace", done, places, (), lost, state.id, interpreter=state.interpreter)
+
+    # ---- the plan ---------------------------------------------------------------------------------------------
+
+    def _held(
+        self,
+        how: str,
+        done: Sequence[PlanAction],
+        places: Sequence[SyncPlace],
+        rolls: Sequence[PlanRoll],
+        lost: PlanLost,
+        layer: str,
+        *,
+        alone: bool = False,
+        build: BuildSpec | None = None,
+        lock: str = "",
+        interpreter: str | None = None,
+    ) -> Held:
+        basis, body = self._basis, self._body
+        listed = (*done, *self._refusals)
+        does = [action for action in listed if action.kind != "refuse"]
+        back = body.source is not None and body.source.layer is not None and layer != self._before
+        if not does and not back:
+            how = "refused" if listed else "nothing"
+        elif how == "roll" and not rolls:
+            how = "refused"
+        needs: list[Confirmation] = []
+        if how in ("roll", "replace") and core.loses(lost) and "lost_results" not in body.confirm:
+            needs.append("lost_results")
+        plain = how == "roll" and self._index.secrets and not basis.survey.encrypted
+        if plain and "plain_connection" not in body.confirm:
+            needs.append("plain_connection")
+        sizes = [len([w for r in rolls if r.batch == b for w in r.workers]) for b in sorted({r.batch for r in rolls})]
+        present = {layer for place in basis.survey.places for layer in place.layers}
+        missing = any(place.layer and place.layer not in present for place in places)
+        seconds = core.expected_seconds(
+            how, build=missing, batch_sizes=sizes or [len(basis.survey.workers)], cores=len(sizes) or 1
+        )
+        moment = datetime.now(timezone.utc)
+        plan = Plan(
+            id=secrets.token_hex(8),
+            digest=core.digest(
+                basis.cluster.id,
+                self._before,
+                how,
+                layer,
+                basis.kernel.digest if not back else "",
+                sorted(e.digest for e in basis.readings.environments),
+                listed,
+                needs,
+                lock,
+                [place.lock for place in places],
+            ),
+            cluster=basis.cluster.id,
+            direction="to_cluster",
+            how=how,  # type: ignore[arg-type]  # one of the four by what stands above
+            actions=listed,
+            rolls=tuple(rolls) if how == "roll" else (),
+            restarts=_restarts(how, sizes, alone),
+            lost=lost if how in ("roll", "replace") else PlanLost(),
+            others=tuple(
+                PlanOther(client=client.id, host=client.host, opened_by=client.opened_by)
+                for client in basis.cluster.other_clients
+                if not client.own
+            ),
+            seconds=round(seconds, 1) if how in ("roll", "replace") else 0.0,
+            needs=tuple(needs),
+            layer=None if layer == BASE else layer,
+            created_at=_iso(moment),
+            expires_at=_iso(moment + timedelta(seconds=HELD_SECONDS)),
+        )
+        environ = {**self._index.uv, **self._index.pip} if not plain or "plain_connection" in body.confirm else {}
+        spec = SyncSpec(
+            id=secrets.token_hex(6),
+            plan=plan.id,
+            cluster=basis.cluster.id,
+            how=how,
+            layer=layer,
+            layer_before=self._before,
+            places=tuple(places),
+            rolls=plan.rolls,
+            alone=alone,
+            drain_seconds=body.drain_seconds,
+            lost_ok="lost_results" in body.confirm,
+            lost=plan.lost,
+            environ=environ,
+            only_binary=not self._configuration.allow_source_builds,
+            build=build,
+            lock=lock,
+            interpreter=interpreter,
+            changes=core.changes(listed),
+            undo_of=self._undo_of,
+        )
+        return Held(
+            plan=plan,
+            body=body,
+            spec=spec,
+            user=self._user,
+            until=time.monotonic() + HELD_SECONDS,
+            undo_of=self._undo_of,
+        )
+
+
+def check_usable(plan: Plan) -> None:
+    """Raise Conflict or Impossible where a plan can't be carried out as it stands."""
+    if plan.how == "refused":
+        why = next((action.why for action in plan.actions if action.kind == "refuse"), "Nothing of it can be done")
+        raise Impossible(f"Nothing of this plan can be done: {why}", "See the plan's refused actions")
+    if plan.how == "nothing":
+        raise Conflict("There is nothing to do: the cluster has these packages already")
+    if plan.needs:
+        what = {"lost_results": "results would be lost", "plain_connection": "credentials would cross unencrypted"}
+        raise Conflict(
+            f"This plan needs your agreement first: {' and '.join(what[need] for need in plan.needs)}",
+            "Make the plan again with `confirm`",
+            needs=", ".join(plan.needs),
+        )
+
+
+def _target(place: SurveyPlace) -> Target:
+    return Target(
+        python=place.python,
+        implementation=place.implementation,
+        platform=place.platform,
+        machine=place.machine,
+        libc=place.libc,
+    )
+
+
+def _imports(kernel: Environment, had: Had, found: Sequence[PlanAction]) -> tuple[str, ...]:
+    """Return the distributions that must be importable: what changes, and what the notebook uses."""
+    changed = [a.name for a in found if a.kind in ("install", "upgrade", "downgrade", "build")]
+    used = [p.name for p in kernel.packages if p.in_use]
+    names = dict.fromkeys(["distributed", *used, *changed])
+    return tuple(name for name in names if name in had.versions)[:IMPORTED]
+
+
+def _state_actions(
+    groups: Sequence[Environment], expected: Mapping[str, str], basis: Basis, layer: str
+) -> list[PlanAction]:
+    why = "The base environment has it so." if layer == BASE else "That state had it so."
+    if not expected:
+        return []
+    wish = Wanted(hard=(), wishes=(), chosen=frozenset(), local={})
+    found = core.actions(basis.kernel, groups, wish, Had(versions=expected), ())
+    return [msgspec.structs.replace(action, why=why) for action in found]
+
+
+def _python_action(kernel: Environment, group: Environment) -> PlanAction:
+    kind = "upgrade" if core.newer(kernel.python, group.python) else "downgrade"
+    return PlanAction(
+        kind=kind,  # type: ignore[arg-type]  # one of two
+        name="python",
+        before=group.python,
+        after=kernel.python,
+        group=group.id,
+        why="All of the cluster starts anew on the notebook's Python.",
+    )
+
+
+def _restarts(how: str, sizes: Sequence[int], alone: bool) -> tuple[str, ...]:
+    if how == "replace":
+        return ("The scheduler and every worker start anew, at the same address; clients connect again by themselves.",)
+    if how != "roll":
+        return ()
+    count = sum(sizes)
+    if alone:
+        return ("The only worker restarts; a temporary second one keeps what it holds.",)
+    if len(sizes) == 1:
+        return (f"{count} workers restart at once." if count != 1 else "The worker restarts.",)
+    return (f"{count} workers restart in {len(sizes)} batches, and hand what they hold to the others before.",)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,529 @@
+"""Carries out one plan on one cluster: builds layers, moves the workers, verifies, and goes back where anything fails.
+
+Rules: nothing is touched before every layer was built and checked; a worker is restarted only after the scheduler has
+accepted its retirement and nothing executes on it; `done` is said only of what was read anew from every worker; each
+phase is in the ledger before it begins, so that another supervisor can go back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from .. import tasks
+from ..core.cluster import Readings, now
+from ..core.errors import CoiledError, Conflict, Impossible, Unavailable
+from ..core.survey import SurveyWorker
+from ..core.sync import LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
+from ..core.wire import Cluster, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
+from ..links.rolling import LayerRequest, PointedLayer, Rolling
+
+FENCE_SECONDS = 60.0
+"""How long workers may take to hand over what they hold."""
+RESTART_SECONDS = 60.0
+JOIN_SECONDS = 60.0
+BUILD_SECONDS = 1200.0
+BACK_DRAIN_SECONDS = 600.0
+RESTARTED_AT_ONCE = 16
+READ_SECONDS = 30.0
+TELL_SECONDS = 0.3
+_log = logging.getLogger("coiled_jupyter.supervisor")
+
+
+class Host(Protocol):
+    """What a run asks of the supervisor that carries it out."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster as it was last observed."""
+
+    @property
+    def rolling(self) -> Rolling:
+        """The way to its nannies and workers."""
+
+    async def observe(self) -> None:
+        """Look at the scheduler anew."""
+
+    async def read_anew(self) -> Readings:
+        """Read every node, trusting nothing that was read before."""
+
+    async def lend(self) -> str | None:
+        """Start a temporary worker and return its name, or None where that can't be."""
+
+    async def take_back(self, name: str) -> None:
+        """Let a temporary worker hand over what it holds, and end it."""
+
+    async def rehearse(self, interpreter: str) -> None:
+        """Start a scheduler and a worker of a Python beside the cluster, and end them; raise Unavailable where they fail."""
+
+    async def start_anew(self, interpreter: str) -> None:
+        """End every process and start the cluster on a Python at the same address; raise Unavailable where it fails."""
+
+    async def make(self, spec: SyncSpec) -> str:
+        """Return the Python of the environment that a replacement is to run on, built where it isn't there."""
+
+    def told(self, sync: Sync) -> None:
+        """Take note of a change of the run."""
+
+
+class _Stuck(CoiledError):
+    """A worker can't be moved without loss; the roll goes back."""
+
+    kind = "unavailable"
+
+
+class Run:
+    """One run.
+
+    Parameters
+    ----------
+    host
+        The supervisor.
+    spec
+        What to do.
+    before
+        The state to come back to; None is the base environment.
+    save
+        Stores the run in the ledger.
+
+    """
+
+    def __init__(
+        self, host: Host, spec: SyncSpec, before: State | None, save: Callable[[Sync, SyncSpec], None]
+    ) -> None:
+        self.spec = spec
+        self.sync = first(spec, now())
+        self.after: State | None = None
+        self._host, self._before, self._save = host, before, save
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._count = 0
+        self._started: dict[str, float] = {}
+        self._cancelled = asyncio.Event()
+        self._touched = False
+        self._lent: str | None = None
+        self._told_at = 0.0
+        self._old_interpreter: str | None = None
+        self._prior: dict[str, StatePlace] = {place.key: place for place in before.places} if before else {}
+
+    # ---- life -------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop and go back; a run that is going back already goes on with that."""
+        if self.sync.state not in ("planned", "building", "rolling", "verifying"):
+            raise Conflict(f"This sync is {self.sync.state.replace('_', ' ')} and can't be cancelled any more")
+        self._cancelled.set()
+
+    async def run(self) -> None:
+        """Run to one of the final states; never raises but for the cancellation of its task."""
+        self._tell(state="building")
+        work = asyncio.create_task(self._forward())
+        stop = asyncio.create_task(self._cancelled.wait())
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done() and not work.cancelled():
+                work.result()
+                return
+            await tasks.end([work])
+            self._say("Cancelled by the user")
+            await self._go_back("cancelled", "Cancelled: the old state is back.")
+        except CoiledError as error:
+            self._say(error.message)
+            await self._go_back("failed", error.message)
+        except Exception:  # noqa: BLE001 - outermost edge of a run: whatever happened, the old state comes back
+            _log.exception("a sync failed by a fault of ours")
+            await self._go_back("failed", "A fault of ours; the cluster's log has its details.")
+        finally:
+            stop.cancel()
+            await tasks.end([work])
+
+    async def recover(self, why: str) -> None:
+        """Go back from wherever another supervisor left this run."""
+        self._touched = self.sync.state in ("rolling", "verifying", "rolling_back")
+        try:
+            await self._go_back("failed", why)
+        except Exception:  # noqa: BLE001 - outermost edge of a run
+            _log.exception("a sync could not be brought back by a fault of ours")
+            self._end("failed", f"{why} A fault of ours hindered going back; see the log.", (), PlanLost())
+
+    async def _forward(self) -> None:
+        if self.spec.how == "replace":
+            await self._replace()
+        else:
+            await self._roll()
+
+    # ---- rolling ----------------------------------------------------------------------------------------------
+
+    async def _roll(self) -> None:
+        target = await self._build()
+        self._finish("Build the environment")
+        self._tell(state="rolling")
+        self._begin("Move the workers")
+        self._touched = True
+        self._save(self.sync, self.spec)
+        await self._point(target)
+        await self._move(self.spec.drain_seconds, lost_ok=self.spec.lost_ok)
+        self._finish("Move the workers")
+        self._tell(state="verifying")
+        self._begin("Verify")
+        groups = await self._verify(target)
+        self._finish("Verify")
+        places = tuple(target.values())
+        self.after = State(
+            id=self.spec.layer,
+            cluster=self.spec.cluster,
+            how="roll",
+            packages=max((len(place.expected) for place in places), default=0),
+            places=places,
+            created_at=self.sync.started_at,
+            used_at=now(),
+        )
+        self._end("done", self._done_text(groups), groups, self.spec.lost)
+
+    async def _build(self) -> dict[str, StatePlace]:
+        """Build every layer that is missing, at once, and return what the nannies are to be pointed to."""
+        self._begin("Build the environment")
+        survey = await self._host.rolling.survey()
+        speakers = {place.key: place for place in survey.places}
+
+        async def one(place: SyncPlace) -> StatePlace:
+            known = speakers.get(place.key)
+            if known is None:
+                raise Unavailable(f"No nanny on {place.host} answers any more", "Look at its log")
+            if place.layer is None:
+                return StatePlace(
+                    key=place.key, host=place.host, prefix=place.prefix, layer=None, path=place.prefix, executable=""
+                )
+            request = LayerRequest(
+                id=place.layer,
+                executable=known.executable,
+                lock=place.lock,
+                uv=known.uv,
+                expected=dict(place.expected),
+                imports=place.imports,
+                environ=dict(self.spec.environ),
+                only_binary=self.spec.only_binary,
+                wheels=tuple([await self._send(known.speaker, wheel.path, wheel.sha256) for wheel in place.wheels]),
+            )
+            last = None
+            async for last in self._host.rolling.build(known.speaker, request, BUILD_SECONDS):
+                for line in last.lines:
+                    self._say(f"{place.host}: {line}" if len(self.spec.places) > 1 else line)
+            if last is None or last.state != "done":
+                raise Impossible(f"The environment could not be made on {place.host}: {last.reason if last else ''}")
+            return StatePlace(
+                key=place.key,
+                host=place.host,
+                prefix=place.prefix,
+                layer=place.layer,
+                path=last.path,
+                executable=last.executable,
+                entries=last.entries,
+                expected=place.expected,
+                size=last.size,
+            )
+
+        made = await _all([one(place) for place in self.spec.places])
+        return {place.key: place for place in made}
+
+    async def _send(self, nanny: str, path: str, sha256: str) -> str:
+        data = await asyncio.to_thread(Path(path).read_bytes)
+        return await self._host.rolling.send(nanny, Path(path).name, data)
+
+    async def _point(self, target: Mapping[str, StatePlace]) -> None:
+        layers = {
+            place.key: PointedLayer(id=place.layer, executable=place.executable, entries=place.entries)
+            for place in target.values()
+            if place.layer is not None
+        }
+        rolling = self._host.rolling
+        if layers:
+            pointed = await rolling.point(layers)
+            strayed = sorted(nanny for nanny, layer in pointed.items() if layer is None)
+            if strayed and not self._bases(target):
+                raise Unavailable(f"The nanny {strayed[0]} could not be pointed to the new environment")
+        else:
+            await rolling.unpoint()
+        # What the scheduler lacks altogether it can import from a layer, without being restarted.
+        survey = await rolling.survey()
+        near = [p for p in target.values() if survey.scheduler and p.layer and p.host == survey.scheduler.host]
+        if near:
+            await rolling.extend_scheduler(near[0].entries)
+        else:
+            await rolling.restore_scheduler()
+
+    @staticmethod
+    def _bases(target: Mapping[str, StatePlace]) -> bool:
+        return any(place.layer is None for place in target.values())
+
+    async def _move(self, drain: float, *, lost_ok: bool) -> None:
+        """Restart every worker of the plan, batch by batch, and see that each runs from where it shall."""
+        names = {worker.id: worker.name for worker in self._host.cluster.workers}
+        if self.spec.alone:
+            self._lent = await self._host.lend()
+            if self._lent is None and not lost_ok:
+                raise _Stuck("There is no room for a temporary worker that would keep the results")
+            if self._lent is not None:
+                self._say("A temporary worker takes what the only one holds")
+        planned: dict[int, list[str]] = {}
+        for roll in self.spec.rolls:
+            planned.setdefault(roll.batch, []).extend(roll.workers)
+        for number, batch in sorted(planned.items()):
+            self._progress("Move the workers", f"batch {number} of {len(planned)}")
+            await self._batch(batch, names, drain, lost_ok=lost_ok)
+        if self._lent is not None:
+            await self._host.take_back(self._lent)
+            self._lent = None
+
+    async def _batch(self, batch: Sequence[str], names: Mapping[str, str], drain: float, *, lost_ok: bool) -> None:
+        await self._host.observe()
+        present = {worker.id for worker in self._host.cluster.workers}
+        # One that left or was replaced meanwhile has started in the new environment.
+        workers = [worker for worker in batch if worker in present]
+        if not workers:
+            return
+        rolling = self._host.rolling
+        try:
+            await self._fence(workers, lost_ok=lost_ok)
+            await self._drain(workers, drain)
+            await self._fence(workers, lost_ok=lost_ok)
+        except (CoiledError, asyncio.CancelledError):
+            with contextlib.suppress(CoiledError):
+                await asyncio.shield(rolling.give_up(workers))
+            raise
+        for some in (workers[i : i + RESTARTED_AT_ONCE] for i in range(0, len(workers), RESTARTED_AT_ONCE)):
+            await rolling.restart(some, RESTART_SECONDS)
+            wanted = [names[worker] for worker in some if worker in names]
+            late = await rolling.joined(wanted, frozenset(some), JOIN_SECONDS)
+            if late:
+                raise Unavailable(f"Worker {', '.join(sorted(late)[:5])} didn't come back in the new environment")
+            self._say(f"Restarted: worker {', '.join(sorted(wanted))}")
+
+    async def _fence(self, workers: Sequence[str], *, lost_ok: bool) -> None:
+        """Let workers take nothing new and hand over what they hold; _Stuck where the scheduler refuses."""
+        accepted = await self._host.rolling.fence(workers, FENCE_SECONDS)
+        refused = [worker for worker in workers if worker not in accepted]
+        if not refused or lost_ok:
+            return
+        held = {worker.address: worker for worker in (await self._host.rolling.survey()).workers}
+        for address in refused:
+            worker = held.get(address)
+            if worker is not None and _holds(worker):
+                raise _Stuck(
+                    f"Worker {worker.name} can't hand over what it holds: "
+                    + (f"{worker.actors} actors live on it" if worker.actors else "the others have no room for it")
+                )
+
+    async def _drain(self, workers: Sequence[str], bound: float) -> None:
+        deadline = time.monotonic() + bound
+        pause = 0.02
+        while True:
+            executing = await self._host.rolling.executing(workers)
+            busy = {worker: count for worker, count in executing.items() if count}
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                raise _Stuck(
+                    f"A task on {len(busy)} of the workers ran longer than {bound:g} s, so they were left as they are; "
+                    "try again when it has ended, or allow more time"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+
+    # ---- verifying --------------------------------------------------------------------------------------------
+
+    async def _verify(self, target: Mapping[str, StatePlace]) -> tuple[SyncGroup, ...]:
+        """Return what every worker was read to have; Unavailable where any isn't as planned."""
+        groups = await self._look(target)
+        wrong = [group for group in groups if not group.verified]
+        if wrong:
+            raise Unavailable(f"{len(wrong)} groups of workers aren't as planned: {wrong[0].text}")
+        return groups
+
+    async def _look(self, target: Mapping[str, StatePlace]) -> tuple[SyncGroup, ...]:
+        deadline = time.monotonic() + READ_SECONDS
+        while True:
+            survey = await self._host.rolling.survey()
+            place_of = {worker.address: worker.place for worker in survey.workers}
+            readings = await self._host.read_anew()
+            workers = [environment for environment in readings.environments if environment.role == "worker"]
+            unread = [entry for entry in readings.unread if entry.node != "scheduler"]
+            read = {node for environment in workers for node in environment.nodes}
+            if not unread and set(place_of) <= read:
+                break
+            if time.monotonic() > deadline:
+                why = unread[0].reason if unread else "it joined a moment ago"
+                raise Unavailable(f"{len(unread) or 1} of the workers could not be read: {why}")
+            await asyncio.sleep(0.2)
+        groups = []
+        for environment in workers:
+            key = next((place_of.get(node) for node in environment.nodes if place_of.get(node)), None)
+            place = target.get(key or "")
+            if place is not None:
+                groups.append(verified(environment, place, place.path))
+        if not groups:
+            raise Unavailable("No worker that belongs to the plan could be read")
+        return tuple(groups)
+
+    # ---- replacing --------------------------------------------------------------------------------------------
+
+    async def _replace(self) -> None:
+        """Start the whole cluster anew in another environment, at the same address."""
+        self._begin("Build the environment")
+        interpreter = await self._host.make(self.spec)
+        self._finish("Build the environment")
+        self._begin("Rehearse")
+        await self._host.rehearse(interpreter)
+        self._finish("Rehearse")
+        self._tell(state="rolling")
+        self._begin("Start the cluster anew")
+        self._old_interpreter = self._host.cluster.environment.prefix
+        self._touched = True
+        self._save(self.sync, self.spec)
+        await self._host.start_anew(interpreter)
+        self._finish("Start the cluster anew")
+        self._tell(state="verifying")
+        self._begin("Verify")
+        prefix = str(Path(interpreter).parent.parent)
+        expected = self.spec.places[0].expected if self.spec.places else {}
+        place = StatePlace(
+            key="", host="", prefix=prefix, layer=None, path=prefix, executable=interpreter, expected=expected
+        )
+        readings = await self._host.read_anew()
+        groups = tuple(verified(environment, place, prefix) for environment in readings.environments)
+        if readings.unread or not groups or not all(group.verified for group in groups):
+            wrong = next((group.text for group in groups if not group.verified), "a node could not be read")
+            raise Unavailable(f"The new cluster isn't as planned: {wrong}")
+        self._finish("Verify")
+        self.after = State(
+            id=self.spec.layer,
+            cluster=self.spec.cluster,
+            how="replace",
+            packages=len(expected),
+            places=(place,),
+            interpreter=interpreter,
+            created_at=self.sync.started_at,
+            used_at=now(),
+        )
+        self._end("done", self._done_text(groups), groups, self.spec.lost)
+
+    # ---- going back -------------------------------------------------------------------------------------------
+
+    async def _go_back(self, state: SyncState, why: str) -> None:
+        """Bring the old state back where anything was touched; it ends as `lost` where the cluster has gone."""
+        self._stop_steps("cancelled" if state == "cancelled" else "failed", why)
+        if not self._touched:
+            self._end(state, why, (), PlanLost())
+            return
+        self._tell(state="rolling_back")
+        self._begin("Go back")
+        try:
+            groups = await self._back()
+        except CoiledError as error:
+            self._finish("Go back", "failed", error.message)
+            gone = self._host.cluster.status in ("unreachable", "failed", "stopped", "lost", "stopping")
+            if gone:
+                self._end("lost", f"{why} The cluster has gone since, so nothing is claimed of it.", (), PlanLost())
+            else:
+                text = f"{why} Not every worker could be brought back: {error.message}"
+                self._end(state, text, (), PlanLost())
+        else:
+            self._finish("Go back")
+            self._end(state, f"{why} The old state is back, as read from every worker.", groups, PlanLost())
+
+    async def _back(self) -> tuple[SyncGroup, ...]:
+        if self.spec.how == "replace":
+            if self._old_interpreter is not None:
+                await self._host.start_anew(str(Path(self._old_interpreter) / "bin" / "python"))
+            return ()
+        target = {
+            place.key: self._prior.get(place.key)
+            or StatePlace(
+                key=place.key, host=place.host, prefix=place.prefix, layer=None, path=place.prefix, executable=""
+            )
+            for place in self.spec.places
+        }
+        await self._point(target)
+        survey = await self._host.rolling.survey()
+        readings = await self._host.read_anew()
+        prefixes = {node: e.prefix for e in readings.environments if e.role == "worker" for node in e.nodes}
+        strayed = [
+            worker
+            for worker in survey.workers
+            if worker.place in target and prefixes.get(worker.address) != target[worker.place].path
+        ]
+        names = {worker.address: worker.name for worker in survey.workers}
+        size = max(len(survey.workers) // 2, 1)
+        for some in (strayed[i : i + size] for i in range(0, len(strayed), size)):
+            addresses = [worker.address for worker in some]
+            await self._host.observe()
+            await self._batch(addresses, names, BACK_DRAIN_SECONDS, lost_ok=self.spec.lost_ok)
+        if self._lent is not None:
+            await self._host.take_back(self._lent)
+            self._lent = None
+        return await self._verify(target)
+
+    # ---- telling ----------------------------------------------------------------------------------------------
+
+    def _done_text(self, groups: Sequence[SyncGroup]) -> str:
+        count = sum(len(group.nodes) for group in groups if group.role == "worker")
+        many = f"{count} workers run" if count != 1 else "The worker runs"
+        return f"{many} exactly the planned packages, as read from {'each' if count != 1 else 'it'}."
+
+    def _say(self, line: str) -> None:
+        _log.info("sync: %s", line)
+        self._lines.append(line[:2000])
+        self._count += 1
+        if time.monotonic() - self._told_at > TELL_SECONDS:
+            self._tell()
+
+    def _begin(self, name: str) -> None:
+        self._started[name] = time.monotonic()
+        self._tell(steps=step(self.sync, name, "running", seconds=0.0))
+
+    def _progress(self, name: str, text: str) -> None:
+        seconds = round(time.monotonic() - self._started.get(name, time.monotonic()), 3)
+        self._tell(steps=step(self.sync, name, "running", seconds=seconds, text=text))
+
+    def _finish(self, name: str, state: StepState = "done", text: str = "") -> None:
+        seconds = round(time.monotonic() - self._started.get(name, time.monotonic()), 3)
+        self._tell(steps=step(self.sync, name, state, seconds=seconds, text=text))
+
+    def _stop_steps(self, state: StepState, why: str) -> None:
+        for running in self.sync.steps:
+            if running.state == "running":
+                self._finish(running.name, state, why)
+            elif running.state == "waiting":
+                self._tell(steps=step(self.sync, running.name, "cancelled"))
+
+    def _end(self, state: SyncState, text: str, groups: Sequence[SyncGroup], lost: PlanLost) -> None:
+        result = SyncResult(text=text, groups=tuple(groups), lost=lost)
+        self._tell(state=state, result=result, ended_at=now())
+
+    def _tell(self, **fields: Any) -> None:
+        self._told_at = time.monotonic()
+        log = SyncLog(lines=tuple(self._lines), next=self._count)
+        self.sync = msgspec.structs.replace(self.sync, revision=self.sync.revision + 1, log=log, **fields)
+        if fields:
+            self._save(self.sync, self.spec)
+        self._host.told(self.sync)
+
+
+def _holds(worker: SurveyWorker) -> bool:
+    return bool(worker.futures or worker.scattered or worker.running or worker.actors)
+
+
+async def _all(work: Sequence[Awaitable[StatePlace]]) -> list[StatePlace]:
+    """Wait for all; the first failure ends the others, so that nothing goes on building unwatched."""
+    pending = [asyncio.ensure_future(one) for one in work]
+    try:
+        return await asyncio.gather(*pending)
+    finally:
+        await tasks.end([task for task in pending if isinstance(task, asyncio.Task)])

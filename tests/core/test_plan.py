@@ -1,0 +1,283 @@
+"""What a sync would do: laws of actions, batches and losses."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from coiled_jupyter.core import plan
+from coiled_jupyter.core.plan import Had, Wanted
+from coiled_jupyter.core.rules import shipped
+from coiled_jupyter.core.survey import Survey, SurveyPlace, SurveyProcess, SurveyWorker
+from coiled_jupyter.core.wire import Environment, Loaded, Package, PlanLost, Problem, Row, Source
+
+AT = "2026-11-24T12:00:00.000Z"
+NAMES = ["numpy", "pandas", "tabulate", "acme", "zzz"]
+VERSIONS = ["1.0", "1.1", "2.0"]
+
+
+def environment(role: str, listed: dict[str, str], /, **fields: object) -> Environment:
+    made = Environment(
+        id=f"{role}-1",
+        role=role,  # type: ignore[arg-type]
+        host="h",
+        prefix="/p",
+        python="3.11.7",
+        implementation="cpython",
+        platform="linux-x86_64",
+        packages=tuple(Package(name=name, version=version) for name, version in sorted(listed.items())),
+        problems=(),
+        level="all",
+        digest="d",
+        nodes=("n",),
+        taken_at=AT,
+        content_at=AT,
+    )
+    return replace(made, **fields)
+
+
+def worker(number: int, **fields: object) -> SurveyWorker:
+    made = SurveyWorker(
+        address=f"tcp://{number}",
+        name=str(number),
+        nanny=f"tcp://n{number}",
+        nanny_process=SurveyProcess(host="h", pid=100 + number),
+        place="h\0/p",
+        memory_limit=1000,
+    )
+    return replace(made, **fields)
+
+
+def place(**fields: object) -> SurveyPlace:
+    made = SurveyPlace(
+        key="h\0/p",
+        host="h",
+        prefix="/p",
+        speaker="tcp://n1",
+        python="3.11.7",
+        implementation="cpython",
+        platform="linux",
+        machine="x86_64",
+        libc="glibc 2.36",
+        executable="/p/bin/python",
+        home="/home/layers",
+        uv="/usr/bin/uv",
+    )
+    return replace(made, **fields)
+
+
+versions = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VERSIONS))
+workers = st.lists(
+    st.builds(
+        lambda alone, memory, futures, running, actors: {
+            "alone": alone, "memory": memory, "futures": futures, "running": running, "actors": actors,
+        },
+        st.integers(0, 700), st.integers(0, 900), st.integers(0, 3), st.integers(0, 2), st.integers(0, 1),
+    ),
+    min_size=1,
+    max_size=12,
+).map(lambda many: [worker(number, **fields) for number, fields in enumerate(many)])  # fmt: skip
+
+
+# ---- actions ------------------------------------------------------------------------------------------------------
+
+
+@given(versions, versions)
+def test_actions_lead_from_what_is_there_to_what_can_be_had(before, after):
+    group = environment("worker", before)
+    wish = Wanted(hard=(), wishes=(), chosen=frozenset(NAMES), local={})
+    done = plan.actions(environment("kernel", after), [group], wish, Had(versions=after), ())
+    state = dict(before)
+    for action in done:
+        assert action.kind != "refuse"
+        assert state.get(action.name) == action.before
+        if action.after is None:
+            del state[action.name]
+        else:
+            state[action.name] = action.after
+    assert state == after
+    assert (not done) == (before == after)
+
+
+def test_a_downgrade_is_called_that():
+    wish = Wanted(hard=(), wishes=(), chosen=frozenset({"numpy"}), local={})
+    kernel, group = environment("kernel", {"numpy": "1.26.4"}), environment("worker", {"numpy": "2.0.0"})
+    (action,) = plan.actions(kernel, [group], wish, Had(versions={"numpy": "1.26.4"}), ())
+    assert (action.kind, action.before, action.after) == ("downgrade", "2.0.0", "1.26.4")
+
+
+def test_what_cannot_be_had_is_refused_by_name_with_the_resolvers_words():
+    wish = Wanted(hard=(), wishes=("pywin32==311",), chosen=frozenset({"pywin32"}), local={})
+    kernel = environment("kernel", {"pywin32": "311"})
+    had = Had(versions={}, refused={"pywin32": "no wheel for this platform"})
+    (action,) = plan.actions(kernel, [environment("worker", {})], wish, had, ())
+    assert (action.kind, action.name, action.after) == ("refuse", "pywin32", "311")
+    assert "no wheel" in action.why
+
+
+def test_a_damaged_installation_of_the_same_version_is_replaced():
+    broken = Problem(kind="missing_files", package="numpy", where="x", fix="y")
+    group = environment("worker", {"numpy": "2.0"}, problems=(broken,))
+    wish = Wanted(hard=(), wishes=(), chosen=frozenset({"numpy"}), local={})
+    done = plan.actions(environment("kernel", {"numpy": "2.0"}), [group], wish, Had(versions={"numpy": "2.0"}), ())
+    assert [(a.kind, a.name) for a in done] == [("install", "numpy")]
+
+
+def test_a_process_that_runs_an_old_version_is_moved_too():
+    package = Package(name="numpy", version="2.0", loaded=(Loaded(version="1.0", nodes=("n",)),))
+    group = environment("worker", {}, packages=(package,))
+    wish = Wanted(hard=(), wishes=(), chosen=frozenset({"numpy"}), local={})
+    done = plan.actions(environment("kernel", {"numpy": "2.0"}), [group], wish, Had(versions={"numpy": "2.0"}), ())
+    assert [a.name for a in done] == ["numpy"]
+
+
+# ---- what is wanted -----------------------------------------------------------------------------------------------
+
+
+def wanted(kernel, present, scheduler=None, names=None, rows=()):
+    return plan.wanted(
+        environment("kernel", kernel),
+        environment("worker", present),
+        environment("scheduler", scheduler) if scheduler is not None else None,
+        rows,
+        names,
+        shipped(),
+    )
+
+
+def test_what_a_worker_must_have_as_its_scheduler_has_it_is_no_wish():
+    wish = wanted({"dask": "2026.8.0", "numpy": "2.0"}, {"dask": "2023.5.0"}, {"dask": "2023.5.0", "numpy": "1.0"})
+    assert wish.hard == ("dask==2023.5.0",)
+    assert wish.wishes == ("numpy==2.0",)
+
+
+def test_the_schedulers_process_decides_not_its_disk():
+    running = Package(name="msgpack", version="2.0", loaded=(Loaded(version="1.0", nodes=("scheduler",)),))
+    scheduler = environment("scheduler", {}, packages=(running,))
+    wish = plan.wanted(environment("kernel", {}), environment("worker", {}), scheduler, (), None, shipped())
+    assert wish.hard == ("msgpack==1.0",)
+
+
+def test_tools_of_the_notebook_do_not_travel_and_those_of_the_cluster_stay():
+    wish = wanted({"ipykernel": "7", "numpy": "2.0"}, {"pip": "24", "tabulate": "1"})
+    assert set(wish.wishes) == {"numpy==2.0", "pip==24"}
+    assert wish.removed == {"tabulate"}
+    assert "ipykernel" not in " ".join(wish.wishes)
+
+
+def test_chosen_names_change_and_all_else_stays_as_it_is():
+    wish = wanted({"numpy": "2.0", "pandas": "2.0"}, {"numpy": "1.0", "pandas": "1.0", "acme": "1.0"}, None, {"numpy"})
+    assert wish.wishes[0] == "numpy==2.0"
+    assert set(wish.wishes) == {"numpy==2.0", "pandas==1.0", "acme==1.0"}
+    assert not wish.removed
+
+
+def test_what_lies_in_the_notebooks_folder_or_conda_has_no_wheel_from_an_index():
+    module = Package(name="helpers.py", version="", source=Source(url="/nb/helpers.py", kind="module"))
+    native = Package(name="libblas", version="3.9", channel="conda-forge", build="h1_0")
+    editable = Package(name="mine", version="1.0", source=Source(url="file:///mine", kind="editable"))
+    kernel = environment("kernel", {}, packages=(module, native, editable))
+    wish = plan.wanted(kernel, environment("worker", {}), None, (), None, shipped())
+    assert wish.wishes == ()
+    assert set(wish.local) == {"mine"}
+
+
+@given(versions, versions, versions)
+def test_a_name_is_either_hard_or_a_wish_or_removed(kernel, present, scheduler):
+    wish = wanted(kernel, present, {**scheduler, "dask": "1.0"})
+    names = [line.partition("==")[0] for line in (*wish.hard, *wish.wishes)]
+    assert len(names) == len(set(names))
+    assert not set(names) & wish.removed
+
+
+# ---- the scheduler ------------------------------------------------------------------------------------------------
+
+
+def rows(kernel, scheduler, added) -> tuple[Row, ...]:
+    return plan.remaining(environment("kernel", kernel), environment("scheduler", scheduler), added, shipped(), AT)
+
+
+def test_what_the_scheduler_lacks_it_gets_without_a_restart():
+    used = Package(name="numpy", version="2.4.6", in_use=True)
+    kernel = environment("kernel", {}, packages=(used,))
+    scheduler = environment("scheduler", {})
+    assert [r.name for r in plan.remaining(kernel, scheduler, {}, shipped(), AT)] == ["numpy"]
+    assert plan.remaining(kernel, scheduler, {"numpy": "2.4.6"}, shipped(), AT) == ()
+
+
+def test_what_the_scheduler_has_in_another_major_version_stays():
+    assert [r.name for r in rows({"numpy": "2.4.6"}, {"numpy": "1.26.4"}, {"numpy": "2.4.6"})] == ["numpy"]
+
+
+# ---- batches ------------------------------------------------------------------------------------------------------
+
+
+@given(workers)
+def test_every_worker_restarts_once(many):
+    rolls, _, _ = plan.batches(many, {})
+    addresses = [address for roll in rolls for address in roll.workers]
+    assert sorted(addresses) == sorted(w.address for w in many)
+    assert {roll.batch for roll in rolls} == set(range(1, max(roll.batch for roll in rolls) + 1))
+
+
+@given(workers)
+def test_what_a_batch_holds_fits_into_the_others_or_is_named_as_lost(many):
+    rolls, lost, alone = plan.batches(many, {})
+    by = {w.address: w for w in many}
+    if lost != PlanLost() or alone or not any(w.alone for w in many):
+        return
+    for batch in {roll.batch for roll in rolls}:
+        moving = [by[a] for roll in rolls if roll.batch == batch for a in roll.workers]
+        rest = [w for w in many if w not in moving]
+        room = sum(max(int((w.memory_limit or 0) * plan.ROOM) - w.memory, 0) for w in rest)
+        assert sum(w.alone for w in moving) <= room
+
+
+def test_all_at_once_only_where_nobody_holds_or_does_anything():
+    idle = [worker(n) for n in range(64)]
+    assert {roll.batch for roll in plan.batches(idle, {})[0]} == {1}
+    busy = [*idle[:-1], worker(63, running=1)]
+    assert len({roll.batch for roll in plan.batches(busy, {})[0]}) >= plan.AT_ONCE
+
+
+def test_an_actor_is_named_before_the_roll():
+    _, lost, _ = plan.batches([worker(0, actors=1, futures=5), worker(1)], {})
+    assert (lost.actors, lost.futures) == (1, 0)
+    assert "actor" in lost.why
+
+
+def test_more_than_the_others_can_take_is_named_before_the_roll():
+    _, lost, _ = plan.batches([worker(0, alone=900, futures=2), worker(1)], {})
+    assert lost.futures == 2
+    assert "fit" in lost.why
+
+
+def test_a_single_worker_that_holds_something_needs_a_second():
+    assert plan.batches([worker(0, alone=10, futures=1)], {})[2]
+    assert not plan.batches([worker(0)], {})[2]
+
+
+# ---- what can't move ----------------------------------------------------------------------------------------------
+
+
+def test_why_a_worker_cannot_move_is_said():
+    survey = Survey(scheduler=SurveyProcess(host="h", pid=1), workers=(), places=(), encrypted=True)
+    assert plan.unmovable(survey, place(), worker(0)) is None
+    assert "nanny" in plan.unmovable(survey, place(), worker(0, nanny=None))
+    assert "doesn't answer" in plan.unmovable(survey, place(), worker(0, nanny_process=None))
+    shared = worker(0, nanny_process=SurveyProcess(host="h", pid=1))
+    assert "scheduler" in plan.unmovable(survey, place(), shared)
+    assert "CPython" in plan.unmovable(survey, place(implementation="pypy"), worker(0))
+    assert "written" in plan.unmovable(survey, place(home=None), worker(0))
+
+
+def test_another_minor_of_python_is_refused_and_a_patch_is_not():
+    kernel = environment("kernel", {})
+    assert plan.python_refused(kernel, environment("worker", {}, python="3.11.2")) is None
+    assert plan.python_refused(kernel, environment("worker", {}, python="3.12.1")).kind == "refuse"
+
+
+@given(st.dictionaries(st.text(max_size=3), st.text(max_size=3)))
+def test_a_state_is_named_by_its_locks_alone(locks):
+    assert plan.layer_id(locks) == plan.layer_id(dict(reversed(list(locks.items()))))
