@@ -10,11 +10,8 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
-import logging
 import os
-import re
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -26,14 +23,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..core.cluster import BuildSpec, now
-from ..core.errors import Impossible, Unavailable
+from ..core.errors import Unavailable
 from ..paths import data_dir
+from . import index as index_options
+from . import uv
 
 MARKER = "coiled-jupyter.json"
-_log = logging.getLogger("coiled_jupyter.software")
-_SECRET = re.compile(r"//[^/@\s]*@")
-_FRAME = " \u00d7\u2570\u2500\u25b6\u2502"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,15 +38,6 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     interpreter: str
     lock_hash: str
     created_at: str
-
-
-def _uv() -> str:
-    from uv import find_uv_bin
-
-    try:
-        return os.fsdecode(find_uv_bin())
-    except FileNotFoundError:
-        raise Unavailable("uv isn't installed beside this server", "Install it with `pip install uv`") from None
 
 
 def _python(wish: str | None) -> str:
@@ -71,59 +57,6 @@ def _python(wish: str | None) -> str:
     return str(max(numbered)[1]) if numbered else wish
 
 
-def _environ() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA"))}
-    # The cache is the user's own; everything else that changes a resolution is the admin's to say.
-    cache = {"UV_CACHE_DIR": os.environ["UV_CACHE_DIR"]} if "UV_CACHE_DIR" in os.environ else {}
-    return {**kept, **cache, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
-
-
-async def _run(*argv: str, cwd: Path, deadline: float) -> None:
-    """Run uv; raise Impossible with its own words where it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        cwd=cwd,
-        env=_environ(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-        limit=1 << 20,
-    )
-    said: list[str] = []
-
-    async def listen() -> None:
-        while process.stderr is not None and (line := await process.stderr.readline()):
-            said.append(line.decode(errors="replace"))
-            words = _plain(said[-1])
-            if words:
-                # To the supervisor's log, which is shown while the environment is built.
-                _log.info("uv: %s", words)
-        await process.wait()
-
-    try:
-        await asyncio.wait_for(listen(), deadline)
-    except asyncio.TimeoutError:
-        raise Unavailable(f"uv didn't end within {deadline:.0f} s", "Look at the network and the index") from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if process.returncode:
-        raise Impossible(f"The packages could not be installed: {_words(''.join(said))}")
-
-
-def _plain(line: str) -> str:
-    return _SECRET.sub("//", _COLOUR.sub("", line)).strip().strip(_FRAME)
-
-
-def _words(text: str) -> str:
-    """Return what uv said, without colours, credentials and paths of ours."""
-    lines = [_plain(line) for line in text.splitlines()]
-    return " ".join(" ".join(line for line in lines if line).split())[:2000] or "uv gave no reason"
-
-
 def complete(lines: tuple[str, ...]) -> tuple[str, ...]:
     """Return the requirements with what a cluster can't run without."""
     names = {canonicalize_name(Requirement(line).name) for line in lines}
@@ -139,25 +72,26 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
         Nothing satisfies the requirements; the message holds the resolver's reason.
 
     """
-    lines = complete(spec.requirements)
+    lines, index = complete(spec.requirements), index_options.parse(spec.index_options)
     with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
         wanted, locked = Path(folder, "requirements.in"), Path(folder, "requirements.txt")
         wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        await _run(
-            *(_uv(), "pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
+        await uv.run(
+            *("pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
             *("--python", _python(spec.python)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
-            *spec.index_options,
+            *index.options,
             *("--output-file", str(locked), "--", str(wanted)),
             cwd=Path(folder),
             deadline=deadline,
+            index=index,
         )
         return locked.read_text(encoding="utf-8")
 
 
 async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Built:
     """Return the environment of a lock, built if it isn't there yet."""
-    python = _python(spec.python)
+    python, index = _python(spec.python), index_options.parse(spec.index_options)
     # The interpreter is part of the name: one lock on two Pythons makes two environments.
     key = hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
     home = data_dir() / "software"
@@ -171,17 +105,16 @@ async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Buil
         lock_file = home / f"{key}.txt"
         lock_file.write_text(locked, encoding="utf-8")
         started = time.monotonic()
-        await _run(
-            *(_uv(), "venv", "--no-config", "--quiet", "--python", python, "--", str(prefix)), cwd=home, deadline=60
-        )
+        await uv.run(*("venv", "--no-config", "--quiet", "--python", python, "--", str(prefix)), cwd=home, deadline=60)
         interpreter = prefix / "bin" / "python"
-        await _run(
-            *(_uv(), "pip", "sync", "--no-config", "--quiet", "--require-hashes", "--python", str(interpreter)),
+        await uv.run(
+            *("pip", "sync", "--no-config", "--quiet", "--require-hashes", "--python", str(interpreter)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
-            *spec.index_options,
+            *index.options,
             *("--", str(lock_file)),
             cwd=home,
             deadline=max(deadline - (time.monotonic() - started), 1),
+            index=index,
         )
         built = Built(prefix=str(prefix), interpreter=str(interpreter), lock_hash=key, created_at=now())
         _mark(prefix, built)
