@@ -165,7 +165,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         await _settle(service)
         command = arguments.command or "status"
         if command in ("sync", "undo"):
-            return await getattr(cli_sync, command)(service, arguments, _print_json)
+            return await {"sync": cli_sync.sync, "undo": cli_sync.undo}[command](service, arguments, _print_json)
         if command == "cluster":
             return await _VERBS[arguments.verb](service, arguments)
         return await {"status": _status, "diff": _diff, "explain": _explain}[command](service, arguments)

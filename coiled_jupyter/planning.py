@@ -35,7 +35,6 @@ from .core.wire import (
     PlanRoll,
 )
 from .software import index as indexes
-from .software import local
 from .software.resolve import Resolution, Target, Wish, resolve
 
 HELD_SECONDS = 600.0
@@ -252,14 +251,9 @@ class _Maker:
     async def _with_local(self, wish: Wanted, resolution: Resolution) -> tuple[tuple[Wheel, ...], Had]:
         """Return the wheels of what no index has, and all that the environment will have."""
         versions, refused = dict(resolution.versions), dict(resolution.refused)
-        wheels = []
+        wheels: list[Wheel] = []
         for name, package in wish.local.items():
-            made = await local.wheel(package)
-            if isinstance(made, str):
-                refused[name] = made
-            else:
-                versions[name] = made.version
-                wheels.append(Wheel(name=name, version=made.version, path=str(made.path), sha256=made.sha256))
+            refused[name] = f"{package.name} isn't from an index, and local code doesn't travel yet."
         return tuple(wheels), Had(versions=versions, refused=refused)
 
     def _stays(self, rolled: Held) -> list[PlanAction]:
@@ -467,6 +461,7 @@ class _Maker:
             lost_ok="lost_results" in body.confirm,
             lost=plan.lost,
             environ=environ,
+            options=self._index.options,
             only_binary=not self._configuration.allow_source_builds,
             build=build,
             lock=lock,

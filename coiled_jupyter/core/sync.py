@@ -63,8 +63,8 @@ class SyncSpec(Struct, frozen=True, kw_only=True):
         Whether a single worker needs a temporary second.
     lost_ok
         Whether the user agreed to losing what the plan named.
-    environ
-        Of the installer: addresses and credentials of indexes. Never stored, logged or shown.
+    environ, options
+        Of the installer: addresses and credentials of indexes, never stored, logged or shown; and what holds no secret.
     build, interpreter
         For a replacement of the whole cluster: what its new Python is made from, or where it lies.
 
@@ -84,6 +84,7 @@ class SyncSpec(Struct, frozen=True, kw_only=True):
     lost_ok: bool = False
     lost: PlanLost = PlanLost()
     environ: Mapping[str, str] = {}
+    options: tuple[str, ...] = ()
     only_binary: bool = True
     build: BuildSpec | None = None
     lock: str = ""

@@ -280,6 +280,28 @@ class SchedulerLink:
         request = {"op": "retire_workers", "workers": list(workers), "close_workers": False, "remove": True}
         return bool(decode(await self._request(request, deadline)))
 
+    async def fence(self, workers: Sequence[str], deadline: float) -> set[str]:
+        """Let workers take nothing new and hand over what they hold; they stay. Return those that the scheduler accepted."""
+        request = {"op": "retire_workers", "workers": list(workers), "close_workers": False, "remove": False}
+        answer = decode(await self._request(request, deadline))
+        if not isinstance(answer, dict) or answer.get("status") == "error":
+            return set()
+        return {worker for worker in workers if worker in answer}
+
+    async def register_nanny_plugin(self, name: str, plugin: ByReference, deadline: float) -> None:
+        """Give every nanny, also those that come later, a plugin; who has one of this name gets the new one."""
+        request = {"op": "register_nanny_plugin", "plugin": pickle.dumps(plugin, protocol=4), "name": name}
+        answer = decode(await self._request(request, deadline))
+        if _refused(answer):
+            # Since 2024 the argument must be there; older ones know no such argument.
+            answer = decode(await self._request({**request, "idempotent": False}, deadline))
+        if _refused(answer) or not isinstance(answer, dict):
+            raise Refused("The scheduler refused to point its nannies to another environment")
+
+    async def unregister_nanny_plugin(self, name: str, deadline: float) -> None:
+        """Take a plugin from every nanny; nothing where there is none."""
+        await self._request({"op": "unregister_nanny_plugin", "name": name}, deadline)
+
     async def restart_worker(self, worker: str, deadline: float) -> bool:
         """Let a worker's nanny start it anew; False where it didn't say that it has.
 
@@ -296,6 +318,20 @@ class SchedulerLink:
     async def diagnose(self) -> str:
         """Return, in plain words, why the scheduler can't be reached or asked."""
         return await diagnosis.of(self.address, with_files=bool(self._arguments))
+
+
+class ByReference:
+    """Unpickles as the value of an expression, so that no code crosses but a text."""
+
+    def __init__(self, expression: str, names: dict[str, Any]) -> None:
+        self._expression, self._names = expression, names
+
+    def __reduce__(self) -> tuple[Any, tuple[str, dict[str, Any]]]:
+        return eval, (self._expression, self._names)
+
+
+def _refused(answer: Any) -> bool:
+    return isinstance(answer, dict) and answer.get("status") == "error"
 
 
 def _call(expression: str, names: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,14 +19,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+from packaging.version import InvalidVersion, Version
 
 from .. import tasks
 from ..core.cluster import Readings, now
 from ..core.errors import CoiledError, Conflict, Impossible, Unavailable
-from ..core.survey import SurveyWorker
+from ..core.survey import Survey, SurveyPlace, SurveyWorker
 from ..core.sync import LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
 from ..core.wire import Cluster, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
 from ..links.rolling import LayerRequest, PointedLayer, Rolling
+from ..software import uv
 
 FENCE_SECONDS = 60.0
 """How long workers may take to hand over what they hold."""
@@ -205,10 +209,11 @@ class Run:
                 id=place.layer,
                 executable=known.executable,
                 lock=place.lock,
-                uv=known.uv,
+                uv=await self._installer(known, survey),
                 expected=dict(place.expected),
                 imports=place.imports,
                 environ=dict(self.spec.environ),
+                options=self.spec.options,
                 only_binary=self.spec.only_binary,
                 wheels=tuple([await self._send(known.speaker, wheel.path, wheel.sha256) for wheel in place.wheels]),
             )
@@ -233,13 +238,26 @@ class Run:
         made = await _all([one(place) for place in self.spec.places])
         return {place.key: place for place in made}
 
+    async def _installer(self, place: SurveyPlace, survey: Survey) -> str | None:
+        """Return the path of a uv on a node: its own, ours where it is this very host, or ours sent there; else pip's turn."""
+        if place.uv is not None:
+            return place.uv
+        own = uv.binary()
+        if place.host == os.uname().nodename:
+            return own
+        alike = (place.platform, place.machine) == (sys.platform, os.uname().machine)
+        if not (survey.encrypted and alike and _runs_there(place.libc)):
+            return None
+        self._say(f"Sending uv to {place.host}")
+        return await self._host.rolling.send(place.speaker, "uv", await asyncio.to_thread(Path(own).read_bytes))
+
     async def _send(self, nanny: str, path: str, sha256: str) -> str:
         data = await asyncio.to_thread(Path(path).read_bytes)
         return await self._host.rolling.send(nanny, Path(path).name, data)
 
     async def _point(self, target: Mapping[str, StatePlace]) -> None:
         layers = {
-            place.key: PointedLayer(id=place.layer, executable=place.executable, entries=place.entries)
+            place.key: PointedLayer(id=place.layer, path=place.path, executable=place.executable, entries=place.entries)
             for place in target.values()
             if place.layer is not None
         }
@@ -514,6 +532,17 @@ class Run:
         if fields:
             self._save(self.sync, self.spec)
         self._host.told(self.sync)
+
+
+def _runs_there(libc: str) -> bool:
+    """Whether a program that runs here finds a C library there that is as new."""
+    own = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    if not own or not libc.startswith("glibc "):
+        return False
+    try:
+        return Version(libc.partition(" ")[2]) >= Version(own.partition(" ")[2])
+    except InvalidVersion:
+        return False
 
 
 def _holds(worker: SurveyWorker) -> bool:

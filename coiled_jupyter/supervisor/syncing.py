@@ -146,7 +146,7 @@ class Syncing:
         if self.state is None or self.state.how != "roll" or self._made_on != self._supervisor.interpreter:
             return
         layers = {
-            place.key: PointedLayer(id=place.layer, executable=place.executable, entries=place.entries)
+            place.key: PointedLayer(id=place.layer, path=place.path, executable=place.executable, entries=place.entries)
             for place in self.state.places
             if place.layer is not None
         }

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import zlib
 from functools import cache
 from pathlib import Path
@@ -48,3 +49,27 @@ def node_names(verb: str, *arguments: Any, needs: tuple[str, ...] = ()) -> dict[
 def scheduler_names(identity: str) -> dict[str, Any]:
     """Return the names for `OF_SCHEDULER` that list the clients of the scheduler with this id."""
     return {"S": source("clients"), "G": {"__name__": "coiled_jupyter_clients"}, "I": identity}
+
+
+ROLLING = (
+    "(lambda m: (K in m or (lambda g: (exec(__import__('zlib').decompress(__import__('base64').b64decode(S))"
+    ".decode('utf-8'), g), g['enter'](K)))({'__name__': K}), m[K].ask(V, A))[1])(__import__('sys').modules)"
+)
+"""Sends the text `rolling`, which stays in the process, and asks it; names: those of `rolling_names`."""
+
+PLUGIN = (
+    "(lambda m: (K in m or (lambda g: (exec(__import__('zlib').decompress(__import__('base64').b64decode(S))"
+    ".decode('utf-8'), g), g['enter'](K)))({'__name__': K}), m[K].plugin(L))[1])(__import__('sys').modules)"
+)
+"""Makes the nanny plugin of the text `rolling`; names: those of `rolling_names`, and ``L`` the layers by place."""
+
+
+@cache
+def _rolling_key() -> str:
+    seen = hashlib.blake2b(source("rolling").encode("utf-8"), digest_size=6)
+    return "_coiled_jupyter_rolling_" + seen.hexdigest()
+
+
+def rolling_names(verb: str = "", *arguments: Any) -> dict[str, Any]:
+    """Return the names for `ROLLING` that make a process answer a verb of the text `rolling`."""
+    return {"K": _rolling_key(), "S": packed("rolling"), "V": verb, "A": json.dumps(arguments)}

@@ -114,6 +114,11 @@ def lab(body, pythons, configuration: Configuration | None = None):
     asyncio.run(go())
 
 
+def told(sync) -> str:
+    """Return what a failed assertion has to show."""
+    return f"{sync.state}: {sync.result}\n{sync.steps}\n" + "\n".join(sync.log.lines[-20:])
+
+
 async def cell(notebook: Notebook, code: str, seconds: float = 60):
     return await asyncio.to_thread(notebook.run, code, seconds)
 
@@ -169,7 +174,7 @@ def test_a_strangers_cluster_gets_the_notebooks_packages_and_loses_nothing(tmp_p
             assert plan.needs == ()
             assert (plan.lost.futures, plan.lost.scattered) == (0, 0)
             done = await lab.sync(plan)
-            assert done.state == "done", done
+            assert done.state == "done", told(done)
             # As somebody else reads it: exactly the plan, in the workers and in their children.
             for text in await cell(notebook, WORKERS_SEE):
                 prefix, packages, child = json.loads(text)
@@ -193,7 +198,7 @@ def test_a_strangers_cluster_gets_the_notebooks_packages_and_loses_nothing(tmp_p
             assert truth(remote).get("tabulate") == "0.9.0"
             # And back, as truly.
             undone = await lab.ended(await lab.service.undo(done.id))
-            assert undone.state == "done", undone
+            assert undone.state == "done", told(undone)
             assert undone.undo_of == done.id
             assert lab.service.find_sync(done.id).undone_by == undone.id
             back = await lab.diff(cluster)
@@ -227,7 +232,7 @@ def test_a_managed_cluster_rolls_and_its_newcomers_start_in_the_layer(tmp_path):
             plan = await lab.plan(made.id)
             assert plan.how == "roll", plan
             done = await lab.sync(plan)
-            assert done.state == "done", done
+            assert done.state == "done", told(done)
             assert lab.service.cluster(made.id).environment.layer == plan.layer
             assert await cell(notebook, "client.gather(futures) == [n ** 2 for n in range(50)]")
             assert await cell(notebook, "counts('kept')") == [50, 0]
@@ -266,7 +271,7 @@ def test_what_only_the_scheduler_decides_replaces_a_managed_cluster_and_the_same
                 await lab.service.sync(asked.id)
             agreed = await lab.plan(made.id, confirm=("lost_results",))
             done = await lab.sync(agreed)
-            assert done.state == "done", done
+            assert done.state == "done", told(done)
             await lab.ready(made.id, 2)
             assert lab.service.cluster(made.id).scheduler.address == address
             assert (
