@@ -14,10 +14,14 @@ import type {
   ErrorBody,
   ExplainRequest,
   Explanation,
+  Layer,
   Logs,
+  Plan,
+  PlanCreate,
   Problematic,
   Rules,
   RulesChange,
+  Sync,
   Usage
 } from './wire';
 
@@ -38,7 +42,9 @@ export class ApiError extends Error {
     message: string,
     readonly hint = '',
     /** The part of the request that is wrong, such as `address` or `tls.ca_file`. */
-    readonly field: string | null = null
+    readonly field: string | null = null,
+    /** Id of the plan that holds now, where the one asked for no longer does. */
+    readonly plan: string | null = null
   ) {
     super(message);
     this.name = 'ApiError';
@@ -66,6 +72,17 @@ export interface IApi {
   rules(): Promise<Rules>;
   changeRules(body: RulesChange): Promise<Rules>;
   usage(): Promise<Usage>;
+  /** Work out what a sync would do; nothing is touched. */
+  plan(body: PlanCreate): Promise<Plan>;
+  /** A plan that the server still holds. */
+  planOf(id: string): Promise<Plan>;
+  syncs(): Promise<readonly Sync[]>;
+  /** A sync with the lines of its log after so many, or the last ones. */
+  sync(id: string, after: number | null): Promise<Sync>;
+  startSync(plan: string): Promise<Sync>;
+  cancelSync(id: string): Promise<Sync>;
+  undoSync(id: string): Promise<Sync>;
+  layers(): Promise<readonly Layer[]>;
 }
 
 /** The REST API of the server extension. */
@@ -147,6 +164,42 @@ export class Api implements IApi {
     return this._ask('usage');
   }
 
+  plan(body: PlanCreate): Promise<Plan> {
+    return this._ask('plans', { method: 'POST', body: JSON.stringify(body) });
+  }
+
+  planOf(id: string): Promise<Plan> {
+    return this._ask(`plans/${encodeURIComponent(id)}`);
+  }
+
+  syncs(): Promise<readonly Sync[]> {
+    return this._ask('syncs');
+  }
+
+  sync(id: string, after: number | null): Promise<Sync> {
+    const query = after === null ? '' : `?after=${after}`;
+    return this._ask(`${ofSync(id)}${query}`);
+  }
+
+  startSync(plan: string): Promise<Sync> {
+    return this._ask('syncs', {
+      method: 'POST',
+      body: JSON.stringify({ plan })
+    });
+  }
+
+  cancelSync(id: string): Promise<Sync> {
+    return this._ask(ofSync(id), { method: 'DELETE' });
+  }
+
+  undoSync(id: string): Promise<Sync> {
+    return this._ask(`${ofSync(id)}/undo`, { method: 'POST' });
+  }
+
+  layers(): Promise<readonly Layer[]> {
+    return this._ask('layers');
+  }
+
   private async _ask<T>(path: string, init: RequestInit = {}): Promise<T> {
     const base = URLExt.join(this._settings.baseUrl, 'coiled-jupyter/api');
     let response: Response;
@@ -173,12 +226,13 @@ export class Api implements IApi {
     }
     const problem = (body as Partial<ErrorBody> | null)?.error;
     if (typeof problem === 'object' && typeof problem?.message === 'string') {
-      const field = problem.data?.field;
+      const { field, plan } = problem.data ?? {};
       throw new ApiError(
         problem.kind,
         problem.message,
         problem.hint,
-        typeof field === 'string' ? field : null
+        typeof field === 'string' ? field : null,
+        typeof plan === 'string' ? plan : null
       );
     }
     throw new ApiError(
@@ -190,6 +244,10 @@ export class Api implements IApi {
 
 function ofCluster(id: string): string {
   return `clusters/${encodeURIComponent(id)}`;
+}
+
+function ofSync(id: string): string {
+  return `syncs/${encodeURIComponent(id)}`;
 }
 
 function current<T extends { readonly schema: number }>(answer: T): T {

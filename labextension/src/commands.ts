@@ -16,6 +16,7 @@ import type { IActiveKernels } from './kernels';
 import { hasEnded } from './model';
 import { addSteering } from './steering';
 import type { ISteeringOptions } from './steering';
+import { addSyncing } from './syncing';
 import type { Cluster } from './wire';
 import { problemWords, reasonWords } from './words';
 
@@ -52,6 +53,7 @@ export function addCommands(
   };
 
   addSteering(commands, options, find, ofCluster);
+  addSyncing(commands, options, find, ofCluster);
 
   commands.addCommand(CommandIDs.showPanel, {
     label: trans.__('Show Coiled Jupyter'),

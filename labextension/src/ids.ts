@@ -14,5 +14,10 @@ export namespace CommandIDs {
   export const copyCluster = 'coiled-jupyter:copy-cluster-json';
   export const refresh = 'coiled-jupyter:refresh';
   export const insertClient = 'coiled-jupyter:insert-client';
+  export const sync = 'coiled-jupyter:sync';
+  export const syncChosen = 'coiled-jupyter:sync-chosen';
+  export const undoSync = 'coiled-jupyter:undo-sync';
+  export const restoreState = 'coiled-jupyter:restore-state';
+  export const cancelSync = 'coiled-jupyter:cancel-sync';
   export const explain = 'coiled-jupyter:explain';
 }

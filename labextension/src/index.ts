@@ -70,7 +70,12 @@ const plugin: JupyterFrontEndPlugin<void> = {
       kernels.dispose();
     });
     app.serviceManager.events.stream.connect((_, event) => {
-      if (event.schema_id === EVENTS) {
+      if (event.schema_id !== EVENTS) {
+        return;
+      }
+      if (event.kind === 'sync' && typeof event.id === 'string') {
+        model.syncs.notice(event.id);
+      } else {
         model.invalidateSoon();
       }
     });

@@ -1,5 +1,6 @@
-/** The menu of a cluster: what else can be done with it. */
+/** Menus below buttons: what else can be done with a cluster, and what else can be synced. */
 import type { CommandRegistry } from '@lumino/commands';
+import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { Menu } from '@lumino/widgets';
 
 import { CommandIDs } from './ids';
@@ -22,19 +23,55 @@ export function actionsOf({ source }: Cluster): readonly string[] {
   }[source];
 }
 
-/** Open the menu below its button; with the keyboard its first item is the active one. */
+/** The ways to sync that a button of its own isn't there for; null is a line between two. */
+const SYNCING: readonly (readonly [string, ReadonlyJSONObject] | null)[] = [
+  [CommandIDs.sync, { scope: 'rated' }],
+  [CommandIDs.syncChosen, {}],
+  null,
+  [CommandIDs.undoSync, {}],
+  [CommandIDs.restoreState, {}]
+];
+
+/** Open the menu of a cluster below its button. */
 export function openMenu(
   commands: CommandRegistry,
   cluster: Cluster,
   button: HTMLElement,
   keyboard: boolean
 ): Menu {
+  const items = actionsOf(cluster).map(command => ({
+    command,
+    args: { cluster: cluster.id }
+  }));
+  return openItems(commands, items, button, keyboard);
+}
+
+/** Open the menu of the other ways to sync below its button. */
+export function openSyncMenu(
+  commands: CommandRegistry,
+  cluster: Cluster,
+  button: HTMLElement,
+  keyboard: boolean
+): Menu {
+  const items = SYNCING.map<Menu.IItemOptions>(item =>
+    item
+      ? { command: item[0], args: { ...item[1], cluster: cluster.id } }
+      : { type: 'separator' }
+  );
+  return openItems(commands, items, button, keyboard);
+}
+
+/** With the keyboard the first item is the active one. */
+function openItems(
+  commands: CommandRegistry,
+  items: readonly Menu.IItemOptions[],
+  button: HTMLElement,
+  keyboard: boolean
+): Menu {
   const menu = new Menu({ commands });
   menu.addClass('jp-Coiled-menu');
   menu.title.label = button.getAttribute('aria-label') ?? '';
-  for (const command of actionsOf(cluster)) {
-    menu.addItem({ command, args: { cluster: cluster.id } });
-  }
+  items.forEach(item => menu.addItem(item));
   button.setAttribute('aria-expanded', 'true');
   menu.aboutToClose.connect(() => {
     button.setAttribute('aria-expanded', 'false');

@@ -7,6 +7,7 @@ import { Signal } from '@lumino/signaling';
 import { ApiError } from './api';
 import type { IApi, ILogQuery } from './api';
 import type { IActiveKernel, IActiveKernels } from './kernels';
+import { Syncs } from './syncs';
 import type {
   ChangedCluster,
   Cluster,
@@ -20,6 +21,7 @@ import type {
   Row,
   Rules,
   RulesChange,
+  Sync,
   Usage
 } from './wire';
 
@@ -56,6 +58,7 @@ export type Reason =
   | { readonly kind: 'no_cluster' }
   | { readonly kind: 'cluster_not_ready'; readonly cluster: Cluster }
   | { readonly kind: 'stale'; readonly seconds: number }
+  | { readonly kind: 'syncing'; readonly sync: Sync }
   | { readonly kind: 'unread'; readonly diff: Diff };
 
 /** The verdict that may be shown now; `reason` is there where it is `unknown`. */
@@ -82,6 +85,9 @@ export class Model implements IDisposable {
     this._kernels = options.kernels;
     this._memory = options.memory ?? null;
     this._now = options.now ?? Date.now;
+    this.syncs = new Syncs(options);
+    this.syncs.changed.connect(() => this._changed.emit());
+    this.syncs.ended.connect(this._onSynced, this);
     this._kernel = this._kernels.current;
     this._kernels.changed.connect(this._onKernel, this);
     this._kernels.restarted.connect(this._onRestart, this);
@@ -95,6 +101,8 @@ export class Model implements IDisposable {
     });
     void this._recall();
   }
+
+  readonly syncs: Syncs;
 
   get changed(): ISignal<this, void> {
     return this._changed;
@@ -195,6 +203,7 @@ export class Model implements IDisposable {
   /** Whether the panel can be seen; nothing is asked for while it can't. */
   set visible(visible: boolean) {
     this._visible = visible;
+    this.syncs.visible = visible;
     if (visible) {
       this.invalidate();
     }
@@ -207,8 +216,13 @@ export class Model implements IDisposable {
       return { verdict: 'unknown', reason };
     }
     const diff = this._diff;
-    if (!diff) {
+    if (!diff || this._superseded) {
       return { verdict: 'unknown', reason: { kind: 'reading' } };
+    }
+    const sync = this.syncs.running(diff.cluster.id);
+    if (sync && diff.verdict === 'equal') {
+      // Some nodes have been moved and others not, and those that restart weren't read.
+      return { verdict: 'unknown', reason: { kind: 'syncing', sync } };
     }
     return diff.verdict === 'unknown'
       ? { verdict: 'unknown', reason: { kind: 'unread', diff } }
@@ -329,6 +343,7 @@ export class Model implements IDisposable {
       return;
     }
     this._disposed = true;
+    this.syncs.dispose();
     this._soon.dispose();
     this._poll.dispose();
     Signal.clearData(this);
@@ -438,6 +453,7 @@ export class Model implements IDisposable {
       if (this._current(generation, kernel.id, cluster.id)) {
         this._compared.set(kernel.path, cluster.id);
         this._diff = diff;
+        this._superseded = false;
         this._diffAt = asked;
         this._diffError = null;
       }
@@ -532,6 +548,16 @@ export class Model implements IDisposable {
     this._changed.emit();
   }
 
+  /** A sync has ended: what was read before tells nothing, though its rows stay until there is something better. */
+  private _onSynced(_: Syncs, cluster: string): void {
+    if (cluster === this._diff?.cluster.id) {
+      this._superseded = true;
+    }
+    // The answer to a question from before is dropped.
+    this._generation++;
+    this.invalidate();
+  }
+
   private async _recall(): Promise<void> {
     const path = this._kernel?.path;
     if (!path || !this._memory || this._choices.has(path)) {
@@ -554,6 +580,7 @@ export class Model implements IDisposable {
   private _forget(): void {
     this._generation++;
     this._diff = null;
+    this._superseded = false;
     this._diffAt = null;
     this._diffError = null;
   }
@@ -570,6 +597,8 @@ export class Model implements IDisposable {
   private _clusters: readonly Cluster[] = [];
   private _usage: Usage | null = null;
   private _diff: Diff | null = null;
+  /** Whether the comparison is from before the end of a sync. */
+  private _superseded = false;
   private _diffAt: number | null = null;
   private _diffError: ApiError | null = null;
   private _rules: Rules | null = null;

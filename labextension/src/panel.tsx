@@ -9,13 +9,17 @@ import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
 import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
+import { SyncButton, SyncCard } from './components/sync';
 import type { IRowActions } from './components/row';
 import { Checking, Verdict } from './components/verdict';
 import { hasLogs } from './allowed';
 import { CommandIDs } from './ids';
-import { openMenu } from './menu';
+import { openMenu, openSyncMenu } from './menu';
 import { freshness, hasEnded } from './model';
 import type { Model } from './model';
+import { offerOf } from './offers';
+import { isRunning } from './syncs';
+import { blockedWords, syncStateWords, syncWords } from './syncwords';
 import type { Cluster, Diff } from './wire';
 import { Wishes } from './wishes';
 import { problemWords, reasonWords } from './words';
@@ -36,7 +40,9 @@ export class Panel extends ReactWidget {
     this._actions = {
       ignore: (name, ignored) => this._model.ignore(name, ignored),
       rate: (name, severity) => this._model.rate(name, severity),
-      readRules: () => this._model.readRules()
+      readRules: () => this._model.readRules(),
+      sync: name =>
+        void this._commands.execute(CommandIDs.sync, { scope: [name] })
     };
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', this._trans.__('Coiled Jupyter'));
@@ -249,7 +255,14 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
   // Also while nothing arrives the colours lose their claim; the table itself is drawn for another comparison only.
   useSeconds();
   const { candidates, cluster, diff, kernel } = model;
-  const { reason } = model.judge();
+  const judgement = model.judge();
+  const { reason } = judgement;
+  const running = cluster && model.syncs.running(cluster.id);
+  const offer = offerOf(judgement, diff, running);
+  const { blocked } = offer;
+  // What one names oneself needn't be rated.
+  const rowBlocked =
+    blocked && blocked.kind !== 'nothing' ? blockedWords(blocked, trans) : '';
   return (
     <section className="jp-Coiled-section" aria-label={trans.__('Software')}>
       <Head title={trans.__('Software')}>
@@ -280,6 +293,19 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
           </select>
         </label>
       )}
+      {cluster && (
+        <SyncButton
+          offer={offer}
+          onSync={() =>
+            void commands.execute(CommandIDs.sync, { cluster: cluster.id })
+          }
+          onMenu={(button, keyboard) =>
+            openSyncMenu(commands, cluster, button, keyboard)
+          }
+          trans={trans}
+        />
+      )}
+      <SyncCards {...props} />
       {diff && (
         // What no longer holds is shown without colour.
         <div data-stale={reason !== null}>
@@ -297,11 +323,19 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
             <span>{clusterLabel(diff, trans)}</span>
           </div>
           <Unread diff={diff} trans={trans} />
+          {running && (
+            <p className="jp-Coiled-sub" data-note="syncing">
+              {trans.__(
+                'While the sync runs, the rows show what was read last; nodes that restart are not among it.'
+              )}
+            </p>
+          )}
           {diff.rows.length > 0 && (
             <SoftwareTable
               diff={diff}
               rules={model.rules}
               actions={actions}
+              blocked={rowBlocked}
               reveal={model.reveal}
               trans={trans}
             />
@@ -312,6 +346,63 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
         <Empty reason={reason.kind} words={reasonWords(reason, trans)} />
       )}
     </section>
+  );
+}
+
+/** The syncs that run, wherever they were begun, and how the last ones ended until that was seen. */
+function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
+  const { cluster: compared, syncs } = model;
+  const shown = inOrder(model.clusters)
+    .sort(
+      (one, other) =>
+        Number(other.id === compared?.id) - Number(one.id === compared?.id)
+    )
+    .flatMap(cluster => {
+      const sync = syncs.shown(cluster.id);
+      return sync ? [{ cluster, sync }] : [];
+    });
+  return (
+    <>
+      <div className="jp-Coiled-hidden" role="status" data-live="sync">
+        {shown
+          .map(({ cluster, sync }) =>
+            trans.__(
+              '%1: %2',
+              syncWords(sync, cluster.name, trans),
+              syncStateWords(sync, trans)
+            )
+          )
+          .join('. ')}
+      </div>
+      {shown.map(({ cluster, sync }) => {
+        const execute = (command: string) => () =>
+          void commands.execute(command, { cluster: cluster.id });
+        const undone = syncs.undoable(cluster.id)?.id === sync.id;
+        const again =
+          cluster.id === compared?.id &&
+          sync.direction === 'to_cluster' &&
+          (sync.state === 'failed' || sync.state === 'cancelled');
+        return (
+          <SyncCard
+            key={sync.id}
+            sync={sync}
+            name={cluster.name}
+            lines={syncs.lines(sync.id)}
+            age={isRunning(sync) ? syncs.age : null}
+            now={model.now}
+            onCancel={execute(CommandIDs.cancelSync)}
+            onUndo={
+              undone && !hasEnded(cluster) ? execute(CommandIDs.undoSync) : null
+            }
+            onAgain={again ? execute(CommandIDs.sync) : null}
+            onDismiss={() => syncs.dismiss(sync)}
+            // Without it the lines that came with the sync are shown.
+            onLog={() => void syncs.readLog(sync.id).catch(() => undefined)}
+            trans={trans}
+          />
+        );
+      })}
+    </>
   );
 }
 

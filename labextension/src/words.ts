@@ -104,6 +104,11 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
         ),
         hint: ''
       };
+    case 'syncing':
+      return {
+        text: trans.__('a sync is running'),
+        hint: trans.__('Its nodes are read again when it has ended.')
+      };
     case 'unread':
       return unreadWords(reason.diff, trans);
   }

@@ -50,7 +50,8 @@ function draw(element: JSX.Element): HTMLElement {
 const actions: IRowActions = {
   ignore: async () => undefined,
   rate: async () => undefined,
-  readRules: () => new Promise(() => undefined)
+  readRules: () => new Promise(() => undefined),
+  sync: () => undefined
 };
 
 function table(diff: Diff): HTMLElement {
@@ -59,6 +60,7 @@ function table(diff: Diff): HTMLElement {
       diff={diff}
       rules={null}
       actions={actions}
+      blocked=""
       reveal={null}
       trans={trans}
     />
@@ -76,6 +78,7 @@ function details(diff: Diff, row: Row): HTMLElement {
           groups={diff.cluster.groups}
           rules={null}
           actions={actions}
+          blocked=""
           open={true}
           rowIndex={2}
           trans={trans}
@@ -257,6 +260,7 @@ describe('PackageRow', () => {
             throw new ApiError('invalid', "numpy can't be ignored", 'Rate it');
           }
         }}
+        blocked=""
         reveal={null}
         trans={trans}
       />
@@ -283,6 +287,7 @@ describe('PackageRow', () => {
         diff={breaks}
         rules={null}
         actions={actions}
+        blocked=""
         reveal={{ name: dask.name }}
         trans={trans}
       />

@@ -1,7 +1,7 @@
 /** Fakes of the ports, and examples of the wire shapes. */
 import { Signal } from '@lumino/signaling';
 
-import { SCHEMA } from '../api';
+import { ApiError, SCHEMA } from '../api';
 import type { IApi, ILogQuery } from '../api';
 import type { IActiveKernel, IActiveKernels } from '../kernels';
 import type {
@@ -15,11 +15,15 @@ import type {
   Diff,
   ExplainRequest,
   Explanation,
+  Layer,
   LogLine,
   Logs,
+  Plan,
+  PlanCreate,
   Row,
   Rules,
   RulesChange,
+  Sync,
   Usage
 } from '../wire';
 
@@ -149,6 +153,74 @@ export function usage(more: Partial<Usage['cores']> = {}): Usage {
     tasks: { running: 1, queued: 0, done_per_second: null },
     clusters: [],
     taken_at: '2026-03-01T12:00:00.000Z'
+  };
+}
+
+export function plan(more: Partial<Plan> = {}): Plan {
+  return {
+    id: 'p1',
+    digest: 'd1',
+    cluster: 'c1',
+    direction: 'to_cluster',
+    how: 'roll',
+    actions: [
+      {
+        kind: 'upgrade',
+        name: 'numpy',
+        before: '1.26.4',
+        after: '2.3.1',
+        group: 'g1',
+        why: 'The notebook has it'
+      }
+    ],
+    rolls: [{ group: 'g1', workers: ['tcp://h:1', 'tcp://h:2'], batch: 1 }],
+    restarts: [],
+    lost: { futures: 0, scattered: 0, running: 0, actors: 0, why: '' },
+    others: [],
+    seconds: 8,
+    needs: [],
+    layer: 'l1',
+    created_at: '2026-03-01T12:00:00.000Z',
+    expires_at: '2026-03-01T12:10:00.000Z',
+    ...more
+  };
+}
+
+export function sync(id: string, more: Partial<Sync> = {}): Sync {
+  return {
+    id,
+    plan: 'p1',
+    cluster: 'c1',
+    direction: 'to_cluster',
+    state: 'rolling',
+    steps: [
+      { name: 'Build', state: 'done', group: null, seconds: 1.1, text: '' },
+      { name: 'Move', state: 'running', group: null, seconds: 3.2, text: '' }
+    ],
+    log: { lines: [], next: 0 },
+    result: null,
+    undo_of: null,
+    undone_by: null,
+    started_at: '2026-03-01T11:59:50.000Z',
+    ended_at: null,
+    layer: 'l1',
+    layer_before: null,
+    changes: 1,
+    revision: 1,
+    ...more
+  };
+}
+
+export function layer(id: string, more: Partial<Layer> = {}): Layer {
+  return {
+    id,
+    packages: 12,
+    places: [],
+    clusters: [],
+    known_by: ['c1'],
+    created_at: '2026-03-01T10:00:00.000Z',
+    used_at: '2026-03-01T11:00:00.000Z',
+    ...more
   };
 }
 
@@ -302,6 +374,92 @@ export class FakeApi implements IApi {
 
   async usage(): Promise<Usage> {
     return usage();
+  }
+
+  /** What the server has of syncs, newest first. */
+  synced: Sync[] = [];
+  /** What the next plans are, the last one for all that follow; an error refuses. */
+  plans: (Plan | Error)[] = [plan()];
+  held = new Map<string, Plan>();
+  layered: Layer[] = [];
+  syncFailure: Error | null = null;
+  startFailure: Error | null = null;
+  readonly planned: PlanCreate[] = [];
+  readonly started: string[] = [];
+  readonly undone: string[] = [];
+  readonly cancelled: string[] = [];
+  /** What was asked of the syncs: all, or one and the lines after so many. */
+  readonly syncQueries: ('all' | [string, number | null])[] = [];
+
+  async plan(body: PlanCreate): Promise<Plan> {
+    this.planned.push(body);
+    const next = this.plans.length > 1 ? this.plans.shift()! : this.plans[0];
+    if (next instanceof Error) {
+      throw next;
+    }
+    return next;
+  }
+
+  async planOf(id: string): Promise<Plan> {
+    const found = this.held.get(id);
+    if (!found) {
+      throw new ApiError('not_found', `There is no plan ${id}`);
+    }
+    return found;
+  }
+
+  async syncs(): Promise<readonly Sync[]> {
+    this.syncQueries.push('all');
+    if (this.syncFailure) {
+      throw this.syncFailure;
+    }
+    return this.synced;
+  }
+
+  async sync(id: string, after: number | null): Promise<Sync> {
+    this.syncQueries.push([id, after]);
+    const found = this.synced.find(it => it.id === id);
+    if (!found) {
+      throw new ApiError('not_found', `There is no sync ${id}`);
+    }
+    const { lines, next } = found.log;
+    const from = after === null ? 0 : after - (next - lines.length);
+    return { ...found, log: { lines: lines.slice(Math.max(from, 0)), next } };
+  }
+
+  async startSync(id: string): Promise<Sync> {
+    this.started.push(id);
+    if (this.startFailure) {
+      throw this.startFailure;
+    }
+    return this._begun(sync('s-started', { plan: id, state: 'planned' }));
+  }
+
+  async undoSync(id: string): Promise<Sync> {
+    this.undone.push(id);
+    return this._begun(sync('s-undo', { undo_of: id, state: 'planned' }));
+  }
+
+  async cancelSync(id: string): Promise<Sync> {
+    this.cancelled.push(id);
+    return this.advance(id, { state: 'rolling_back' });
+  }
+
+  async layers(): Promise<readonly Layer[]> {
+    return this.layered;
+  }
+
+  /** A sync goes on. */
+  advance(id: string, more: Partial<Sync>): Sync {
+    this.synced = this.synced.map(it =>
+      it.id === id ? { ...it, revision: it.revision + 1, ...more } : it
+    );
+    return this.synced.find(it => it.id === id)!;
+  }
+
+  private _begun(made: Sync): Sync {
+    this.synced = [made, ...this.synced];
+    return made;
   }
 
   diff(kernelId: string, clusterId: string): Promise<Diff> {

@@ -5,7 +5,7 @@ import * as React from 'react';
 import { canSteer } from '../allowed';
 import { freshness, hasEnded } from '../model';
 import type { IWish } from '../wishes';
-import type { ClientInfo, Cluster, Step } from '../wire';
+import type { ClientInfo, Cluster } from '../wire';
 import {
   agoWords,
   clusterSourceWords,
@@ -15,10 +15,10 @@ import {
   outcomeWords,
   restartsWords,
   sizeWords,
-  stepStateWords,
   stopWords
 } from '../words';
 import { Age } from './age';
+import { Steps } from './steps';
 import { Stepper } from './stepper';
 
 export interface IClusterCardProps {
@@ -54,14 +54,6 @@ const ICONS: Record<Cluster['status'], string> = {
   stopped: '○',
   failed: '✕',
   lost: '✕'
-};
-
-const STEPS: Record<Step['state'], string> = {
-  waiting: '○',
-  running: '◐',
-  done: '✓',
-  failed: '✕',
-  cancelled: '–'
 };
 
 export function ClusterCard(props: IClusterCardProps): JSX.Element {
@@ -165,7 +157,11 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
         </button>
       )}
       {(cluster.status === 'starting' || cluster.status === 'failed') && (
-        <Steps steps={cluster.steps} trans={trans} />
+        <Steps
+          steps={cluster.steps}
+          label={trans.__('Steps of the start')}
+          trans={trans}
+        />
       )}
       {!ended && cluster.other_clients.length > 0 && (
         <Clients clients={cluster.other_clients} now={now} trans={trans} />
@@ -272,34 +268,4 @@ function clientVersions(client: ClientInfo, trans: TranslationBundle): string {
         : `${name} ${client.versions[name]}`
     );
   return told.length ? told.join(', ') : trans.__('told no versions');
-}
-
-interface IStepsProps {
-  steps: readonly Step[];
-  trans: TranslationBundle;
-}
-
-function Steps({ steps, trans }: IStepsProps): JSX.Element {
-  return (
-    <ol className="jp-Coiled-steps" aria-label={trans.__('Steps of the start')}>
-      {steps.map(step => (
-        <li key={step.name} data-step={step.name} data-state={step.state}>
-          <span
-            className="jp-Coiled-icon"
-            role="img"
-            aria-label={stepStateWords(step.state, trans)}
-          >
-            {STEPS[step.state]}
-          </span>
-          <span className="jp-Coiled-grow">
-            {step.name}
-            {step.text && <span className="jp-Coiled-sub">{step.text}</span>}
-          </span>
-          {step.state !== 'waiting' && step.seconds !== null && (
-            <span>{trans.__('%1 s', step.seconds.toFixed(1))}</span>
-          )}
-        </li>
-      ))}
-    </ol>
-  );
 }

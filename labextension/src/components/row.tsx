@@ -6,6 +6,7 @@ import { ApiError } from '../api';
 import { isLocalCode, placesOf } from '../details';
 import type { IPlace } from '../details';
 import { normalName } from '../model';
+import { canSync } from '../offers';
 import type { DiffGroup, DiffKernel, Row, RowGroup, Rules } from '../wire';
 import type { IWords } from '../words';
 import {
@@ -48,6 +49,8 @@ export interface IRowActions {
   ignore(name: string, ignored: boolean): Promise<void>;
   rate(name: string, severity: Severity | null): Promise<void>;
   readRules(): Promise<void>;
+  /** Show what a sync of this package alone would do. */
+  sync(name: string): void;
 }
 
 export interface IPackageRowProps {
@@ -56,6 +59,8 @@ export interface IPackageRowProps {
   groups: readonly DiffGroup[];
   rules: Rules | null;
   actions: IRowActions;
+  /** Why nothing can be synced now, '' where it can. */
+  blocked: string;
   open: boolean;
   /** Its place in the whole table, of which only what can be seen is there. */
   rowIndex: number;
@@ -136,6 +141,7 @@ export function PackageRow(props: IPackageRowProps): JSX.Element {
                 <Place key={index} place={place} trans={trans} />
               ))}
             </ul>
+            {canSync(row) && <SyncThis {...props} />}
             <Rating {...props} />
           </td>
         </tr>
@@ -241,6 +247,23 @@ function SourceLine({ source, trans }: ISourceLineProps): JSX.Element {
             source.commit.slice(0, 12)
           )
         : trans.__('%1: %2', words, source.url)}
+    </div>
+  );
+}
+
+function SyncThis(props: IPackageRowProps): JSX.Element {
+  const { actions, blocked, row, trans } = props;
+  return (
+    <div className="jp-Coiled-row jp-Coiled-syncThis">
+      <button
+        className="jp-Coiled-button"
+        aria-label={trans.__('Sync only %1', row.name)}
+        aria-disabled={blocked !== ''}
+        title={blocked || undefined}
+        onClick={() => blocked === '' && actions.sync(row.name)}
+      >
+        {trans.__('Sync only this…')}
+      </button>
     </div>
   );
 }

@@ -13,6 +13,8 @@ export interface ISoftwareTableProps {
   diff: Diff;
   rules: Rules | null;
   actions: IRowActions;
+  /** Why no package can be synced now, '' where it can. */
+  blocked: string;
   /** The row to open and scroll to. */
   reveal: IReveal | null;
   trans: TranslationBundle;
@@ -266,6 +268,7 @@ function Rows(props: IRowsProps): JSX.Element {
               groups={diff.cluster.groups}
               rules={props.rules}
               actions={props.actions}
+              blocked={props.blocked}
               open={open.includes(row.name)}
               rowIndex={index + 2 + more(index)}
               trans={trans}

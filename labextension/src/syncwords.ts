@@ -1,0 +1,266 @@
+/** Plans and syncs in words. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { Blocked, IOffer } from './offers';
+import { restartsOf } from './offers';
+import type { Need, Note } from './preview';
+import type { DiffGroup, Layer, Plan, PlanAction, Sync } from './wire';
+import { durationWords, reasonWords, roleWords } from './words';
+
+/** The button: what it would change. */
+export function offerWords(offer: IOffer, trans: TranslationBundle): string {
+  const { packages, python } = offer;
+  if (packages === 0) {
+    return python
+      ? trans.__('Sync Python to the cluster')
+      : trans.__('Sync the cluster to the notebook');
+  }
+  return python
+    ? trans._n(
+        'Sync %1 package and Python to the cluster',
+        'Sync %1 packages and Python to the cluster',
+        packages
+      )
+    : trans._n(
+        'Sync %1 package to the cluster',
+        'Sync %1 packages to the cluster',
+        packages
+      );
+}
+
+/** Why the button can't be pressed. */
+export function blockedWords(
+  blocked: Blocked,
+  trans: TranslationBundle
+): string {
+  switch (blocked.kind) {
+    case 'nothing':
+      return trans.__('Nothing differs that a sync would change.');
+    case 'stale':
+      // Its age would change each second.
+      return trans.__('Not now: %1.', trans.__('the last reading is too old'));
+    default:
+      return trans.__('Not now: %1.', reasonWords(blocked, trans).text);
+  }
+}
+
+/** What happens to a package. */
+export function actionWords(
+  kind: PlanAction['kind'],
+  trans: TranslationBundle
+): string {
+  return {
+    install: trans.__('install'),
+    upgrade: trans.__('upgrade'),
+    downgrade: trans.__('downgrade'),
+    remove: trans.__('remove'),
+    build: trans.__('build'),
+    refuse: trans.__('stays as it is')
+  }[kind];
+}
+
+/** Which nodes groups are; those that aren't known any more keep their ids. */
+export function groupsWords(
+  ids: readonly string[],
+  groups: readonly DiffGroup[],
+  trans: TranslationBundle
+): string {
+  const known = groups.filter(({ id }) => ids.includes(id));
+  const roles = [...new Set(known.map(({ role }) => role))].map(role =>
+    role === 'worker'
+      ? trans._n(
+          '%1 worker',
+          '%1 workers',
+          known
+            .filter(group => group.role === role)
+            .reduce((sum, { nodes }) => sum + nodes.length, 0)
+        )
+      : roleWords(role, trans)
+  );
+  const hosts = [...new Set(known.map(({ host }) => host))];
+  const others = ids.filter(id => !known.some(group => group.id === id));
+  return [
+    known.length > 0 &&
+      trans.__('%1 on %2', roles.join(', '), hosts.join(', ')),
+    ...others
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
+/** What would be lost, one sentence each; none where nothing is. */
+export function lostWords(
+  lost: Plan['lost'],
+  trans: TranslationBundle
+): readonly string[] {
+  const { actors, futures, running, scattered, why } = lost;
+  return [
+    futures > 0 &&
+      trans._n(
+        '%1 finished result is lost.',
+        '%1 finished results are lost.',
+        futures
+      ),
+    scattered > 0 &&
+      trans._n(
+        '%1 scattered value is lost.',
+        '%1 scattered values are lost.',
+        scattered
+      ),
+    running > 0 &&
+      trans._n(
+        '%1 running task starts anew.',
+        '%1 running tasks start anew.',
+        running
+      ),
+    actors > 0 && trans._n('%1 actor is lost.', '%1 actors are lost.', actors),
+    why
+  ].filter(it => typeof it === 'string' && it !== '') as string[];
+}
+
+/** What a plan does as a whole. */
+export function howWords(plan: Plan, trans: TranslationBundle): string {
+  switch (plan.how) {
+    case 'roll':
+      return trans.__(
+        'A new environment is built beside the present one, then the workers move to it one batch after the other. The present environment stays as it is.'
+      );
+    case 'replace':
+      return trans.__(
+        'The whole cluster starts anew in a new environment, at the same address. Clients reconnect by themselves.'
+      );
+    case 'nothing':
+      return trans.__('There is nothing to do: it is equal already.');
+    case 'refused':
+      return trans.__('Nothing of this can be done.');
+  }
+}
+
+/** How many workers restart, in how many batches; '' for none. */
+export function rollWords(plan: Plan, trans: TranslationBundle): string {
+  const { batches, workers } = restartsOf(plan);
+  if (workers === 0) {
+    return '';
+  }
+  return batches <= 1
+    ? trans._n(
+        '%1 worker restarts.',
+        '%1 workers restart, all at once.',
+        workers
+      )
+    : trans._n(
+        '%1 worker restarts, in %2 batches.',
+        '%1 workers restart, in %2 batches.',
+        workers,
+        batches
+      );
+}
+
+export function othersWords(plan: Plan, trans: TranslationBundle): string {
+  return plan.others.length === 0
+    ? ''
+    : trans._n(
+        '%1 other client uses this cluster and gets the change too:',
+        '%1 other clients use this cluster and get the change too:',
+        plan.others.length
+      );
+}
+
+/** What a user agrees to. */
+export function needWords(need: Need, trans: TranslationBundle): string {
+  return {
+    lost_results: trans.__('I agree that what is named above is lost.'),
+    plain_connection: trans.__(
+      'I agree that the credentials of the package index are sent over a connection that is not encrypted.'
+    )
+  }[need];
+}
+
+export function noteWords(note: Note, trans: TranslationBundle): string {
+  return {
+    stale: trans.__(
+      'The cluster or the notebook has changed since this was planned. This is the plan as things are now.'
+    ),
+    changed: trans.__(
+      'Something has changed meanwhile, so nothing was done. This is the plan as things are now.'
+    ),
+    expired: trans.__(
+      'The plan was too old to be carried out, so it was made anew.'
+    )
+  }[note];
+}
+
+export function syncStateWords(sync: Sync, trans: TranslationBundle): string {
+  const undo = sync.undo_of !== null;
+  return {
+    planned: trans.__('about to begin'),
+    building: trans.__('building the environment'),
+    rolling: trans.__('moving the workers'),
+    verifying: trans.__('reading every node again'),
+    rolling_back: trans.__('going back to the old state'),
+    done: undo
+      ? trans.__('undone and verified')
+      : trans.__('done and verified'),
+    failed: trans.__('failed; the old state is back'),
+    cancelled: trans.__('cancelled; the old state is back'),
+    lost: trans.__('the cluster went; nothing is known of it')
+  }[sync.state];
+}
+
+/** What it is, of a cluster. */
+export function syncWords(
+  sync: Sync,
+  name: string,
+  trans: TranslationBundle
+): string {
+  if (sync.direction === 'to_kernel') {
+    return trans.__('Sync of the kernel to %1', name);
+  }
+  return sync.undo_of !== null
+    ? trans.__('Undo on %1', name)
+    : trans.__('Sync of %1', name);
+}
+
+/** What to do after a sync that didn't end well; '' where there is nothing. */
+export function nextWords(sync: Sync, trans: TranslationBundle): string {
+  switch (sync.state) {
+    case 'failed':
+      return trans.__(
+        'See the step that failed and what the installer said, then plan again.'
+      );
+    case 'lost':
+      return trans.__('Restart the cluster or make a new one, then compare.');
+    default:
+      return '';
+  }
+}
+
+/** What an undo would take back. */
+export function undoWords(sync: Sync, trans: TranslationBundle): string {
+  return sync.undo_of !== null
+    ? trans.__('Take the Undo Back…')
+    : trans.__('Undo the Last Sync…');
+}
+
+/** A state that a cluster had. */
+export function layerWords(
+  layer: Layer,
+  now: number,
+  trans: TranslationBundle
+): string {
+  const ago = durationWords(
+    Math.max(0, now - Date.parse(layer.used_at)) / 1000,
+    trans
+  );
+  return layer.id === BASE
+    ? trans.__('The first state, before any sync')
+    : trans._n(
+        '%1 package, in use %2 ago',
+        '%1 packages, in use %2 ago',
+        layer.packages,
+        ago
+      );
+}
+
+/** The id of what a cluster had at first. */
+export const BASE = 'base';
