@@ -18,11 +18,13 @@ export class PackagesForm extends CheckedForm<readonly string[]> {
     trans: TranslationBundle
   ) {
     super(trans);
-    const list = document.createElement('fieldset');
+    const field = document.createElement('fieldset');
+    // A fieldset doesn't scroll.
+    const list = document.createElement('div');
     list.className = 'jp-Coiled-list';
     const legend = document.createElement('legend');
     legend.textContent = trans.__('Packages that differ');
-    list.append(legend);
+    field.append(legend, list);
     for (const row of rows) {
       const words = trans.__(
         '%1: %2, %3',
@@ -30,12 +32,12 @@ export class PackagesForm extends CheckedForm<readonly string[]> {
         rowStatusWords(row.status, trans),
         ratingWords(row.severity, trans)
       );
-      const { label, field } = choice('', row.name, words, isRated(row));
-      field.type = 'checkbox';
+      const { label, field: box } = choice('', row.name, words, isRated(row));
+      box.type = 'checkbox';
       list.append(label);
-      this._fields.push(field);
+      this._fields.push(box);
     }
-    this.node.append(list);
+    this.node.append(field);
     this.complete();
   }
 

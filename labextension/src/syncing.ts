@@ -360,7 +360,7 @@ async function preview(
       }),
       buttons: [
         Dialog.cancelButton({ label: trans.__('Cancel') }),
-        Dialog.warnButton({ label: accept })
+        Dialog.okButton({ label: accept })
       ],
       focusNodeSelector: '.jp-Coiled-lead'
     },

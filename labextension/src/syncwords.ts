@@ -38,9 +38,9 @@ export function blockedWords(
       return trans.__('Nothing differs that a sync would change.');
     case 'stale':
       // Its age would change each second.
-      return trans.__('Not now: %1.', trans.__('the last reading is too old'));
+      return trans.__('Not now: %1', trans.__('the last reading is too old'));
     default:
-      return trans.__('Not now: %1.', reasonWords(blocked, trans).text);
+      return trans.__('Not now: %1', reasonWords(blocked, trans).text);
   }
 }
 

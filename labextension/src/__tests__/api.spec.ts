@@ -2,7 +2,7 @@ import { ServerConnection } from '@jupyterlab/services';
 
 import errorJson from '../../../tests/wire/error.json';
 import { Api, ApiError, SCHEMA } from '../api';
-import { diff } from './fakes';
+import { diff, plan } from './fakes';
 
 /** An API against a server that gives one answer. */
 function serve(answer: Response | Error) {
@@ -98,6 +98,48 @@ describe('Api', () => {
       '0',
       '0:7,scheduler:9'
     ]);
+  });
+
+  it('plans', async () => {
+    const { api, requests } = serve(json(plan(), 201));
+    const body = { cluster: 'c1', kernel: 'k1', scope: ['numpy'] };
+    expect(await api.plan(body)).toEqual(plan());
+    expect(requests[0].method).toBe('POST');
+    expect(new URL(requests[0].url).pathname).toMatch(/api\/plans$/);
+    expect(await requests[0].json()).toEqual(body);
+  });
+
+  it.each([
+    ['GET', 'plans/a%2Fb', (api: Api) => api.planOf('a/b')],
+    ['GET', 'syncs/a%2Fb', (api: Api) => api.sync('a/b', null)],
+    ['GET', 'syncs/a%2Fb?after=0', (api: Api) => api.sync('a/b', 0)],
+    ['DELETE', 'syncs/a%2Fb', (api: Api) => api.cancelSync('a/b')],
+    ['POST', 'syncs/a%2Fb/undo', (api: Api) => api.undoSync('a/b')],
+    ['GET', 'syncs', (api: Api) => api.syncs()],
+    ['GET', 'layers', (api: Api) => api.layers()]
+  ])('asks %s %s', async (method, path, ask) => {
+    const { api, requests } = serve(json({}));
+    await ask(api);
+    expect(requests[0].method).toBe(method);
+    const [, asked] = requests[0].url.split('/coiled-jupyter/api/');
+    // The lab adds the time to what it reads.
+    const [plain] = asked.split(/[?&]\d{10,}/);
+    expect(plain).toBe(path);
+  });
+
+  it('names the plan that holds where the one asked for does not', async () => {
+    const error = {
+      kind: 'conflict',
+      message: 'The cluster has changed',
+      hint: '',
+      data: { plan: 'p2' }
+    };
+    const { api, requests } = serve(json({ error }, 409));
+    expect(await refused(api.startSync('p1'))).toMatchObject({
+      kind: 'conflict',
+      plan: 'p2'
+    });
+    expect(await requests[0].json()).toEqual({ plan: 'p1' });
   });
 
   it("gives the server's own words", async () => {

@@ -1,7 +1,7 @@
 import { CommandRegistry } from '@lumino/commands';
 
 import { CommandIDs } from '../ids';
-import { actionsOf, openMenu } from '../menu';
+import { actionsOf, openMenu, openSyncMenu } from '../menu';
 import { cluster, settle } from './fakes';
 
 describe('openMenu', () => {
@@ -40,6 +40,22 @@ describe('openMenu', () => {
     expect(focused).toBe(button);
     expect(button.getAttribute('aria-expanded')).toBe('false');
     expect(menu.isDisposed).toBe(true);
+  });
+
+  it('offers what else can be synced', async () => {
+    const menu = openSyncMenu(commands, cluster('c1'), button, true);
+    expect(menu.items.map(({ command }) => command)).toEqual([
+      CommandIDs.sync,
+      CommandIDs.syncChosen,
+      '',
+      CommandIDs.undoSync,
+      CommandIDs.restoreState
+    ]);
+    menu.triggerActiveItem();
+    await settle();
+    expect(executed).toEqual([
+      [CommandIDs.sync, { cluster: 'c1', scope: 'rated' }]
+    ]);
   });
 
   it('gives the focus back when it is left', async () => {

@@ -1,7 +1,15 @@
 import { ApiError } from '../api';
 import { freshness, Model, STALE_SECONDS } from '../model';
 import type { Cluster } from '../wire';
-import { cluster, FakeApi, FakeKernels, kernel, NOW, settle } from './fakes';
+import {
+  cluster,
+  FakeApi,
+  FakeKernels,
+  kernel,
+  NOW,
+  settle,
+  sync
+} from './fakes';
 
 describe('Model', () => {
   let api: FakeApi;
@@ -359,6 +367,56 @@ describe('Model', () => {
       await model.restart('c1', 'cluster');
       expect(api.restarts).toEqual([['c1', 'cluster']]);
       expect(model.clusters[0].status).toBe('starting');
+    });
+  });
+
+  describe('while a sync runs', () => {
+    beforeEach(async () => {
+      api.synced = [sync('s1')];
+      await model.syncs.refresh();
+      await model.refresh();
+    });
+
+    it('nothing is called equal', () => {
+      expect(model.judge()).toMatchObject({
+        verdict: 'unknown',
+        reason: { kind: 'syncing' }
+      });
+      expect(model.diff?.verdict).toBe('equal');
+    });
+
+    it('a difference stays one', async () => {
+      api.verdict = 'breaks';
+      await model.refresh();
+      expect(model.judge()).toEqual({ verdict: 'breaks', reason: null });
+    });
+
+    it('that of another cluster matters nothing', async () => {
+      api.synced = [sync('s1', { cluster: 'c2' })];
+      await model.syncs.refresh();
+      await model.refresh();
+      expect(model.judge().verdict).toBe('equal');
+    });
+
+    it('its end makes nothing green: only a reading from after it does', async () => {
+      api.hold = true;
+      const before = model.refresh();
+      await settle();
+      api.advance('s1', { state: 'done' });
+      await model.syncs.refresh();
+      expect(model.judge()).toEqual({
+        verdict: 'unknown',
+        reason: { kind: 'reading' }
+      });
+      // What was asked for before the end doesn't count.
+      api.pending[0].answer();
+      await settle();
+      expect(model.judge().reason?.kind).toBe('reading');
+      // The rows stay meanwhile.
+      expect(model.diff).not.toBeNull();
+      api.pending[1].answer();
+      await before;
+      expect(model.judge()).toEqual({ verdict: 'equal', reason: null });
     });
   });
 

@@ -5,7 +5,7 @@ import { act } from 'react';
 
 import { Model } from '../model';
 import { Panel } from '../panel';
-import { FakeApi, FakeKernels, NOW, settle } from './fakes';
+import { cluster, FakeApi, FakeKernels, NOW, settle, sync } from './fakes';
 
 (
   globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
@@ -15,12 +15,14 @@ describe('Panel', () => {
   let now = NOW;
   let model: Model;
   let panel: Panel;
+  let api: FakeApi;
 
   beforeEach(async () => {
     jest.useFakeTimers();
     now = NOW;
+    api = new FakeApi();
     model = new Model({
-      api: new FakeApi(),
+      api,
       kernels: new FakeKernels(),
       now: () => now,
       auto: false
@@ -65,5 +67,72 @@ describe('Panel', () => {
     expect(new Set(ages())).toEqual(new Set(['unknown']));
     expect(panel.node.querySelector('[data-stale=true]')).not.toBeNull();
     expect(verdict()).toBe('unknown');
+  });
+
+  describe('a sync', () => {
+    const part = (selector: string) => panel.node.querySelector(selector);
+    const said = () => part('[data-live=sync]')!.textContent;
+    const have = (...list: ReturnType<typeof sync>[]) =>
+      act(async () => {
+        api.synced = list;
+        await model.syncs.refresh();
+        await model.refresh();
+        await settle();
+      });
+
+    it('is shown in place wherever it was begun, and said aloud', async () => {
+      expect(part('[data-sync-id]')).toBeNull();
+      expect(said()).toBe('');
+      await have(sync('s1'));
+      expect(part('[data-sync-id=s1]')).not.toBeNull();
+      expect(said()).toBe('Sync of c1: moving the workers');
+      expect(part('[data-note=syncing]')).not.toBeNull();
+      expect(part('[data-blocked=syncing]')).not.toBeNull();
+      expect(part('[data-verdict]')!.getAttribute('data-verdict')).toBe(
+        'unknown'
+      );
+    });
+
+    it('says nothing aloud each second', async () => {
+      await have(sync('s1'));
+      const before = said();
+      later(5);
+      expect(said()).toBe(before);
+    });
+
+    it('stays until it was seen', async () => {
+      await have(sync('s1', { state: 'done' }));
+      const dismiss = [...panel.node.querySelectorAll('button')].find(
+        it => it.textContent === 'Dismiss'
+      )!;
+      act(() => dismiss.click());
+      expect(part('[data-sync-id]')).toBeNull();
+      await have(sync('s1', { state: 'done' }));
+      expect(part('[data-sync-id]')).toBeNull();
+    });
+
+    it('of the cluster compared comes before that of another one', async () => {
+      api.list = [
+        cluster('c1', { created_at: '2026-03-01T10:00:00.000Z' }),
+        cluster('c2')
+      ];
+      await have(
+        sync('s2', { cluster: 'c2', state: 'failed' }),
+        sync('s1'),
+        sync('gone', { cluster: 'c9', state: 'failed' })
+      );
+      const ids = [...panel.node.querySelectorAll('[data-sync-id]')].map(it =>
+        it.getAttribute('data-sync-id')
+      );
+      expect(model.cluster?.id).toBe('c1');
+      expect(ids).toEqual(['s1', 's2']);
+    });
+
+    it('claims less while nobody answers', async () => {
+      await have(sync('s1'));
+      api.syncFailure = new Error('gone');
+      later(31);
+      expect(part('.jp-Coiled-syncState')!.textContent).toContain('Not known');
+    });
   });
 });

@@ -21,6 +21,7 @@ import { durationWords, problemWords } from '../words';
 
 /** Seconds that a running task can be waited for. */
 const DRAINS = [30, 120, 600, 3600];
+const NONE = '—';
 /** A longer list is folded. */
 const LISTED = 25;
 
@@ -116,33 +117,19 @@ function Planned(props: IPlannedProps): JSX.Element {
   return (
     <div data-plan={plan.id} data-how={plan.how}>
       {acts && <Lost plan={plan} trans={trans} />}
+      {acts &&
+        needs.map(need => (
+          <label key={need} className="jp-Coiled-choice" data-need={need}>
+            <input
+              type="checkbox"
+              checked={agreed.has(need)}
+              disabled={busy}
+              onChange={event => props.onAgree(need, event.target.checked)}
+            />
+            {needWords(need, trans)}
+          </label>
+        ))}
       <p className="jp-Coiled-summary">{howWords(plan, trans)}</p>
-      {refusalsOf(plan).map(part => (
-        <Part
-          key={part.groups.join()}
-          part={part}
-          title={trans._n(
-            'Can not be done for %1 package',
-            'Can not be done for %1 packages',
-            part.actions.length
-          )}
-          groups={groups}
-          trans={trans}
-        />
-      ))}
-      {partsOf(plan).map(part => (
-        <Part
-          key={part.groups.join()}
-          part={part}
-          title={trans._n(
-            '%1 package changes',
-            '%1 packages change',
-            part.actions.length
-          )}
-          groups={groups}
-          trans={trans}
-        />
-      ))}
       {acts && (
         <ul className="jp-Coiled-effects">
           {roll && <li>{roll}</li>}
@@ -173,18 +160,32 @@ function Planned(props: IPlannedProps): JSX.Element {
         </ul>
       )}
       {acts && plan.how === 'roll' && <Drain {...props} />}
-      {acts &&
-        needs.map(need => (
-          <label key={need} className="jp-Coiled-choice" data-need={need}>
-            <input
-              type="checkbox"
-              checked={agreed.has(need)}
-              disabled={busy}
-              onChange={event => props.onAgree(need, event.target.checked)}
-            />
-            {needWords(need, trans)}
-          </label>
-        ))}
+      {refusalsOf(plan).map(part => (
+        <Part
+          key={part.groups.join()}
+          part={part}
+          title={trans._n(
+            'Can not be done for %1 package',
+            'Can not be done for %1 packages',
+            part.actions.length
+          )}
+          groups={groups}
+          trans={trans}
+        />
+      ))}
+      {partsOf(plan).map(part => (
+        <Part
+          key={part.groups.join()}
+          part={part}
+          title={trans._n(
+            '%1 package changes',
+            '%1 packages change',
+            part.actions.length
+          )}
+          groups={groups}
+          trans={trans}
+        />
+      ))}
     </div>
   );
 }
@@ -248,9 +249,9 @@ function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
                 <span className="jp-Coiled-icon" aria-hidden="true">
                   {ICONS[action.kind]}
                 </span>{' '}
-                {actionWords(action.kind, trans)}{' '}
+                {actionWords(action.kind, trans)}:{' '}
                 <span className="jp-Coiled-versions">
-                  {versionsWords(action)}
+                  {versionsWords(action, trans)}
                 </span>
               </td>
               <td>{action.why}</td>
@@ -262,9 +263,15 @@ function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
   );
 }
 
-function versionsWords({ after, before, kind }: PlanAction): string {
-  const [one, other] = [before ?? '—', after ?? '—'];
-  return kind === 'refuse' && one === other ? one : `${one} → ${other}`;
+function versionsWords(
+  { after, before, kind }: PlanAction,
+  trans: TranslationBundle
+): string {
+  const [one, other] = [before ?? NONE, after ?? NONE];
+  if (kind !== 'refuse') {
+    return `${one} → ${other}`;
+  }
+  return one === other ? one : trans.__('%1, not %2', one, other);
 }
 
 function Drain(props: IPlannedProps): JSX.Element {
