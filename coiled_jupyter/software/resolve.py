@@ -325,7 +325,7 @@ class _Uv:
                 return Compiled(lock, kept=frozenset(line for line in preferred if _holds(line, versions)))
         if ended.status == 1:
             return Compiled(None, ended.words)
-        raise Unavailable(f"The packages can't be resolved: {ended.words}", "Look at the network and the index")
+        raise Unavailable(f"The packages can't be resolved: {ended.words[:2000]}", "Look at the network and the index")
 
     def _place(self, line: str) -> str:
         """Return a pin of a wheel of ours as the file: uv takes no other then, and reads no other's metadata."""

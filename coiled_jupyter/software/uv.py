@@ -56,9 +56,9 @@ def environ(index: Index = NO_INDEX_OPTIONS) -> dict[str, str]:
 
 
 async def attempt(
-    *argv: str, cwd: Path, deadline: float, index: Index = NO_INDEX_OPTIONS, level: int = logging.INFO
+    *argv: str, cwd: Path, deadline: float, index: Index = NO_INDEX_OPTIONS, level: int = logging.INFO, **more: str
 ) -> Ended:
-    """Run uv with `argv` (without its own path) and return how it ended; its words are logged at `level`.
+    """Run uv with `argv` (without its own path) and return how it ended; `more` are further variables.
 
     Raises
     ------
@@ -66,11 +66,26 @@ async def attempt(
         It didn't end within `deadline` seconds; then it has been killed with all that it started.
 
     """
+    variables = {**environ(index), **more}
+    return await execute(
+        binary(), *argv, cwd=cwd, deadline=deadline, environ=variables, hidden=index.hidden, level=level
+    )
+
+
+async def execute(
+    *argv: str,
+    cwd: Path,
+    deadline: float,
+    environ: dict[str, str],
+    hidden: tuple[str, ...] = (),
+    level: int = logging.INFO,
+) -> Ended:
+    """Run a program as `attempt` runs uv; its words are logged at `level`, without what is `hidden`."""
+    name = Path(argv[0]).name
     process = await asyncio.create_subprocess_exec(
-        binary(),
         *argv,
         cwd=cwd,
-        env=environ(index),
+        env=environ,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -89,35 +104,34 @@ async def attempt(
                 continue
             if not line:
                 break
-            words = _plain(line.decode(errors="replace"), index)
+            words = _plain(line.decode(errors="replace"), hidden)
             if words:
                 said.append(words)
-                _log.log(level, "uv: %s", words)
+                _log.log(level, "%s: %s", name, words)
         await process.wait()
 
     try:
         await asyncio.wait_for(listen(), deadline)
     except asyncio.TimeoutError:
-        raise Unavailable(f"uv didn't end within {deadline:.0f} s", "Look at the network and the index") from None
+        raise Unavailable(f"{name} didn't end within {deadline:.0f} s", "Look at the network and the index") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-    words = " ".join(" ".join(said).split())
-    return Ended(process.returncode or 0, words[:2000] or "uv gave no reason")
+    return Ended(process.returncode or 0, " ".join(" ".join(said).split()) or f"{name} gave no reason")
 
 
 async def run(*argv: str, cwd: Path, deadline: float, index: Index = NO_INDEX_OPTIONS) -> None:
     """Run uv; raise Impossible with its own words where it fails."""
     ended = await attempt(*argv, cwd=cwd, deadline=deadline, index=index)
     if ended.status:
-        raise Impossible(f"The packages could not be installed: {ended.words}")
+        raise Impossible(f"The packages could not be installed: {ended.words[:2000]}")
 
 
-def _plain(line: str, index: Index) -> str:
+def _plain(line: str, hidden: tuple[str, ...]) -> str:
     """Return a line of uv's without colours, frames and credentials."""
     line = _SECRET.sub("//", _COLOUR.sub("", line))
-    for word in index.hidden:
+    for word in hidden:
         line = line.replace(word, "****")
     return line.strip().strip(_FRAME)

@@ -73,4 +73,4 @@ def test_its_words_hold_no_credentials(caplog):
     ],
 )
 def test_a_line_of_uv(line, shown):
-    assert uv._plain(line, index.parse(["-i", f"https://me:{SECRET}@host"])) == shown
+    assert uv._plain(line, index.parse(["-i", f"https://me:{SECRET}@host"]).hidden) == shown
