@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import secrets
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
@@ -35,7 +37,8 @@ from .core.wire import (
     PlanRoll,
 )
 from .software import index as indexes
-from .software.resolve import Resolution, Target, Wish, resolve
+from .software import local
+from .software.resolve import Target, Wish, resolve
 
 HELD_SECONDS = 600.0
 HELD_PLANS = 50
@@ -210,8 +213,7 @@ class _Maker:
         for key, groups in sorted(by_place.items()):
             place = self._places[key]
             wish = core.wanted(basis.kernel, groups[0], self._scheduler, basis.diff.rows, self._names, basis.rules)
-            resolution = await self._resolve(_target(place), wish.hard, wish.wishes)
-            wheels, had = await self._with_local(wish, resolution)
+            wheels, had, lock = await self._have(_target(place), wish)
             found = core.actions(basis.kernel, groups, wish, had, basis.diff.rows)
             done += found
             if any(action.kind != "refuse" for action in found):
@@ -220,8 +222,8 @@ class _Maker:
                         key=key,
                         host=place.host,
                         prefix=place.prefix,
-                        layer=core.layer_id({place.key: f"{resolution.lock}{''.join(w.sha256 for w in wheels)}"}),
-                        lock=resolution.lock,
+                        layer=core.layer_id({place.key: lock}),
+                        lock=lock,
                         expected=had.versions,
                         imports=_imports(basis.kernel, had, found),
                         wheels=wheels,
@@ -239,22 +241,29 @@ class _Maker:
         layer = core.layer_id({place.key: place.layer or "" for place in places}) if places else self._before
         return self._held("roll", done, places, rolls, lost, layer, alone=alone)
 
-    async def _resolve(self, target: Target, hard: Sequence[str], wishes: Sequence[str]) -> Resolution:
-        return await resolve(
-            target,
-            hard,
-            [Wish(requirement=line) for line in wishes],
-            index=self._index,
-            allow_source_builds=self._configuration.allow_source_builds,
+    async def _have(self, target: Target, wish: Wanted) -> tuple[tuple[Wheel, ...], Had, str]:
+        """Return the wheels of what no index has, all that the environment will have, and its lock."""
+        collected = await local.collect(
+            list(wish.local.values()), python=self._basis.executable or sys.executable, index=self._index
         )
-
-    async def _with_local(self, wish: Wanted, resolution: Resolution) -> tuple[tuple[Wheel, ...], Had]:
-        """Return the wheels of what no index has, and all that the environment will have."""
-        versions, refused = dict(resolution.versions), dict(resolution.refused)
-        wheels: list[Wheel] = []
-        for name, package in wish.local.items():
-            refused[name] = f"{package.name} isn't from an index, and local code doesn't travel yet."
-        return tuple(wheels), Had(versions=versions, refused=refused)
+        pins = [f"{wheel.name}=={wheel.version}" for wheel in collected.wheels.values()]
+        with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
+            local.link(collected.wheels, Path(folder))
+            resolution = await resolve(
+                target,
+                wish.hard,
+                [Wish(requirement=line) for line in (*pins, *wish.wishes)],
+                index=self._index,
+                allow_source_builds=self._configuration.allow_source_builds,
+                find_links=Path(folder) if pins else None,
+            )
+        wheels = tuple(
+            Wheel(name=wheel.name, version=wheel.version, path=wheel.path, sha256=wheel.sha256)
+            for wheel in collected.wheels.values()
+            if resolution.versions.get(wheel.name) == wheel.version
+        )
+        had = Had(versions=resolution.versions, refused={**resolution.refused, **collected.refused})
+        return wheels, had, resolution.lock
 
     def _stays(self, rolled: Held) -> list[PlanAction]:
         """Return what a roll leaves undone because of the scheduler."""
@@ -300,7 +309,13 @@ class _Maker:
             raise Impossible(
                 "The notebook's environment has no Dask, which every cluster needs", "Install `distributed` there"
             )
-        resolution = await self._resolve(target, ("dask", "distributed"), wish.wishes)
+        resolution = await resolve(
+            target,
+            ("dask", "distributed"),
+            [Wish(requirement=line) for line in wish.wishes],
+            index=self._index,
+            allow_source_builds=self._configuration.allow_source_builds,
+        )
         had = Had(
             versions=resolution.versions,
             refused={

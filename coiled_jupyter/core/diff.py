@@ -388,15 +388,15 @@ class _Comparison:
             return [self._found(self._case(name, absent, mine, other, side), side)]
         case = self._case(name, "differs", mine, other, side)
         if not equal_versions(mine.version, other.version):
-            running = _running(other) if side.scheduler else []
-            if not running:
+            old = running(other) if side.scheduler else []
+            if not old:
                 return [self._found(case, side)]
             # The scheduler is rated by what it runs: its disk matters only after the restart that its row asks for.
             return [
                 self._found(replace(case, cluster=version), side)
                 if not equal_versions(mine.version, version)
                 else _Finding(name, "differs", _RUNS_THE_SAME, side, mine.version, other.version)
-                for version in running
+                for version in old
             ]
         evidence = self._other_content(mine, other, side)
         if evidence is None:
@@ -441,13 +441,13 @@ class _Comparison:
         told: list[str] = []
         runs: list[_Finding] = []
         place = self.kernel
-        here = _running(mine) if mine else []
+        here = running(mine) if mine else []
         if mine is not None and here:
             who.append("the notebook's kernel")
             told.append(f"The notebook's kernel still runs {_listed(here)}, though {mine.version} is installed.")
         stale: dict[tuple[str, str], list[str]] = {}
         for side, other in zip(self.sides, theirs, strict=True):
-            old = _running(other) if other else []
+            old = running(other) if other else []
             if other is None:
                 continue
             for loaded in other.loaded if old else ():
@@ -600,12 +600,12 @@ def _plainly_same(mine: Package, other: Package | None) -> bool:
         and mine.content == other.content
         and mine.build == other.build
         and mine.channel == other.channel
-        and (not mine.loaded or not _running(mine))
-        and (not other.loaded or not _running(other))
+        and (not mine.loaded or not running(mine))
+        and (not other.loaded or not running(other))
     )
 
 
-def _running(package: Package) -> list[str]:
+def running(package: Package) -> list[str]:
     """Return the versions that processes run though another is installed."""
     # A module's own `__version__` isn't always a version; such a text can't show that an old one runs.
     return [

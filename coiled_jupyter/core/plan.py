@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
-from .diff import compare
+from .diff import compare, running
 from .rules import RuleSet, equal_versions, minor
 from .survey import Survey, SurveyPlace, SurveyWorker
 from .wire import ActionKind, Environment, Package, PlanAction, PlanLost, PlanRoll, Row
@@ -177,7 +177,7 @@ def _action(
         source = wish.local[name].source
         return act("build", f"Built from {source.url if source else 'the notebook'}, as the notebook has it.")
     if before == after:
-        damaged = any(problem.package == name for problem in group.problems) or bool(present and present.loaded)
+        damaged = any(problem.package == name for problem in group.problems) or bool(present and running(present))
         source = present.source if present else None
         if after is not None and (damaged or source is not None) and name in wish.chosen:
             return act("install", why.get(name, "") or "Its installation on the cluster is replaced.")
@@ -352,7 +352,7 @@ def _travels(package: Package) -> bool:
 
 def _runs(package: Package) -> str:
     # The process decides what a worker must fit, not its disk.
-    return package.loaded[0].version if package.loaded else package.version
+    return next(iter(running(package)), package.version)
 
 
 def _same_content(present: Package, local: Package) -> bool:

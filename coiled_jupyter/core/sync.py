@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from .cluster import BuildSpec
+from .diff import running
 from .wire import Direction, Environment, PlanLost, PlanRoll, StepState, Sync, SyncGroup, SyncLog, SyncStep
 
 BASE = "base"
@@ -158,11 +159,7 @@ def verified(environment: Environment, place: SyncPlace | StatePlace, path: str)
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 wrong.append(f"{name} is {found.get(name, 'missing')} instead of {expected.get(name, 'none')}")
-        wrong += [
-            f"{package.name} still runs {package.loaded[0].version}"
-            for package in environment.packages
-            if package.loaded
-        ]
+        wrong += [f"{p.name} still runs {old}" for p in environment.packages for old in running(p)]
     wrong += [f"{problem.package or problem.where}: {problem.kind}" for problem in environment.problems]
     text = "as planned" if not wrong else "; ".join(wrong[:5]) + ("; …" if len(wrong) > 5 else "")
     return SyncGroup(

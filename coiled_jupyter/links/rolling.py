@@ -103,6 +103,8 @@ class Rolling:
     def __init__(self, link: SchedulerLink) -> None:
         self._link = link
         self._identity = ""
+        self.reasons: dict[str, str] = {}
+        """Why a nanny isn't pointed to any layer, as it said last."""
 
     # ---- asking -----------------------------------------------------------------------------------------------
 
@@ -280,14 +282,19 @@ class Rolling:
 
         told = {key: msgspec.to_builtins(layer) for key, layer in layers.items()}
         names = {**texts.rolling_names(), "L": told}
-        await self._link.register_nanny_plugin(PLUGIN, ByReference(texts.PLUGIN, names), POINT_SECONDS)
+        # Since 2024 schedulers want to be told; older ones know no such argument.
+        more = {"idempotent": False} if await self._on_scheduler("wants_idempotent", kind=bool) else {}
+        await self._link.register_nanny_plugin(PLUGIN, ByReference(texts.PLUGIN, names), POINT_SECONDS, more=more)
         workers = (await self._look())["workers"]
         with_nanny = [address for address, info in workers.items() if info.get("nanny")]
         found = await self._on_workers(with_nanny, "process", kind=_Process, nanny=True)
-        return {
-            str(workers[address]["nanny"]): None if isinstance(process, CoiledError) else process.pointed
-            for address, process in found.items()
-        }
+        pointed: dict[str, str | None] = {}
+        for address, process in found.items():
+            nanny = str(workers[address]["nanny"])
+            pointed[nanny] = None if isinstance(process, CoiledError) else process.pointed
+            if pointed[nanny] is None:
+                self.reasons[nanny] = process.message if isinstance(process, CoiledError) else process.reason
+        return pointed
 
     async def unpoint(self) -> None:
         """Let all nannies start their workers in the base environment again."""

@@ -284,17 +284,19 @@ class SchedulerLink:
         """Let workers take nothing new and hand over what they hold; they stay. Return those that the scheduler accepted."""
         request = {"op": "retire_workers", "workers": list(workers), "close_workers": False, "remove": False}
         answer = decode(await self._request(request, deadline))
-        if not isinstance(answer, dict) or answer.get("status") == "error":
+        if not isinstance(answer, dict) or _refused(answer):
             return set()
         return {worker for worker in workers if worker in answer}
 
-    async def register_nanny_plugin(self, name: str, plugin: ByReference, deadline: float) -> None:
-        """Give every nanny, also those that come later, a plugin; who has one of this name gets the new one."""
-        request = {"op": "register_nanny_plugin", "plugin": pickle.dumps(plugin, protocol=4), "name": name}
+    async def register_nanny_plugin(
+        self, name: str, plugin: ByReference, deadline: float, *, more: dict[str, bool]
+    ) -> None:
+        """Give every nanny, also those that come later, a plugin; who has one of this name gets the new one.
+
+        `more` are arguments that this release of the scheduler wants besides.
+        """
+        request = {"op": "register_nanny_plugin", "plugin": pickle.dumps(plugin, protocol=4), "name": name, **more}
         answer = decode(await self._request(request, deadline))
-        if _refused(answer):
-            # Since 2024 the argument must be there; older ones know no such argument.
-            answer = decode(await self._request({**request, "idempotent": False}, deadline))
         if _refused(answer) or not isinstance(answer, dict):
             raise Refused("The scheduler refused to point its nannies to another environment")
 
@@ -331,7 +333,7 @@ class ByReference:
 
 
 def _refused(answer: Any) -> bool:
-    return isinstance(answer, dict) and answer.get("status") == "error"
+    return isinstance(answer, dict) and answer.get("status") in ("error", "uncaught-error")
 
 
 def _call(expression: str, names: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,9 @@ class Host(Protocol):
     async def make(self, spec: SyncSpec) -> str:
         """Return the Python of the environment that a replacement is to run on, built where it isn't there."""
 
+    def settled(self, run: Run) -> None:
+        """Enter the state that the run has verified, before anybody is told that it is done."""
+
     def told(self, sync: Sync) -> None:
         """Take note of a change of the run."""
 
@@ -189,6 +192,7 @@ class Run:
             created_at=self.sync.started_at,
             used_at=now(),
         )
+        self._host.settled(self)
         self._end("done", self._done_text(groups), groups, self.spec.lost)
 
     async def _build(self) -> dict[str, StatePlace]:
@@ -266,7 +270,8 @@ class Run:
             pointed = await rolling.point(layers)
             strayed = sorted(nanny for nanny, layer in pointed.items() if layer is None)
             if strayed and not self._bases(target):
-                raise Unavailable(f"The nanny {strayed[0]} could not be pointed to the new environment")
+                why = rolling.reasons.get(strayed[0], "") or "it doesn't say why"
+                raise Unavailable(f"The nanny {strayed[0]} could not be pointed to the new environment: {why}")
         else:
             await rolling.unpoint()
         # What the scheduler lacks altogether it can import from a layer, without being restarted.
@@ -430,6 +435,7 @@ class Run:
             created_at=self.sync.started_at,
             used_at=now(),
         )
+        self._host.settled(self)
         self._end("done", self._done_text(groups), groups, self.spec.lost)
 
     # ---- going back -------------------------------------------------------------------------------------------

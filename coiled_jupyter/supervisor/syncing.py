@@ -179,10 +179,6 @@ class Syncing:
                 )
             )
         await run.run()
-        if run.sync.state == "done":
-            self._enter(None if run.spec.layer == BASE else run.after)
-            if run.spec.undo_of is not None:
-                self._mark_undone(run.spec.undo_of, run.sync.id)
         self._supervisor.look_again()
 
     async def _base_places(self) -> tuple[StatePlace, ...]:
@@ -298,6 +294,12 @@ class Syncing:
         if not Path(interpreter).exists():
             raise Unavailable(f"There is no Python at {interpreter} any more")
         await self._supervisor.start_on(interpreter)
+
+    def settled(self, run: Run) -> None:
+        """Enter the state that a run has verified."""
+        self._enter(None if run.spec.layer == BASE else run.after)
+        if run.spec.undo_of is not None:
+            self._mark_undone(run.spec.undo_of, run.sync.id)
 
     def told(self, sync: Sync) -> None:
         """Pass a change of the run on to those who watch."""

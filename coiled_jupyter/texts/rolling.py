@@ -315,6 +315,14 @@ def held(identity):
     return found
 
 
+def wants_idempotent():
+    """The scheduler: whether it wants to be told what to do with a plugin that is there already."""
+    import inspect
+
+    kind = type(_instances("distributed.scheduler", "Scheduler")[0])
+    return "idempotent" in inspect.signature(kind.register_nanny_plugin).parameters
+
+
 def stop_retiring(identity, addresses):
     """The scheduler: give up what `retire_workers` still tries for these."""
     extension = _scheduler(identity).extensions.get("amm")
@@ -456,7 +464,21 @@ def remove(layer):
 
 VERBS = {
     verb.__name__: verb
-    for verb in (process, place, executing, go_on, held, stop_retiring, extend, start, poll, stop, put, remove)
+    for verb in (
+        process,
+        place,
+        executing,
+        go_on,
+        held,
+        wants_idempotent,
+        stop_retiring,
+        extend,
+        start,
+        poll,
+        stop,
+        put,
+        remove,
+    )
 }
 
 
