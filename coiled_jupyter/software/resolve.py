@@ -175,8 +175,9 @@ async def resolve(
 async def admit(compiler: Compiler, hard: Sequence[str], wishes: Sequence[str]) -> Admitted:
     """Return which of `wishes` go together with `hard`, each before those that come after it.
 
-    The answer is that of trying them one after the other, with few tries: all at once; then all as preferences, which
-    shows most of those that can't be had whatever the others are; then parts, divided at what a failure names.
+    The answer is that of trying them one after the other, with few tries: all at once; without the one that a failure
+    names; all as preferences, which shows most of those that can't be had whatever the others are; then parts, divided
+    at what a failure names.
 
     Raises
     ------
@@ -186,10 +187,18 @@ async def admit(compiler: Compiler, hard: Sequence[str], wishes: Sequence[str]) 
     """
     trial = _Trial(compiler, tuple(hard))
     rest = list(dict.fromkeys(wishes))
-    if await trial.attempt(rest) is None:
-        return await trial.admitted()
-    rest = await _without_hopeless(trial, rest)
-    parts = [rest]
+    words = await trial.attempt(rest)
+    if words is not None:
+        first = await _hopeless(trial, rest, words)
+        rest = [line for line in rest if line != first]
+        if first is None or await trial.attempt(rest) is not None:
+            await _part(trial, await _without_hopeless(trial, rest))
+    return await trial.admitted()
+
+
+async def _part(trial: _Trial, lines: list[str]) -> None:
+    """Admit or refuse each of the lines."""
+    parts = [lines]
     while parts:
         part = parts.pop()
         if not part:
@@ -199,12 +208,12 @@ async def admit(compiler: Compiler, hard: Sequence[str], wishes: Sequence[str]) 
             continue
         suspect = _suspect(part, words)
         if len(part) == 1:
-            await trial.refuse(part[0], words)
+            await trial.prove()
+            trial.refuse(part[0], words)
         elif suspect is None:
             parts += (part[len(part) // 2 :], part[: len(part) // 2])
         else:
             parts += (part[suspect + 1 :], part[suspect : suspect + 1], part[:suspect])
-    return await trial.admitted()
 
 
 class _Trial:
@@ -240,20 +249,21 @@ class _Trial:
         compiled = await self._compile((*self._hard, line))
         return compiled.words if compiled.lock is None else None
 
-    async def refuse(self, line: str, words: str) -> None:
-        """Note why the line isn't admitted; raise Impossible where it's because nothing can be."""
-        if not self._possible:
-            await self._prove()
+    def refuse(self, line: str, words: str) -> None:
+        """Note why the line isn't admitted."""
         self._refused[line] = words
+
+    async def prove(self) -> None:
+        """Raise Impossible where nothing can be had at all."""
+        if not self._possible and (cause := await self.attempt(())) is not None:
+            raise Impossible(f"What the cluster can't do without can't be had: {_reason(cause)}")
 
     async def admitted(self) -> Admitted:
         """Return the outcome; raise Impossible where there is none."""
-        return Admitted(await self._prove(), tuple(self._accepted), self._refused)
-
-    async def _prove(self) -> str:
-        if self._lock is None and (cause := await self.attempt(())) is not None:
-            raise Impossible(f"What the cluster can't do without can't be had: {_reason(cause)}")
-        return self._lock or ""
+        await self.prove()
+        if self._lock is None:
+            await self.attempt(())
+        return Admitted(self._lock or "", tuple(self._accepted), self._refused)
 
     async def _compile(self, lines: tuple[str, ...], preferred: tuple[str, ...] = ()) -> Compiled:
         compiled = await self._compiler(lines, preferred)
@@ -261,22 +271,35 @@ class _Trial:
         return compiled
 
 
+async def _hopeless(trial: _Trial, lines: list[str], words: str) -> str | None:
+    """Refuse the line that a failure names, where it can't be had even alone, and return it."""
+    suspect = _suspect(lines, words)
+    if suspect is None or (alone := await trial.alone(lines[suspect])) is None:
+        return None
+    trial.refuse(lines[suspect], alone)
+    return lines[suspect]
+
+
 async def _without_hopeless(trial: _Trial, lines: list[str]) -> list[str]:
     """Refuse the lines that can't be had even alone, as far as trying all as preferences shows them; return the rest."""
     while True:
         compiled = await trial.prefer(lines)
-        if compiled.lock is not None:
-            suspects = [line for line in lines if line not in compiled.kept]
-        else:
-            suspect = _suspect(lines, compiled.words)
-            suspects = [] if suspect is None else [lines[suspect]]
-        # One after the other: uv uses every core itself.
-        hopeless = {line: words for line in suspects if (words := await trial.alone(line)) is not None}
-        for line, words in hopeless.items():
-            await trial.refuse(line, words)
-        lines = [line for line in lines if line not in hopeless]
-        if compiled.lock is not None or not hopeless:
-            return lines
+        if compiled.lock is None:
+            await trial.prove()
+            hopeless = await _hopeless(trial, lines, compiled.words)
+            if hopeless is None:
+                return lines
+            lines = [line for line in lines if line != hopeless]
+            continue
+        rest = []
+        for line in lines:
+            # One after the other: uv uses every core itself.
+            words = None if line in compiled.kept else await trial.alone(line)
+            if words is None:
+                rest.append(line)
+            else:
+                trial.refuse(line, words)
+        return rest
 
 
 def _suspect(part: list[str], words: str) -> int | None:
