@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import psutil
 import pytest
 
@@ -10,7 +12,9 @@ from tests.processes import JupyterServer
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    server = JupyterServer(tmp_path_factory.mktemp("server"))
+    # A ledger of its own: a list is empty at first.
+    runtime = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    server = JupyterServer(tmp_path_factory.mktemp("server"), env=runtime)
     yield server
     server.close()
 
