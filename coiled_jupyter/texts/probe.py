@@ -299,7 +299,7 @@ def _use(found):
         if key in found:
             versions[key] = (version, origin)
     rest = {name for name in modules if _normal(name) not in found}
-    folders = {os.path.realpath(modules[name][0]) for name in rest}
+    folders = {os.path.realpath(folder) for folder in {modules[name][0] for name in rest}}
     real = {}
     for key, record in found.items():
         if key in versions or not rest:
