@@ -34,6 +34,22 @@ def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
         time.sleep(0.1)
 
 
+def of_clusters() -> list[psutil.Process]:
+    """Return all live processes of clusters of this session's runtime folder, also those that have lost their parent."""
+    mine = os.environ["COILED_JUPYTER_RUNTIME_DIR"]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = " ".join(process.cmdline())
+            # A node's arguments are its launcher's, whose text begins so.
+            kind = any(
+                mark in words for mark in ("spawn_main", "Runs the nodes of one cluster", "coiled_jupyter.supervisor")
+            )
+            if kind and process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == mine:
+                found.append(process)
+    return found
+
+
 class JupyterServer:
     """A real server (or lab) with folders and a token of its own, on loopback."""
 

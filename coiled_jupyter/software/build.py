@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -78,12 +78,39 @@ def _environ() -> dict[str, str]:
     return {**kept, **cache, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
 
 
-async def _run(*argv: str, cwd: Path, deadline: float) -> None:
+_INDEXES = {
+    **dict.fromkeys(("--default-index", "--index-url", "-i"), "UV_DEFAULT_INDEX"),
+    **dict.fromkeys(("--index", "--extra-index-url"), "UV_INDEX"),
+    **dict.fromkeys(("--find-links", "-f"), "UV_FIND_LINKS"),
+}
+
+
+def _indexes(options: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return uv's options and the variables that stand for those of addresses, which may hold passwords.
+
+    Every user of the machine can read the arguments of a process, and only its own user the variables.
+    """
+    left: list[str] = []
+    variables: dict[str, str] = {}
+    rest = iter(options)
+    for option in rest:
+        name, equals, value = option.partition("=")
+        variable = _INDEXES.get(name)
+        if variable is None:
+            left.append(option)
+            continue
+        address = value if equals else next(rest, "")
+        between = "," if variable == "UV_FIND_LINKS" else " "
+        variables[variable] = between.join(filter(None, (variables.get(variable), address)))
+    return tuple(left), variables
+
+
+async def _run(*argv: str, cwd: Path, deadline: float, variables: Mapping[str, str] | None = None) -> None:
     """Run uv; raise Impossible with its own words where it fails."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
-        env=_environ(),
+        env={**_environ(), **(variables or {})},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
@@ -140,6 +167,7 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
 
     """
     lines = complete(spec.requirements)
+    options, variables = _indexes(spec.index_options)
     with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
         wanted, locked = Path(folder, "requirements.in"), Path(folder, "requirements.txt")
         wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -147,9 +175,10 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
             *(_uv(), "pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
             *("--python", _python(spec.python)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
-            *spec.index_options,
+            *options,
             *("--output-file", str(locked), "--", str(wanted)),
             cwd=Path(folder),
+            variables=variables,
             deadline=deadline,
         )
         return locked.read_text(encoding="utf-8")
@@ -158,6 +187,7 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
 async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Built:
     """Return the environment of a lock, built if it isn't there yet."""
     python = _python(spec.python)
+    options, variables = _indexes(spec.index_options)
     # The interpreter is part of the name: one lock on two Pythons makes two environments.
     key = hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
     home = data_dir() / "software"
@@ -178,9 +208,10 @@ async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Buil
         await _run(
             *(_uv(), "pip", "sync", "--no-config", "--quiet", "--require-hashes", "--python", str(interpreter)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
-            *spec.index_options,
+            *options,
             *("--", str(lock_file)),
             cwd=home,
+            variables=variables,
             deadline=max(deadline - (time.monotonic() - started), 1),
         )
         built = Built(prefix=str(prefix), interpreter=str(interpreter), lock_hash=key, created_at=now())

@@ -21,6 +21,8 @@ from ..paths import cluster_dir, socket_path
 from .logs import log_path
 
 LINE_LIMIT = 16 * 1024 * 1024
+_CREDENTIALS = ("JUPYTER_TOKEN", "JUPYTERHUB_", "JPY_")
+"""Variables of the server that open it; nothing that runs for a cluster has a use for them."""
 Process = subprocess.Popen
 
 
@@ -52,6 +54,7 @@ def start(spec: LaunchSpec) -> Process[bytes]:
             stderr=log,
             start_new_session=True,
             cwd=cluster_dir(spec.id),
+            env={name: value for name, value in os.environ.items() if not name.startswith(_CREDENTIALS)},
         )
     finally:
         os.close(log)

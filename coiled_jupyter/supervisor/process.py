@@ -62,6 +62,8 @@ TIDY_SECONDS = 10.0
 RETIRE_SECONDS = 30.0
 RESTART_SECONDS = 30.0
 RESTARTS_AT_ONCE = 8
+MISSED_SECONDS = 90.0
+"""A worker that its scheduler misses for so long is replaced with its nanny, which by itself gives up after 60."""
 SILENT_SECONDS = 6.0
 """A worker tells of itself each half second or some seconds; after so long without it is named."""
 CALM_LOOKS = 3
@@ -101,6 +103,8 @@ class Supervisor:
         self._released = False
         self._unwatched = False
         self._stopping = asyncio.Event()
+        self._why: str | None = None
+        self._missed: dict[str, float] = {}
         self._step_started: dict[str, float] = {}
         self._interpreter = ""
         self._known: frozenset[str] = frozenset()
@@ -132,7 +136,7 @@ class Supervisor:
         """Run the cluster from its first to its last state."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop, "Its supervisor was told to end by a signal")
         server = await self._listen()
         status: ClusterStatus = "stopped"
         reason: str | None = None
@@ -144,6 +148,7 @@ class Supervisor:
             if work.done():
                 work.result()
             else:
+                reason = self._why
                 await tasks.end([work])
         except CoiledError as error:
             _log.error("%s", error.message)
@@ -157,6 +162,10 @@ class Supervisor:
             if self.spec.address is None or not self._unwatched:
                 await self._conclude(status, reason)
             await self._say_goodbye(server)
+
+    def _stop(self, why: str) -> None:
+        self._why = self._why or why
+        self._stopping.set()
 
     async def _conclude(self, status: ClusterStatus, reason: str | None) -> None:
         self._finish_steps("failed" if status == "failed" else "cancelled")
@@ -348,14 +357,17 @@ class Supervisor:
         nodes = frozenset(worker.id for worker in self.cluster.workers)
         # The files are looked at beside a reading: a later one tells what was found.
         unfinished = self._watchers and self._reader is not None and not self._reader.complete
-        if (nodes != self._known or unfinished) and self.cluster.status != "unreachable":
+        changed = (nodes != self._known or unfinished) and self.cluster.status != "unreachable"
+        if changed and not self._reading_lock.locked():
             self._known = nodes
-            await self._read(tuple(self._wanted))
+            # Beside the looks: a node that is silent or gone would hold up the replacement of others.
+            self._begin(self._read(tuple(self._wanted)))
 
     def _judge(self) -> None:
         """Set the status by what was just observed."""
         wanted = self.cluster.desired.workers
         missing, coming = self._absent()
+        self._replace_missed()
         silent = [w for w in self.cluster.workers if self._silent.get(w.id, 0.0) > SILENT_SECONDS]
         busy = self.cluster.cores.busy or (self.cluster.tasks and self.cluster.tasks.running)
         if missing > 0:
@@ -375,6 +387,17 @@ class Supervisor:
         absent = [name for name in self._fleet.names if name not in present]
         coming = len(self._fleet.young() & set(absent))
         return len(absent) - coming, coming
+
+    def _replace_missed(self) -> None:
+        """End nannies that live and yet don't bring their worker back, as one that is stopped; `Fleet.replace` goes on."""
+        present, at = {worker.name for worker in self.cluster.workers}, time.monotonic()
+        absent = [name for name in self._fleet.names if name not in present]
+        self._missed = {name: self._missed.get(name, at) for name in absent}
+        for name, since in list(self._missed.items()):
+            if at - since > MISSED_SECONDS:
+                _log.warning("worker %s has been missing for %.0f s and is replaced", name, at - since)
+                del self._missed[name]
+                self._fleet.kill(name)
 
     def _tidy(self) -> None:
         """Every now and then: bound the logs, and enter the cluster again where the ledger has lost it."""
@@ -403,7 +426,11 @@ class Supervisor:
                 return
             _log.info("nobody holds this cluster any more")
             self._unwatched = True
-            self._stopping.set()
+            self._stop(
+                "The last server that held it ended"
+                if released
+                else "No server, kernel or client has held it for as long as its lease"
+            )
         elif self.spec.address is not None:
             return
         elif self.cluster.lease_until is None:
@@ -786,7 +813,7 @@ class Supervisor:
             return await self._restart(request.what)
         if method == "stop":
             self._set(status="stopping")
-            self._stopping.set()
+            self._stop("It was stopped on request")
             return True
         if method == "release":
             self._released = True

@@ -26,6 +26,8 @@ from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.supervisor.process import MISSED_SECONDS
+from tests.processes import of_clusters
 from tests.texts.test_probe import interpreters
 
 
@@ -46,11 +48,13 @@ class Lab:
         scheduler = int(self.cluster.scheduler.address.rpartition(":")[2])
         found = {"launcher": [launcher], "guard": [], "scheduler": [], "nanny": [], "worker": []}
         for process in launcher.children():
-            ports = {connection.laddr.port for connection in process.net_connections("tcp")}
-            workers = [kin for kin in process.children() if "spawn_main" in " ".join(kin.cmdline())]
-            kind = "scheduler" if scheduler in ports and not workers else "nanny" if workers else "guard"
-            found[kind].append(process)
-            found["worker"] += workers
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                ports = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+                workers = [kin for kin in process.children() if "spawn_main" in " ".join(kin.cmdline())]
+                # The guard is in the launcher's group, nodes are in groups of their own.
+                guard = os.getpgid(process.pid) == launcher.pid
+                found["guard" if guard else "scheduler" if scheduler in ports else "nanny"].append(process)
+                found["worker"] += workers
         return found[role]
 
     async def until(self, condition, seconds: float = 30):
@@ -79,7 +83,8 @@ def with_cluster(body, configuration=None, **fields):
             if lab.cluster.status not in ENDED:
                 await service.delete(cluster.id)
                 await lab.until(lambda: lab.cluster.status in ENDED, 20)
-            await asyncio.to_thread(psutil.wait_procs, lab.family, 5)
+            # Those that came later and those that have lost their parent too.
+            await lab.until(lambda: not [p for p in of_clusters() if cluster.id in p.cwd()], 5)
             assert [p for p in lab.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
             await lab.until(lambda: Ledger().used_cores() == 0, 10)
             return result
@@ -177,12 +182,13 @@ def test_nothing_is_left_whoever_is_killed(victim, stopped):
     assert with_cluster(body) == ([], "lost" if victim == "supervisor" else "failed")
 
 
-@pytest.mark.parametrize(("victim", "stopped"), [("worker", False), ("nanny", False), ("nanny", True)])
+@pytest.mark.parametrize("victim", ["worker", "nanny"])
+@pytest.mark.parametrize("stopped", [False, True])
 def test_a_killed_worker_comes_back_and_is_counted(victim, stopped):
     async def body(lab):
         process = lab.processes(victim)[0]
         if stopped:
-            for child in process.children(recursive=True):
+            for child in [process, *process.children(recursive=True)][victim == "nanny" :]:
                 child.send_signal(signal.SIGSTOP)
         before = {worker.id for worker in lab.cluster.workers}
         process.send_signal(signal.SIGKILL)
@@ -202,26 +208,89 @@ def test_a_killed_worker_comes_back_and_is_counted(victim, stopped):
     assert with_cluster(body) == (2, [0, 1])
 
 
-def test_killed_nannies_come_back_on_a_loaded_machine():
-    async def again(lab):
+def test_killed_workers_and_nannies_come_back_on_a_loaded_machine():
+    async def again(lab, victim):
         before = {worker.id for worker in lab.cluster.workers}
-        for nanny in lab.processes("nanny"):
-            nanny.kill()
+        for process in lab.processes(victim):
+            process.kill()
         await lab.until(lambda: len({worker.id for worker in lab.cluster.workers} - before) == 2, 60)
 
     async def body(lab):
-        await again(lab)
-        await again(lab)
+        for victim in ("nanny", "worker", "worker", "nanny"):
+            await again(lab, victim)
         return sorted(worker.restarts for worker in lab.cluster.workers)
 
     command = [sys.executable, "-c", "while True: pass"]
     load = [subprocess.Popen(command) for _ in range(2 * (os.cpu_count() or 2))]
     try:
-        assert with_cluster(body) == [2, 2]
+        assert with_cluster(body) == [4, 4]
     finally:
         for process in load:
             process.kill()
             process.wait()
+
+
+def test_one_that_keeps_ending_comes_back_ever_later():
+    async def body(lab):
+        waits = []
+        for _ in range(3):
+            (nanny,) = lab.processes("nanny")
+            assert nanny.children()
+            before = lab.cluster.workers[0].id
+            begun = time.monotonic()
+            nanny.kill()
+            await lab.until(lambda gone=nanny: [n for n in lab.processes("nanny") if n != gone])
+            waits.append(time.monotonic() - begun)
+            await lab.until(lambda old=before: [w for w in lab.cluster.workers if w.id != old])
+            await lab.until(lambda: lab.cluster.status in ("running", "idle"))
+        assert lab.cluster.workers[0].restarts == 3
+        return waits
+
+    first, second, third = with_cluster(body, workers=1)
+    # 0, 2 and 6 seconds, and the looks between.
+    assert second >= 2
+    assert third >= 6
+    assert first < second < third
+
+
+def test_a_worker_that_its_stopped_nanny_does_not_bring_back_is_replaced():
+    async def body(lab):
+        (nanny,), (worker,) = lab.processes("nanny"), lab.processes("worker")
+        before = lab.cluster.workers[0].id
+        nanny.send_signal(signal.SIGSTOP)
+        worker.kill()
+        await lab.until(lambda: lab.cluster.status == "degraded", 40)
+        assert "missing" in lab.cluster.reason
+        await lab.until(lambda: [w for w in lab.cluster.workers if w.id != before], MISSED_SECONDS + 30)
+        assert not nanny.is_running() or nanny.status() == psutil.STATUS_ZOMBIE
+        await lab.until(lambda: lab.cluster.status in ("running", "idle"))
+        return lab.cluster.workers[0].restarts
+
+    assert with_cluster(body, workers=1) == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_killed_guard_is_replaced_and_guards(stopped):
+    async def body(lab):
+        (guard,) = lab.processes("guard")
+        if stopped:
+            lab.processes("worker")[0].send_signal(signal.SIGSTOP)
+        guard.kill()
+        await lab.until(lambda: [g for g in lab.processes("guard") if g != guard], 5)
+        # Nodes come and go as before, and when the launcher is killed nothing is left.
+        lab.processes("nanny")[1].kill()
+        before = {worker.id for worker in lab.cluster.workers}
+        await lab.until(lambda: {worker.id for worker in lab.cluster.workers} - before, 40)
+        assert lab.cluster.status not in ENDED
+        lab.processes("worker")[-1].send_signal(signal.SIGSTOP)
+        lab.processes("launcher")[0].kill()
+        await lab.until(
+            lambda: not [p for p in of_clusters() if lab.id in p.cwd() and "spawn_main" in str(p.cmdline())], 12
+        )
+        await lab.until(lambda: lab.cluster.status in ENDED, 20)
+        return lab.cluster.status
+
+    assert with_cluster(body) == "failed"
 
 
 def test_a_killed_scheduler_is_a_failure_with_a_reason():
