@@ -40,6 +40,10 @@ SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(snapshot AS BLOB
 FROM clusters ORDER BY created, id
 """
 """SQLite keeps whatever it is given or a damaged disk makes of it; what is read has its type."""
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What damage raises: SQLite's own messages quote it."""
+_OUTSIDE = re.compile("lock|open|readonly|permission|disk|full|interrupt|large file")
+"""What SQLite says when the disk or another process is the reason, and not what is in the file."""
 _ID = re.compile("[A-Za-z0-9]{1,32}")
 CLAIM_SECONDS = 30.0
 """How long a row may be without an owner before its supervisor counts as never started."""
@@ -119,12 +123,12 @@ class Ledger:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 try:
                     self._make()
-                except sqlite3.OperationalError:
-                    raise
-                except sqlite3.DatabaseError:
+                except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                    if isinstance(error, sqlite3.OperationalError) and _OUTSIDE.search(str(error)):
+                        raise
                     self._set_aside()
                     self._make()
-        except (OSError, sqlite3.Error):
+        except (OSError, *_FAULTS):
             raise Unavailable("The ledger of clusters can't be opened", f"Look at {self.path}") from None
 
     def _make(self) -> None:
@@ -155,7 +159,7 @@ class Ledger:
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
-        except sqlite3.Error:
+        except _FAULTS:
             raise Unavailable("The ledger of clusters can't be written", f"Look at {self.path}") from None
 
     def _check(self) -> None:
@@ -165,7 +169,7 @@ class Ledger:
                 sqlite3.connect(f"{self.path.as_uri()}?mode=rw", timeout=5, uri=True)
             ) as connection:
                 connection.execute("SELECT 1 FROM clusters LIMIT 1").fetchone()
-        except sqlite3.DatabaseError:
+        except _FAULTS:
             self._open()
 
     def reserve(self, spec: LaunchSpec, *, core_limit: int, cluster_limit: int) -> Cluster:
@@ -298,7 +302,7 @@ class Ledger:
             self._check()
             with contextlib.closing(_connect(self.path)) as connection:
                 found = connection.execute(_READ).fetchall()
-        except sqlite3.Error:
+        except _FAULTS:
             raise Unavailable("The ledger of clusters can't be read", f"Look at {self.path}") from None
         rows = []
         for entry in found:

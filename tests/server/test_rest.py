@@ -170,7 +170,7 @@ def test_a_cluster_from_click_to_gone(server):
     assert usage["cores"] == {"busy": 0, "allocated": 2, "requested": 2, "limit": 100}
     status, refusal = server.api("POST", "clusters", {"workers": 99})
     assert status == 409
-    assert refusal["error"]["data"] == {"limit": 100, "used": 2, "asked": 99}
+    assert refusal["error"]["data"] == {"limit": 100, "used": 2, "asked": 99, "by_cluster": {"own": 2}}
 
     family = server.descendants()
     assert len(family) >= 6  # supervisor, scheduler, two nannies, two workers
