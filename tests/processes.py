@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.schema import check
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -112,7 +114,10 @@ class JupyterServer:
             return status, text.decode(errors="replace")
 
     def api(self, method: str, path: str, body=None, **kwargs):
-        return self.ask(method, f"/coiled-jupyter/api/{path}", body, **kwargs)
+        """Ask one of our routes; what it answers must be what the OpenAPI document says."""
+        status, answer = self.ask(method, f"/coiled-jupyter/api/{path}", body, **kwargs)
+        check(method, path, status, answer)
+        return status, answer
 
     def head(self, path: str, tag: str | None = None) -> tuple[int, str | None]:
         """Return (status, ETag) of a GET."""

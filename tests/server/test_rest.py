@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from coiled_jupyter.server.openapi import document
+from tests import schema
 from tests.processes import JupyterServer, wait_for
 
 SPY = """
@@ -189,6 +191,32 @@ def test_a_cluster_from_click_to_gone(server):
     assert server.api("GET", "usage")[1]["cores"]["requested"] == 0
     assert server.api("DELETE", path)[0] == 204
     assert server.api("GET", path)[0] == 404
+
+
+def test_every_documented_operation_answers_what_the_document_says(server):
+    """`server.api` holds each answer against the document; here each operation succeeds once."""
+    schema.SEEN.clear()
+    _, cluster = server.api("POST", "clusters", {"name": "all", "workers": 1})
+    status, kernel = server.ask("POST", "/api/kernels", {"name": "python3"}, timeout=60)
+    assert status == 201
+    path, both = f"clusters/{cluster['id']}", f"kernel={kernel['id']}&cluster={cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+    wait_for(lambda: server.api("GET", f"diff?{both}")[1].get("rows"), what="rows", seconds=40)
+    wait_for(lambda: server.api("GET", f"environments?kernel={kernel['id']}")[0] == 200, what="the kernel")
+    server.api("GET", f"environments?cluster={cluster['id']}")
+    for asked in ("about", "clusters", "usage", "rules", f"{path}/logs"):
+        assert server.api("GET", asked)[0] == 200
+    server.api("POST", "explain", {"cluster": cluster["id"], "kernel": kernel["id"], "text": "KilledWorker"})
+    assert server.api("PATCH", "rules", {"ignores": ["toolz"]})[0] == 200
+    assert server.api("PATCH", "rules", {"ignores": []})[0] == 200
+    assert server.api("PATCH", path, {"name": "renamed"})[0] == 200
+    assert server.api("POST", f"{path}/restart", {"what": "workers"})[0] == 202
+    assert server.ask("DELETE", f"/api/kernels/{kernel['id']}")[0] == 204
+    assert server.api("DELETE", path)[0] == 204
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+    server.api("DELETE", path)
+    documented = document()["paths"]
+    assert {(m.upper(), p) for p, methods in documented.items() for m in methods} == schema.SEEN
 
 
 def test_reading_is_no_activity_and_starting_is(server):
