@@ -148,8 +148,8 @@ class Supervisor:
             if work.done():
                 work.result()
             else:
-                reason = self._why
                 await tasks.end([work])
+            reason = self._why
         except CoiledError as error:
             _log.error("%s", error.message)
             status, reason = "failed", error.message

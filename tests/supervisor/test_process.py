@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import distributed
 import psutil
@@ -341,21 +342,53 @@ def test_no_page_of_dask_is_open_to_other_users_of_the_machine():
     assert answers == {}
 
 
-def test_secrets_stay_in_the_workers():
+@pytest.mark.skipif(sys.platform != "linux", reason="variables of processes are read from /proc")
+def test_secrets_stay_in_the_workers(monkeypatch):
+    for name in ("JUPYTER_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_API_TOKEN"):
+        monkeypatch.setenv(name, "hush-token")
+
     async def body(lab):
         def ask():
             with connect(lab.id) as client:
                 return client.run(os.getenv, "TOKEN")
 
         values = set((await asyncio.to_thread(ask)).values())
-        texts = [" ".join(p.cmdline()) for p in lab.family if p.is_running()]
+        everybody = [p for p in of_clusters() if lab.id in p.cwd()]
+        assert len(everybody) == 6  # supervisor, launcher, guard, scheduler, nanny, worker
+        variables = [Path(f"/proc/{p.pid}/environ").read_text() for p in everybody if p not in lab.processes("worker")]
+        assert [text for text in variables if "hush-hush" in text] == []
+        variables += [Path(f"/proc/{p.pid}/environ").read_text() for p in lab.processes("worker")]
+        assert "hush-hush" in variables[-1]
+        assert [text for text in variables if "hush-token" in text] == []
+        texts = [" ".join(p.cmdline()) for p in everybody]
         texts += [path.read_text(errors="replace") for path in cluster_dir(lab.id).glob("logs/*")]
         assert len(texts) > len(lab.family)
         texts.append(Ledger().path.read_bytes().decode("latin-1"))
-        texts.append(str(lab.cluster))
-        return values, [text for text in texts if "hush-hush" in text]
+        texts += [str(lab.cluster), str(lab.service.usage()), str(await lab.service.logs(lab.id))]
+        texts += [str(await lab.service.environments(cluster=lab.id))]
+        return values, [text for text in texts if "hush-" in text]
 
     assert with_cluster(body, workers=1, environ={"TOKEN": "hush-hush"}) == ({"hush-hush"}, [])
+
+
+@pytest.mark.parametrize("dashboard", [False, True])
+def test_all_listen_on_loopback_only(dashboard):
+    async def body(lab):
+        client = await asyncio.to_thread(connect, lab.cluster.name)
+        try:
+            await asyncio.to_thread(client.submit(pow, 2, 3).result)
+            await lab.service.diff(lab.id)
+            found = [(c, p) for p in of_clusters() if lab.id in p.cwd() for c in p.net_connections("inet")]
+        finally:
+            await asyncio.to_thread(client.close)
+        return lab.cluster.scheduler.dashboard, found
+
+    page, found = with_cluster(body, workers=2, options={"dashboard": dashboard})
+    assert (page is not None) == dashboard
+    listening = {(c.laddr.ip, p.pid) for c, p in found if c.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)}
+    # Of the scheduler, two nannies and two workers.
+    assert len({pid for _, pid in listening}) == 5
+    assert {ip for ip, _ in listening} == {"127.0.0.1"}
 
 
 def test_what_lies_on_disk_and_listens_is_this_users_alone():
@@ -403,6 +436,64 @@ def test_a_cluster_that_nobody_holds_ends_with_its_lease():
         try:
             ended = service.cluster(cluster.id)
             assert (ended.status, len(ended.workers), Ledger().used_cores()) == ("stopped", 0, 0)
+            assert "as long as its lease" in ended.reason
+        finally:
+            await service.close()
+
+    asyncio.run(go())
+
+
+def test_a_client_alone_holds_a_cluster_beyond_its_lease():
+    assert Configuration().lease_seconds == 600
+
+    async def go():
+        service = Service(Configuration(lease_seconds=2))
+        await service.start()
+        cluster = await service.create(ClusterCreate(workers=1))
+        while service.cluster(cluster.id).status == "starting":
+            await asyncio.sleep(0.05)
+        family = psutil.Process(Ledger().get(cluster.id).pid).children(recursive=True)
+        client = await asyncio.to_thread(connect, cluster.name)
+        await service.close(release=False)
+        # Longer than the lease and than the supervisor's knowledge of clients is old.
+        await asyncio.sleep(9)
+        assert await asyncio.to_thread(lambda: client.submit(pow, 2, 3).result(timeout=10)) == 8
+        await asyncio.to_thread(client.close)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 25)
+        assert alive == []
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("step", ["Start scheduler", "Start workers"])
+def test_a_start_can_be_cancelled_at_each_step(step):
+    async def go():
+        service = Service()
+        await service.start()
+        try:
+            cluster = await service.create(ClusterCreate(workers=2))
+            assert [(s.name, s.state) for s in cluster.steps] == [
+                ("Start scheduler", "waiting"),
+                ("Start workers", "waiting"),
+            ]
+
+            def state():
+                return next(s.state for s in service.cluster(cluster.id).steps if s.name == step)
+
+            while state() != "running":
+                await asyncio.sleep(0.005)
+            await service.delete(cluster.id)
+            begun = time.monotonic()
+            while service.cluster(cluster.id).status not in ENDED:
+                assert time.monotonic() - begun < 15
+                await asyncio.sleep(0.05)
+            ended = service.cluster(cluster.id)
+            assert (ended.status, ended.reason) == ("stopped", "It was stopped on request")
+            assert state() in ("cancelled", "done")
+            assert Ledger().used_cores() == 0
+            while [p for p in of_clusters() if cluster.id in p.cwd()]:
+                assert time.monotonic() - begun < 20
+                await asyncio.sleep(0.05)
         finally:
             await service.close()
 
