@@ -202,6 +202,40 @@ def _of_editable(name, path, folder, url):
     return files
 
 
+def _path():
+    """Return ``[(folder, its real path, names of what lies in it)]`` of sys.path, without Python's own library."""
+    library = os.path.dirname(os.__file__)
+    found = []
+    for folder in sys.path:
+        if folder in (library, os.path.join(library, "lib-dynload")):
+            continue
+        try:
+            names = frozenset(os.listdir(folder or os.curdir))
+        except (OSError, TypeError, ValueError):
+            continue
+        found.append((folder or os.curdir, os.path.realpath(folder or os.curdir), names))
+    return found
+
+
+def _shadow(path, files, home, own):
+    """Return ``(folder, name)`` of other code that would be imported instead of `files`, or None.
+
+    `home` is the real path of the folder that holds the distribution, `own` the real path of its tree, if it's editable.
+    """
+    tops = {name.split("/")[0].split(".")[0] for name in files} - _BESIDE
+    for folder, real, names in path:
+        if real == home and not own:
+            return None
+        if real == home or (own and (real + os.sep).startswith(own + os.sep)):
+            continue
+        for top in tops:
+            if top in names and os.path.isfile(os.path.join(folder, top, "__init__.py")):
+                return folder, top
+            if top + ".py" in names:
+                return folder, top + ".py"
+    return None
+
+
 def _conditions(path, found):
     """Add to `found` ``{required distribution: [marker or ""]}`` of what a distribution requires."""
     try:
@@ -219,23 +253,36 @@ def _conditions(path, found):
         return
 
 
+def _file(module):
+    try:
+        path = vars(module).get("__file__")
+    except Exception:
+        return None
+    return path if isinstance(path, str) else None
+
+
 def modules(skipped=()):
     """Return ``{name: path}`` of the code that this process has imported and no distribution or Python brought."""
     outside = [os.path.realpath(x) + os.sep for x in {sys.prefix, sys.base_prefix, sys.exec_prefix, *skipped} if x]
     found = {}
     for name, module in list(sys.modules.items()):
-        try:
-            path = vars(module).get("__file__")
-        except Exception:
+        path = _file(module)
+        if not isinstance(name, str) or name.startswith("__") or path is None:
             continue
-        if not isinstance(name, str) or "." in name or name.startswith("__") or not isinstance(path, str):
+        top, dot, _ = name.partition(".")
+        # A package's file stands for all of it; a namespace has none, and is told by what is in it.
+        if dot and (top in found or _file(sys.modules.get(top))):
             continue
         real = os.path.realpath(path)
         if not real.endswith(".py") or real.startswith(tuple(outside)) or "site-packages" in real.split(os.sep):
             continue
         if "dist-packages" in real.split(os.sep) or not os.path.isfile(real):
             continue
-        found[name] = os.path.dirname(real) if os.path.basename(real) == "__init__.py" else real
+        up = name.count(".") + (os.path.basename(real) == "__init__.py")
+        for _ in range(up):
+            real = os.path.dirname(real)
+        if not dot or os.path.basename(real) == top:
+            found[top] = real
         if len(found) >= 500:
             break
     return found
@@ -250,6 +297,8 @@ def _find(name):
     if origin is None:
         spec = importlib.machinery.PathFinder.find_spec(name)
         origin = spec.origin if spec is not None else None
+        if spec is not None and origin is None and spec.submodule_search_locations:
+            return next(iter(spec.submodule_search_locations))
     if not isinstance(origin, str) or not os.path.isfile(origin):
         return None
     return os.path.dirname(origin) if os.path.basename(origin) == "__init__.py" else origin
@@ -271,14 +320,17 @@ def _work(records, local, wanted, forget):
         _BUDGET[0] = HASH_LIMIT
         conditions = {}
         trees = []
+        places = _path()
         for name, path, _, folder, source in records:
-            entry = {}
+            entry, shadow = {}, None
             try:
                 _conditions(path, conditions)
                 if (source or {}).get("kind") == "editable":
                     trees.append(path)
                     files = _of_editable(name, path, folder, source.get("url") or "")
                     entry["content"] = _summary(files) if files else None
+                    root = next(_roots([(name, path, 0, folder, source)]), "")
+                    shadow = _shadow(places, files, os.path.realpath(folder), root and os.path.realpath(root))
                 elif os.path.exists(os.path.join(path, "RECORD")):
                     files, missing, edited = _of_record(path, folder)
                     entry["content"] = _summary(files) if files else None
@@ -286,6 +338,12 @@ def _work(records, local, wanted, forget):
                         entry["missing"] = [len(missing), *map(_clip, missing[:SHOWN])]
                     if edited:
                         entry["edited"] = [len(edited), *map(_clip, edited[:SHOWN])]
+                    shadow = _shadow(places, files, os.path.realpath(folder), "")
+                if shadow:
+                    files = {}
+                    _tree(*shadow, files)
+                    entry["content"] = _summary(files)
+                    entry["edited"] = [1, _clip(os.path.join(*shadow)) + ", which is imported instead"]
             except OverflowError:
                 raise
             except Exception as error:
@@ -295,9 +353,9 @@ def _work(records, local, wanted, forget):
         answer["conditional"] = {
             name: sorted(map(_clip, markers))[:20] for name, markers in conditions.items() if "" not in markers
         }
-        places = modules() if local else {}
+        found = modules() if local else {}
         owned = {os.path.realpath(x) for x in _roots(records)}
-        for name, path in sorted(places.items()):
+        for name, path in sorted(found.items()):
             # The tree of an editable install is that distribution's.
             if not any(path.startswith(root + os.sep) or path == root for root in owned):
                 _try(answer["modules"], name, path)
@@ -369,7 +427,7 @@ def look(records, installed_key, local, wanted, forget):
                 _STATE.update(result=None, key="", ended=0.0)
             due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
             # What was imported since may be code beside the notebook; what is known of the rest still holds.
-            imported = hash(tuple(sys.modules)) if local else 0
+            imported = hash((tuple(sys.modules), tuple(map(str, sys.path)))) if local else 0
             due = due or _STATE["imported"] != imported
             if due and _STATE["thread"] is None:
                 _STATE.update(asked=asked, imported=imported)

@@ -45,8 +45,8 @@ print(answer)
 class Process:
     """Reads the environment of a fresh process as a kernel's: a reader of kernels as the service wants it."""
 
-    def __init__(self, python: Path) -> None:
-        self._python = python
+    def __init__(self, python: Path, folder: Path | None = None, code: str = "") -> None:
+        self._python, self._folder, self._code = python, folder, code
 
     def kernel_ids(self):
         return []
@@ -56,7 +56,14 @@ class Process:
 
     def _read(self) -> KernelReading:
         texts = json.dumps({name: source(name) for name in ("probe", "content", "node")})
-        done = subprocess.run([self._python, "-c", _READ], input=texts, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [self._python, "-c", self._code + _READ],
+            input=texts,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=self._folder,
+        )
         answer = decode_answer(done.stdout)
         return KernelReading(answer.reading, now(), answer.content_age)
 
@@ -94,9 +101,9 @@ def remote_of(place, folder, **options):
         yield remote
 
 
-def attached(kernel, remote, body):
+def attached(kernel, remote, body, process=None):
     async def go():
-        service = Service(kernels=Process(kernel.python))
+        service = Service(kernels=process or Process(kernel.python))
         await service.start()
         try:
             cluster = await service.attach(ClusterAttach(address=remote.address))
@@ -304,3 +311,60 @@ def test_refusing_nodes_are_never_equal(kernel, place, tmp_path):
         seen = attached(kernel, remote, body)
     assert {diff.verdict for diff in seen} == {"unknown"}
     assert msgspec.json.encode(seen[-1])
+
+
+def statuses(diff):
+    return {row.name: row.status for row in diff.rows}
+
+
+def test_code_that_stands_before_a_package(kernel, place, tmp_path):
+    """One worker of two finds another six first; what is installed is equal everywhere."""
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "six.py").write_text((place.site / "six.py").read_text() + "\nNEW = 1\n")
+
+    async def body(service, cluster_id):
+        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        remote.add_worker("other", extra={"PYTHONPATH": str(shadow)})
+        while len(service.cluster(cluster_id).workers) < 3:
+            await asyncio.sleep(0.05)
+        return await verdicts(service, cluster_id, 40, lambda d: statuses(d)["six"] == "content_differs")
+
+    with remote_of(place, tmp_path / "r") as remote:
+        seen = attached(kernel, remote, body)
+    assert "equal" not in {diff.verdict for diff in seen}
+    (row,) = [row for row in seen[-1].rows if row.name == "six"]
+    assert "1 of 3 workers" in row.why
+    assert "imported instead" in row.why
+
+
+@pytest.mark.parametrize("kind", ["file", "namespace"])
+def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, place, tmp_path):
+    """As after an upload that has not reached a worker; also while it is put right and spoiled again in place."""
+
+    def write(name, text):
+        path = tmp_path / name / ("helpers.py" if kind == "file" else "helpers/deep/tools.py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    for name, text in (("notebook", "A = 1\n"), ("one", "A = 1\n"), ("two", "A = 2\n")):
+        write(name, text)
+    name = "helpers.py" if kind == "file" else "helpers/"
+    code = "import helpers\n" if kind == "file" else "import helpers.deep.tools\n"
+    process = Process(kernel.python, tmp_path / "notebook", code)
+
+    async def body(service, cluster_id):
+        def told(status):
+            return lambda d: statuses(d).get(name) == status and (status != "same" or d.verdict == "equal")
+
+        first = await verdicts(service, cluster_id, 40, told("content_differs"))
+        assert "equal" not in {diff.verdict for diff in first}
+        write("two", "A = 1\n")
+        await verdicts(service, cluster_id, 60, told("same"))
+        write("two", "A = 3\n")
+        await verdicts(service, cluster_id, 60, told("content_differs"))
+
+    # The scheduler and one worker have what the notebook has.
+    with remote_of(place, tmp_path / "r", workers=1, extra={"PYTHONPATH": str(tmp_path / "one")}) as remote:
+        remote.add_worker("other", extra={"PYTHONPATH": str(tmp_path / "two")})
+        attached(kernel, remote, body, process)
