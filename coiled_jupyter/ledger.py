@@ -350,6 +350,8 @@ class Ledger:
 
 def _connect(path: Path, isolation_level: Literal["DEFERRED"] | None = "DEFERRED") -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5, isolation_level=isolation_level)
+    # It needs to outlive processes, not the machine, whose end is also that of all clusters.
+    connection.execute("PRAGMA synchronous = OFF")
     connection.row_factory = sqlite3.Row
     connection.text_factory = lambda data: data.decode("utf-8", "replace")
     return connection

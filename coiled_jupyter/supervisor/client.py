@@ -81,10 +81,13 @@ class SupervisorClient:
         except (OSError, asyncio.TimeoutError):
             raise Unavailable("The cluster's supervisor doesn't answer", "It may be starting or have ended") from None
 
-    async def _call(self, method: str, deadline: float = 5.0, **parameters: object) -> msgspec.Raw:
+    def _ask(self, method: str, **parameters: object) -> None:
         self._next += 1
         request = {"id": self._next, "method": method, **parameters}
         self._writer.write(msgspec.json.encode(request) + b"\n")
+
+    async def _call(self, method: str, deadline: float = 5.0, **parameters: object) -> msgspec.Raw:
+        self._ask(method, **parameters)
         try:
             while True:
                 answer = await asyncio.wait_for(self._line(), deadline)
@@ -114,13 +117,15 @@ class SupervisorClient:
 
     async def watch(self) -> AsyncIterator[Cluster]:
         """Yield the cluster now and at each change; holds the cluster's lease meanwhile."""
-        await self._call("watch")
+        self._ask("watch")
+        deadline = 5.0
         while True:
             try:
-                answer = await asyncio.wait_for(self._line(), 30.0)
+                answer = await asyncio.wait_for(self._line(), deadline)
             except asyncio.TimeoutError:
                 raise Unavailable("The cluster's supervisor is silent") from None
             if answer.cluster is not None:
+                deadline = 30.0
                 yield answer.cluster
 
     async def change(self, change: ClusterChange) -> Changed:

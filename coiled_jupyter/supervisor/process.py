@@ -17,7 +17,7 @@ import signal
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -44,15 +44,15 @@ from ..core.wire import (
 )
 from ..factories import local
 from ..ledger import Ledger
-from ..links.reader import Reader
 from ..paths import alive_path, cluster_dir, socket_path
-from ..rulebook import RuleBook
-from ..software import build as software
 from ..texts import OF_SCHEDULER, scheduler_names
 from . import logs
 from .client import Changed
 from .fleet import STOP_SECONDS, Fleet
 from .nodes import Node, Nodes
+
+if TYPE_CHECKING:
+    from ..links.reader import Reader
 
 POLL_SECONDS = 1.0
 START_SECONDS = 60.0
@@ -110,7 +110,6 @@ class Supervisor:
         self._known: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()
         self._reader: Reader | None = None
-        self._rulebook = RuleBook()
         self._wanted: frozenset[str] = frozenset()
         self._silent: dict[str, float] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
@@ -232,15 +231,20 @@ class Supervisor:
     async def _connect(self, address: str) -> None:
         """Follow a cluster that somebody else runs."""
         self._step("Connect", "running")
-        link = await asyncio.to_thread(_import_link)
-        tls = self.spec.tls
-        self._link = link.SchedulerLink(address, tls and link.TLSFiles(ca=tls.ca, cert=tls.cert, key=tls.key))
-        self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
+        modules = await asyncio.to_thread(_import_link)
+        self._use(modules, address, msgspec.structs.asdict(self.spec.tls) if self.spec.tls else None)
         while not self._stopping.is_set():
             await self._look()
             if self.cluster.status != "unreachable" and self.cluster.steps[0].state != "done":
                 self._step("Connect", "done")
             await asyncio.sleep(POLL_SECONDS)
+
+    def _use(self, modules: tuple[Any, Any, Any], address: str, tls: dict[str, str] | None) -> None:
+        """Talk to the scheduler at this address."""
+        link, reader, rulebook = modules
+        self._link = link.SchedulerLink(address, link.TLSFiles(**tls) if tls else None)
+        book = rulebook.RuleBook()
+        self._reader = reader.Reader(self._link, conda_names=lambda: book.rules().conda)
 
     async def _end_nodes(self) -> None:
         # Nannies first: a worker that has lost its scheduler takes seconds to give up.
@@ -256,6 +260,8 @@ class Supervisor:
         if self.spec.build is None:
             interpreter = self.spec.interpreter or ""
         else:
+            from ..software import build as software
+
             self._step("Resolve packages", "running")
             locked = await software.lock(self.spec.build)
             self._step("Resolve packages", "done")
@@ -281,7 +287,7 @@ class Supervisor:
         if not self._port:
             await asyncio.to_thread(local.write_tls, self.folder)
         self._scheduler = self._start_node(self._port)
-        link = await importing
+        modules = await importing
         try:
             address = await self._address(self._scheduler)
         except Unavailable:
@@ -292,9 +298,7 @@ class Supervisor:
             self._scheduler = self._start_node(0)
             address = await self._address(self._scheduler)
         self._port = int(address.rpartition(":")[2])
-        tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
-        self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
-        self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
+        self._use(modules, address, {name: str(path) for name, path in local.tls_paths(self.folder).items()})
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
 
@@ -310,7 +314,7 @@ class Supervisor:
                 return str(json.loads((self.folder / "scheduler.json").read_text(encoding="utf-8"))["address"])
             if scheduler.ended:
                 raise Unavailable(f"The scheduler ended while starting: {self._last_words()}")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
         raise Unavailable(f"The scheduler didn't start within {START_SECONDS:.0f} s")
 
     def _last_words(self) -> str:
@@ -330,7 +334,7 @@ class Supervisor:
                 raise Unavailable(f"A worker ended while starting: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"{len(self.cluster.workers)} of {wanted} workers started in time")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         self._step("Start workers", "done")
 
     # ---- watching ---------------------------------------------------------------------------------------------
@@ -829,10 +833,12 @@ class _Request(msgspec.Struct):
     what: str = ""
 
 
-def _import_link() -> Any:
-    from ..links import scheduler
+def _import_link() -> tuple[Any, Any, Any]:
+    """Import what isn't needed before the scheduler runs: the launcher imports Dask meanwhile."""
+    from .. import rulebook
+    from ..links import reader, scheduler
 
-    return scheduler
+    return scheduler, reader, rulebook
 
 
 def _count(counts: dict[str, Any], state: str) -> int:
