@@ -36,8 +36,8 @@ def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
         time.sleep(0.1)
 
 
-def of_clusters() -> list[psutil.Process]:
-    """Return all live processes of clusters of this session's runtime folder, also those that have lost their parent."""
+def of_clusters(cluster_id: str = "") -> list[psutil.Process]:
+    """Return the live processes of clusters of this session's runtime folder, also those that have lost their parent."""
     mine = os.environ["COILED_JUPYTER_RUNTIME_DIR"]
     found = []
     for process in psutil.process_iter():
@@ -47,7 +47,7 @@ def of_clusters() -> list[psutil.Process]:
             kind = any(
                 mark in words for mark in ("spawn_main", "Runs the nodes of one cluster", "coiled_jupyter.supervisor")
             )
-            if kind and process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == mine:
+            if kind and cluster_id in process.cwd() and process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == mine:
                 found.append(process)
     return found
 
