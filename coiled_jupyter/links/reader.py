@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from .. import texts
 from ..core import conda
 from ..core.cluster import Readings, now
+from ..core.diff import CONTENT_SECONDS
 from ..core.environment import (
     Answer,
     Reading,
@@ -104,8 +105,9 @@ class Reader:
 
     @property
     def complete(self) -> bool:
-        """Whether the files of every place that was read have been looked at."""
-        return all(place.content_age is not None for place in self._places.values())
+        """Whether the files of every place that was read have been looked at lately."""
+        ages = (place.content_age for place in self._places.values())
+        return all(seconds is not None and seconds <= CONTENT_SECONDS for seconds in ages)
 
     async def read(self, workers: Mapping[str, float], wanted: Iterable[str] = (), *, sweep: bool = False) -> Readings:
         """Return the readings of the scheduler and `workers`; who can't be read is named with the reason.

@@ -22,6 +22,7 @@ import threading
 import time
 
 FRESH_SECONDS = 20.0
+GLANCE_SECONDS = 1.0
 FILE_LIMIT = 200000
 TREE_LIMIT = 5000
 HASH_LIMIT = 2 << 30
@@ -46,7 +47,9 @@ _BESIDE = frozenset(
 _NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOCK = threading.Lock()
-_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0}
+_STATE = {"thread": None, "asked": None, "ended": 0.0, "glanced": 0.0, "result": None, "key": "", "imported": 0}
+# {path: its time when the last look came to it} of the folders and files at the top of what was looked at.
+_WATCHED = {}
 # {path: (size, mtime, ctime, digest)} of files that had to be read.
 _HASHES = {}
 _BUDGET = [0]
@@ -85,6 +88,11 @@ def _summary(files):
     return ("built:" if built else "pure:") + seen.hexdigest()
 
 
+def _watch(path):
+    if path not in _WATCHED:
+        _WATCHED[path] = _time(path)
+
+
 def _of_record(path, folder):
     """Return (files, missing, edited) of an installed distribution, by its RECORD."""
     record = os.path.join(path, "RECORD")
@@ -92,14 +100,18 @@ def _of_record(path, folder):
     with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
         text = file.read(32 << 20)
     files, missing, edited = {}, [], []
+    _watch(path)
     for number, row in enumerate(csv.reader(io.StringIO(text))):
         if len(row) < 3 or number > FILE_LIMIT:
             continue
         name, expected, size = row[0], row[1], row[2]
         top = name.split("/")[0]
+        if name.endswith(".dist-info/METADATA") and not os.path.exists(os.path.join(folder, name)):
+            missing.append(name)
         # Scripts are written anew at each install; bytecode and metadata aren't what is imported.
         if not expected or top in ("..", "") or os.path.isabs(name) or top.endswith((".dist-info", ".data")):
             continue
+        _watch(os.path.join(folder, top))
         if number % 200 == 199:
             time.sleep(0.001)
         full = os.path.join(folder, name)
@@ -127,6 +139,7 @@ def _of_record(path, folder):
 def _tree(root, top, files):
     """Add the digests of the code below ``root/top``, by their path relative to `root`."""
     full = os.path.join(root, top)
+    _watch(full)
     if os.path.isfile(full):
         files[top] = _hash(full, os.stat(full))
         return
@@ -311,6 +324,18 @@ def _module(name, path):
     return {"name": _clip(label), "path": _clip(path), "content": _summary(files)}
 
 
+def _glance(*work):
+    """Look at everything again if what an installer touches first has been touched since."""
+    if all(_time(path) == moment for path, moment in list(_WATCHED.items())):
+        with _LOCK:
+            _STATE.update(thread=None, glanced=time.monotonic())
+        return
+    with _LOCK:
+        # What was seen before no longer holds.
+        _STATE.update(result=None, key="")
+    _work(*work)
+
+
 def _work(records, local, wanted, forget):
     # Whoever asked for the reading gets it first.
     time.sleep(0.2)
@@ -318,6 +343,7 @@ def _work(records, local, wanted, forget):
     answer = {"packages": {}, "modules": [], "conditional": {}, "at": 0.0}
     try:
         _BUDGET[0] = HASH_LIMIT
+        _WATCHED.clear()
         conditions = {}
         trees = []
         places = _path()
@@ -377,7 +403,7 @@ def _work(records, local, wanted, forget):
     answer["at"] = begun
     answer["seconds"] = round(time.time() - begun, 3)
     with _LOCK:
-        _STATE.update(thread=None, ended=time.monotonic(), result=answer, key=key)
+        _STATE.update(thread=None, ended=time.monotonic(), glanced=time.monotonic(), result=answer, key=key)
 
 
 def _time(path):
@@ -429,10 +455,11 @@ def look(records, installed_key, local, wanted, forget):
             # What was imported since may be code beside the notebook; what is known of the rest still holds.
             imported = hash((tuple(sys.modules), tuple(map(str, sys.path)))) if local else 0
             due = due or _STATE["imported"] != imported
-            if due and _STATE["thread"] is None:
+            glance = time.monotonic() - _STATE["glanced"] > GLANCE_SECONDS
+            if (due or glance) and _STATE["thread"] is None:
                 _STATE.update(asked=asked, imported=imported)
                 thread = threading.Thread(
-                    target=_work,
+                    target=_work if due else _glance,
                     args=(records(), asked[1], asked[2], forget),
                     name="coiled-jupyter content",
                     daemon=True,
