@@ -121,4 +121,4 @@ def measure(rounds: int) -> list[Figure]:
             server.close()
     ours, bare = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
     what = f"Click to a ready cluster of {WORKERS} workers, its environment being there"
-    return [Figure(what, ours, "`LocalCluster` with TLS in a fresh process", bare, limit=1.3)]
+    return [Figure(what, ours, "`LocalCluster` with TLS in a fresh process", bare, limit=1.2)]

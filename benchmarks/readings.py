@@ -97,12 +97,11 @@ _LAG = "(lambda m: (str(max(m.LAGS[3:] or [0])), m.LAGS.clear())[0])(__import__(
 
 
 async def _lists(link: raw.SchedulerLink, worker: str) -> int:
-    """Return the bytes of what is read once for each group: the workers' list, and what runs in the scheduler."""
+    """Return the bytes of what is read once for each group: the workers' list, and the scheduler's."""
     names = texts.node_names("read", "", [], needs=("probe",))
     (answer,) = (await link.evaluate_on_workers([worker], texts.LOAD, names, 60.0)).values()
     if not isinstance(answer, str):
         raise answer
-    names = texts.node_names("loaded", needs=("probe",))
     return len(answer) + len(await link.evaluate_on_scheduler(texts.LOAD, names, 60.0))
 
 
@@ -126,6 +125,7 @@ async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
     async with Client(cluster.address, asynchronous=True, set_as_default=False) as client:
         for _ in range(rounds + 1):
             await link.evaluate_on_workers(list(workers), _FORGET, {}, 60.0)
+            await link.evaluate_on_scheduler(_FORGET, {}, 60.0)
             reader = Reader(link, deadline=60.0)
             found["noop"].append(await _timed(lambda: client.run(_nothing)))
             await link.evaluate_on_scheduler(_LAG, {})

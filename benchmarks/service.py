@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +38,47 @@ def _answers(server: Server, seconds: float) -> list[float]:
     return found
 
 
+_WORK = """
+import sys
+from coiled_jupyter import connect
+
+if __name__ == "__main__":
+    with connect("busy", set_as_default=False) as client:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        client.gather(client.map((1).__add__, range(int(sys.argv[1])), pure=False, batch_size=1000))
+"""
+
+
 def _busy(server: Server, tasks: int) -> tuple[float, float]:
     """Return the 99th percentile of answers while nothing happens, and while a cluster of the server works."""
-    from coiled_jupyter import connect
-
     _cluster(server, workers=1, name="busy")
-    with connect("busy", set_as_default=False) as client:
+    # In a process of its own: who asks for answers must not wait for the client's work.
+    command = [sys.executable, "-c", _WORK, str(tasks)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        if client.stdin is None or client.stdout is None or client.stdout.readline().strip() != b"ready":
+            raise SystemExit("the client didn't start")
         idle = _answers(server, 5.0)
-
-        def work() -> None:
-            client.gather(client.map(_increment, range(tasks), pure=False, batch_size=1000))
-
-        with ThreadPoolExecutor(1) as pool:
-            working = pool.submit(work)
-            time.sleep(0.5)
-            answers: list[float] = []
-            while not working.done():
-                answers += _answers(server, 0.5)
-            working.result()
+        client.stdin.write(b"\n")
+        client.stdin.flush()
+        answers: list[float] = []
+        while client.poll() is None:
+            answers += _answers(server, 0.5)
+    if client.returncode or not answers:
+        raise SystemExit("the work failed")
     return _percentile(idle), _percentile(answers)
 
 
-def _increment(number: int) -> int:
-    return number + 1
+def _steps(server: Server) -> float:
+    """Return the seconds from the request to the steps of a start; the cluster is stopped again."""
+    start = time.perf_counter()
+    cluster = server.ask("POST", "clusters", {"workers": 0})
+    found = server.ask("GET", f"clusters/{cluster['id']}")["steps"]
+    seconds = time.perf_counter() - start
+    if not found:
+        raise SystemExit("a start has no steps")
+    server.ask("DELETE", f"clusters/{cluster['id']}")
+    return seconds
 
 
 def _cluster(server: Server, **body: Any) -> str:
@@ -112,6 +131,7 @@ def measure(rounds: int) -> list[Figure]:
     """Return answers beside work, adoption of many clusters beside one, and memory in MB."""
     with _server() as server:
         idle, busy = _busy(server, TASKS if rounds > 1 else TASKS // 20)
+        shown = median([_steps(server) for _ in range(rounds)])
         supervisor = next(
             p for p in psutil.Process(server.process.pid).children() if "coiled_jupyter.supervisor" in p.cmdline()
         )
@@ -133,6 +153,7 @@ def measure(rounds: int) -> list[Figure]:
             sizes.append(_resident(server.process.pid))
     return [
         Figure(f"99 % of answers of `/api/status` beside {TASKS} tasks", busy, "the same while idle", idle, limit=1.2),
+        Figure("Click to the steps of a start", shown, limit=0.2),
         Figure(f"Adoption of {MANY} clusters by a fresh server", all_of_them, "of one", one, limit=5.0),
         Figure("Memory of a supervisor that has read its cluster", resident, limit=90, unit="MB"),
         Figure("More memory of a server for the extension, without a cluster", sizes[1] - sizes[0], limit=5, unit="MB"),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -48,6 +50,19 @@ KEPT_STATES = 5
 """States of one cluster that stay at hand, beside its base environment."""
 KEPT_SYNCS = 20
 _COLUMNS = ["id", "name", "snapshot", "cores", "ended", "place", "pid", "ticks", "created", "spec"]
+_READ = """
+SELECT CAST(id AS TEXT) AS id, CAST(name AS TEXT) AS name, CAST(snapshot AS BLOB) AS snapshot,
+    CAST(cores AS INTEGER) AS cores, CAST(ended AS INTEGER) AS ended, CAST(place AS TEXT) AS place,
+    CAST(pid AS INTEGER) AS pid, CAST(ticks AS TEXT) AS ticks, CAST(created AS REAL) AS created,
+    CAST(spec AS BLOB) AS spec
+FROM clusters ORDER BY created, id
+"""
+"""SQLite keeps whatever it is given or a damaged disk makes of it; what is read has its type."""
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What damage raises: SQLite's own messages quote it."""
+_OUTSIDE = re.compile("lock|open|readonly|permission|disk|full|interrupt|large file")
+"""What SQLite says when the disk or another process is the reason, and not what is in the file."""
+_ID = re.compile("[A-Za-z0-9]{1,32}")
 CLAIM_SECONDS = 30.0
 """How long a row may be without an owner before its supervisor counts as never started."""
 
@@ -70,18 +85,23 @@ class Row:
 
 
 def _place() -> str:
-    """Return what must be equal for a pid to mean the same process: machine, boot, pid namespace."""
+    """Return ``machine/boot/namespace/host``, which must be equal for a pid to mean the same process."""
     parts = []
     for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
-        with contextlib.suppress(OSError):
+        try:
             parts.append(Path(path).read_text(encoding="ascii").strip())
-    with contextlib.suppress(OSError):
+        except (OSError, UnicodeDecodeError):
+            parts.append("")
+    try:
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    if parts:
-        return "/".join(parts)
-    import psutil
+    except OSError:
+        parts.append("")
+    host = os.uname().nodename
+    if not any(parts[1:]):
+        import psutil
 
-    return f"{os.uname().nodename}/{psutil.boot_time():.0f}"
+        parts = [parts[0] or host, f"{psutil.boot_time():.0f}", ""]
+    return "/".join([*parts, host])
 
 
 def _ticks(pid: int) -> str | None:
@@ -116,15 +136,18 @@ class Ledger:
     def _open(self) -> None:
         """Make the tables where there are none; a file that is damaged is set aside first."""
         # One process at a time, so that nobody sets aside the file that another has just made.
-        with self.path.with_name(f"{self.path.name}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                self._make()
-            except sqlite3.OperationalError:
-                raise Unavailable("The ledger of clusters can't be opened", f"Look at {self.path}") from None
-            except sqlite3.DatabaseError:
-                self._set_aside()
-                self._make()
+        try:
+            with self.path.with_name(f"{self.path.name}.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    self._make()
+                except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                    if isinstance(error, sqlite3.OperationalError) and _OUTSIDE.search(str(error)):
+                        raise
+                    self._set_aside()
+                    self._make()
+        except (OSError, *_FAULTS):
+            raise Unavailable("The ledger of clusters can't be opened", f"Look at {self.path}") from None
 
     def _make(self) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -147,8 +170,7 @@ class Ledger:
     def _write(self) -> Iterator[sqlite3.Connection]:
         try:
             self._check()
-            with contextlib.closing(sqlite3.connect(self.path, timeout=5, isolation_level=None)) as connection:
-                connection.row_factory = sqlite3.Row
+            with contextlib.closing(_connect(self.path, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield connection
@@ -156,7 +178,7 @@ class Ledger:
                     connection.execute("ROLLBACK")
                     raise
                 connection.execute("COMMIT")
-        except sqlite3.Error:
+        except _FAULTS:
             raise Unavailable("The ledger of clusters can't be written", f"Look at {self.path}") from None
 
     def _check(self) -> None:
@@ -166,7 +188,7 @@ class Ledger:
                 sqlite3.connect(f"{self.path.as_uri()}?mode=rw", timeout=5, uri=True)
             ) as connection:
                 connection.execute("SELECT 1 FROM clusters LIMIT 1").fetchone()
-        except sqlite3.DatabaseError:
+        except _FAULTS:
             self._open()
 
     def reserve(self, spec: LaunchSpec, *, core_limit: int, cluster_limit: int) -> Cluster:
@@ -187,10 +209,18 @@ class Ledger:
                     limit=limit,
                     used=used,
                     asked=spec.cores,
+                    by_cluster={row["name"]: row["cores"] for row in live if row["cores"]},
                 )
             if sum(not row["ended"] for row in live) >= cluster_limit:
                 raise Conflict(f"There are already {cluster_limit} clusters", "Stop one first", limit=cluster_limit)
             _check_free(live, spec.name)
+            if spec.adaptive is not None:
+                # As for a change of the bounds: cut to the whole workers that are free.
+                most = max((limit - used) // spec.threads_per_worker, spec.workers, 1)
+                bounds = msgspec.structs.replace(spec.adaptive, maximum=min(spec.adaptive.maximum, most))
+                cluster = msgspec.structs.replace(
+                    cluster, desired=msgspec.structs.replace(cluster.desired, adaptive=bounds)
+                )
             self._enter(connection, spec, cluster, spec.cores)
         return cluster
 
@@ -206,11 +236,8 @@ class Ledger:
 
     def _live(self, connection: sqlite3.Connection) -> list[sqlite3.Row]:
         """Return the rows of this place that hold cores or haven't ended; others' can't be judged from here."""
-        rows = connection.execute(
-            "SELECT id, name, cores, ended, spec FROM clusters WHERE (cores > 0 OR NOT ended) AND place = ?",
-            (self._place,),
-        )
-        return rows.fetchall()
+        rows = connection.execute(_READ).fetchall()
+        return [row for row in rows if row["place"] == self._place and (row["cores"] > 0 or not row["ended"])]
 
     def restore(self, spec: LaunchSpec, cluster: Cluster, cores: int) -> None:
         """Enter a cluster again by its owner where its row has gone, as after damage of the file."""
@@ -308,10 +335,13 @@ class Ledger:
 
     def syncs(self) -> list[tuple[Sync, SyncSpec]]:
         """Return the syncs of this place, newest first."""
-        found = self._read("SELECT snapshot, spec FROM syncs WHERE place = ? ORDER BY created DESC", self._place)
+        found = self._read(
+            "SELECT CAST(snapshot AS BLOB) AS snapshot, CAST(spec AS BLOB) AS spec FROM syncs WHERE place = ? ORDER BY created DESC",
+            self._place,
+        )
         syncs = []
         for entry in found:
-            with contextlib.suppress(msgspec.DecodeError):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                 spec = msgspec.json.decode(entry["spec"], type=SyncSpec)
                 syncs.append((msgspec.json.decode(entry["snapshot"], type=Sync), spec))
         return syncs
@@ -332,11 +362,14 @@ class Ledger:
 
     def states(self, cluster_id: str | None = None) -> list[State]:
         """Return the states that a cluster, or any of this place, was in; the last used first."""
-        found = self._read("SELECT cluster, state FROM states WHERE place = ? ORDER BY used DESC", self._place)
+        found = self._read(
+            "SELECT CAST(cluster AS TEXT) AS cluster, CAST(state AS BLOB) AS state FROM states WHERE place = ? ORDER BY used DESC",
+            self._place,
+        )
         states = []
         for entry in found:
             if cluster_id in (None, entry["cluster"]):
-                with contextlib.suppress(msgspec.DecodeError):
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                     states.append(msgspec.json.decode(entry["state"], type=State))
         return states
 
@@ -348,31 +381,37 @@ class Ledger:
     def _read(self, query: str, *parameters: object) -> list[sqlite3.Row]:
         try:
             self._check()
-            with contextlib.closing(sqlite3.connect(self.path, timeout=5)) as connection:
-                connection.row_factory = sqlite3.Row
+            with contextlib.closing(_connect(self.path)) as connection:
                 return connection.execute(query, parameters).fetchall()
-        except sqlite3.Error:
+        except _FAULTS:
             raise Unavailable("The ledger of clusters can't be read", f"Look at {self.path}") from None
 
     # ---- rows -------------------------------------------------------------------------------------------------
 
     def list(self) -> list[Row]:
         """Return the rows of this machine and namespace, oldest first; a shared home may hold others'."""
-        found = self._read("SELECT * FROM clusters ORDER BY created, id")
+        found = self._read(_READ)
         rows = []
         for entry in found:
-            with contextlib.suppress(msgspec.DecodeError):
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                if not _ID.fullmatch(entry["id"]):
+                    continue
                 fields = {key: entry[key] for key in entry.keys()}  # noqa: SIM118 - a sqlite3.Row iterates its values
                 fields["snapshot"] = msgspec.json.decode(entry["snapshot"], type=Cluster)
-                spec = None if entry["spec"] in ("{}", b"{}") else msgspec.json.decode(entry["spec"], type=LaunchSpec)
+                spec = None if entry["spec"] == b"{}" else msgspec.json.decode(entry["spec"], type=LaunchSpec)
                 rows.append(Row(**{**fields, "ended": bool(entry["ended"]), "spec": spec}))
         return [row for row in rows if self._ours(row)]
 
     def _ours(self, row: Row) -> bool:
-        """Whether a row can be judged from here: of this machine, and of this namespace or of a boot that is over."""
-        machine, *boot = row.place.split("/")[:2]
-        here, *present = self._place.split("/")[:2]
-        return row.place == self._place or (machine == here and boot != present)
+        """Whether a row can be judged from here: of this machine, and of this namespace or of a boot that is over.
+
+        Containers may have no machine id, and machines made from one image the same; then the host's name tells them apart.
+        """
+        if row.place == self._place:
+            return True
+        machine, boot, _, host = (row.place.split("/") + [""] * 4)[:4]
+        here, present, _, name = self._place.split("/")
+        return bool(here) and (machine, host) == (here, name) and boot != present
 
     def get(self, cluster_id: str) -> Row | None:
         """Return one row, or None."""
@@ -396,6 +435,15 @@ class Ledger:
         return row.ticks is not None and _ticks(row.pid) == row.ticks
 
 
+def _connect(path: Path, isolation_level: Literal["DEFERRED"] | None = "DEFERRED") -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5, isolation_level=isolation_level)
+    # It needs to outlive processes, not the machine, whose end is also that of all clusters.
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda data: data.decode("utf-8", "replace")
+    return connection
+
+
 def _without_secrets(spec: LaunchSpec) -> LaunchSpec:
     build = spec.build and msgspec.structs.replace(spec.build, index_options=())
     return msgspec.structs.replace(spec, environ={}, build=build)
@@ -405,7 +453,7 @@ def _limit(live: list[sqlite3.Row], core_limit: int) -> int:
     """Return the lowest limit of who asks and of those who started what is live."""
     limits = [core_limit]
     for row in live:
-        with contextlib.suppress(msgspec.DecodeError):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             limits.append(msgspec.json.decode(row["spec"], type=_Limited).core_limit or core_limit)
     return min(limits)
 

@@ -13,10 +13,13 @@ from .core.errors import Unavailable
 
 def _private(path: Path) -> Path:
     """Make a folder that only this user can enter, whatever the umask, and return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    state = path.lstat()
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        state = path.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
         raise Unavailable(f"{path} isn't a folder of this user", "Remove it, or set COILED_JUPYTER_RUNTIME_DIR")
     if stat.S_IMODE(state.st_mode) != 0o700:

@@ -64,6 +64,7 @@ from .core.wire import (
     UsageCores,
 )
 from .discovery import Discovery, Kernels, marked
+from .factories.local import machine_memory
 from .ledger import Ledger
 from .links import here
 from .links.kernel import KernelReading
@@ -150,7 +151,11 @@ class Service:
 
     async def start(self) -> None:
         """Adopt the clusters of the ledger and go on looking for those that others make."""
-        self._adopt()
+        try:
+            self._adopt()
+        except CoiledError as error:
+            # The routes say so too, until a later look finds it mended.
+            self._log.error("%s; %s", error.message, error.hint)
         self._task = asyncio.create_task(self._look(), name="coiled-jupyter clusters")
         if self._discovery is not None:
             self._discovery.start()
@@ -186,6 +191,8 @@ class Service:
             await asyncio.sleep(2)
             try:
                 self._adopt()
+            except CoiledError as error:
+                self._log.debug("%s", error.message)
             except Exception:  # noqa: BLE001 - outermost edge of the task: a fault must not end it
                 self._log.exception("looking for clusters failed")
 
@@ -505,11 +512,17 @@ class Service:
             self._forget(cluster_id)
             await asyncio.to_thread(shutil.rmtree, cluster_dir(cluster_id), True)
             return
-        client = await self._client(cluster)
         try:
-            await client.stop()
-        finally:
-            await client.close()
+            client = await self._client(cluster)
+            try:
+                await client.stop()
+            finally:
+                await client.close()
+        except CoiledError:
+            row = self._ledger.get(cluster_id)
+            if row is not None and not row.ended:
+                raise
+            # It has ended meanwhile, which is what was asked for.
 
     async def _detach(self, cluster: Cluster) -> None:
         with contextlib.suppress(CoiledError):
@@ -929,7 +942,8 @@ class Service:
             ),
             memory=Memory(
                 used=sum(c.memory.used for c in counted),
-                limit=sum(x for x in limits if x is not None) if None not in limits else None,
+                # They share one machine, however much each of them may use.
+                limit=min(sum(x for x in limits if x is not None), machine_memory()) if None not in limits else None,
             ),
             tasks=Tasks(
                 running=sum(t.running for t in tasks),

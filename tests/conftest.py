@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def pytest_collection_modifyitems(config, items):
         if left:
             config.hook.pytest_deselected(items=left)
             items[:] = [item for item in items if item not in left]
+
+
+def pytest_terminal_summary(terminalreporter):
+    texts = sys.modules.get("tests.texts.test_probe")
+    if texts is not None:
+        # Tests of each Python are made of those that are found: what wasn't is told, not passed over.
+        found = texts.interpreters()
+        missing = [minor for minor in texts.MINORS if minor not in found] or ["none"]
+        terminalreporter.write_line(
+            f"Pythons found: {' '.join(sorted(found, key=texts.MINORS.index))}; not found: {' '.join(missing)}"
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.schema import check
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -32,6 +34,22 @@ def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
             return value
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.1)
+
+
+def of_clusters(cluster_id: str = "") -> list[psutil.Process]:
+    """Return the live processes of clusters of this session's runtime folder, also those that have lost their parent."""
+    mine = os.environ["COILED_JUPYTER_RUNTIME_DIR"]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = " ".join(process.cmdline())
+            # A node's arguments are its launcher's, whose text begins so.
+            kind = any(
+                mark in words for mark in ("spawn_main", "Runs the nodes of one cluster", "coiled_jupyter.supervisor")
+            )
+            if kind and cluster_id in process.cwd() and process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == mine:
+                found.append(process)
+    return found
 
 
 class JupyterServer:
@@ -96,7 +114,10 @@ class JupyterServer:
             return status, text.decode(errors="replace")
 
     def api(self, method: str, path: str, body=None, **kwargs):
-        return self.ask(method, f"/coiled-jupyter/api/{path}", body, **kwargs)
+        """Ask one of our routes; what it answers must be what the OpenAPI document says."""
+        status, answer = self.ask(method, f"/coiled-jupyter/api/{path}", body, **kwargs)
+        check(method, path, status, answer)
+        return status, answer
 
     def head(self, path: str, tag: str | None = None) -> tuple[int, str | None]:
         """Return (status, ETag) of a GET."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from coiled_jupyter.core.cluster import LaunchSpec, now
-from coiled_jupyter.core.errors import Conflict
+from coiled_jupyter.core.errors import Conflict, Unavailable
+from coiled_jupyter.core.wire import Adaptive
 from coiled_jupyter.ledger import Ledger
 
 
@@ -40,7 +45,7 @@ def test_a_refusal_tells_the_figures(tmp_path):
     ledger.reserve(spec(1, 8), core_limit=10, cluster_limit=9)
     with pytest.raises(Conflict) as caught:
         ledger.reserve(spec(2, 3), core_limit=10, cluster_limit=9)
-    assert caught.value.data == {"limit": 10, "used": 8, "asked": 3}
+    assert caught.value.data == {"limit": 10, "used": 8, "asked": 3, "by_cluster": {"n1": 8}}
     assert "n1 (8)" in caught.value.message
     ledger.release("c1")
     ledger.reserve(spec(2, 3), core_limit=10, cluster_limit=9)
@@ -68,19 +73,148 @@ def place(ledger: Ledger, cluster_id: str, where: str) -> None:
         connection.execute("UPDATE clusters SET place = ?, pid = 1, ticks = '1' WHERE id = ?", (where, cluster_id))
 
 
-@pytest.mark.parametrize("other", ["machine/boot/pid:[1]", "{machine}/{boot}/pid:[1]", "{machine}/boot/pid:[1]"])
-def test_rows_of_other_hosts_and_containers_are_left_alone(tmp_path, other):
+@pytest.mark.parametrize(
+    ("other", "over"),
+    [
+        ("machine/boot/pid:[1]/host", False),
+        ("{machine}/{boot}/pid:[1]/{host}", False),
+        ("{machine}/{boot}/pid:[1]/host", False),
+        # A machine made from the same image.
+        ("{machine}/boot/pid:[1]/host", False),
+        # Containers without a machine's id, on this host and another.
+        ("/{boot}/pid:[1]/{host}", False),
+        ("/boot/pid:[1]/{host}", False),
+        ("", False),
+        ("{machine}/boot/pid:[1]/{host}", True),
+    ],
+)
+def test_rows_of_other_hosts_and_containers_are_left_alone(tmp_path, other, over):
     ledger = Ledger(tmp_path / "ledger")
-    machine, boot, _ = (ledger._place + "//").split("/")[:3]
+    machine, boot, _, host = ledger._place.split("/")
     ledger.reserve(spec(1, 8), core_limit=10, cluster_limit=9)
-    place(ledger, "c1", other.format(machine=machine, boot=boot))
+    place(ledger, "c1", other.format(machine=machine, boot=boot, host=host))
     # What can't be judged from here neither counts nor is shown; what was before this machine's boot is over.
-    over = other == "{machine}/boot/pid:[1]"
     assert [row.id for row in ledger.list()] == (["c1"] if over else [])
     if over:
         assert not ledger.owner_alive(ledger.list()[0])
     ledger.reserve(spec(2, 8), core_limit=10, cluster_limit=9)
     assert ledger.limit(10) == 10
+
+
+def test_two_containers_without_a_machines_id_know_nothing_of_each_other(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    boot, namespace, host = ledger._place.split("/")[1:]
+    ledger._place = f"/{boot}/{namespace}/{host}"
+    ledger.reserve(spec(1, 8), core_limit=10, cluster_limit=9)
+    assert [row.id for row in ledger.list()] == ["c1"]
+    for other in (f"/{boot}/pid:[1]/{host}", f"/boot/pid:[1]/{host}"):
+        place(ledger, "c1", other)
+        assert ledger.list() == []
+
+
+ANOTHER_CONTAINER = """
+import asyncio, sys
+from pathlib import Path
+from coiled_jupyter.core.wire import ClusterCreate
+from coiled_jupyter.service import Service
+
+async def go():
+    service = Service()
+    await service.start()
+    await asyncio.sleep(3)
+    print([c.id for c in service.clusters()], service.usage().cores.requested)
+    await service.close()
+
+asyncio.run(go())
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or subprocess.run(["unshare", "-p", "-f", "true"], check=False).returncode != 0,
+    reason="needs leave to make a pid namespace",
+)
+def test_a_service_in_another_pid_namespace_leaves_a_shared_folder_alone():
+    shared = Ledger()
+    shared.reserve(spec(1, 2), core_limit=10, cluster_limit=9)
+    shared.claim("c1")
+    try:
+        before = shared.get("c1")
+        command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", ANOTHER_CONTAINER]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.strip() == "[] 0"
+        assert shared.get("c1") == before
+    finally:
+        shared.release("c1")
+        shared.delete("c1")
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 99, 100, 101, 1000, 4095, 4096, 4097, 8000, 8192])
+def test_a_file_that_was_half_written_is_made_anew_or_read(tmp_path, size):
+    whole = Ledger(tmp_path / "whole")
+    for number in range(9):
+        whole.reserve(spec(number), core_limit=100, cluster_limit=9)
+    path = tmp_path / "ledger"
+    path.write_bytes(whole.path.read_bytes()[:size])
+    usable(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=20))
+def test_flipped_bits_never_do_more_than_lose_clusters(tmp_path_factory, flips):
+    folder = tmp_path_factory.mktemp("flips")
+    whole = Ledger(folder / "whole")
+    for number in range(4):
+        whole.reserve(spec(number), core_limit=100, cluster_limit=9)
+        whole.claim(f"c{number}")
+    data = bytearray(whole.path.read_bytes())
+    for where, mask in flips:
+        data[int(where * len(data))] ^= mask
+    path = folder / "ledger"
+    path.write_bytes(data)
+    usable(path)
+
+
+def usable(path) -> None:
+    """See that nothing but an error of ours comes out of a ledger, whatever its file holds, and that it takes clusters."""
+    ledger = Ledger(path)
+    for row in ledger.list():
+        ledger.owner_alive(row)
+        assert isinstance(row.cores, int)
+    with contextlib.suppress(Conflict):
+        ledger.reserve(spec(77, 0), core_limit=100, cluster_limit=100)
+        assert ledger.get("c77") is not None
+    assert ledger.limit(100) <= 100
+
+
+def test_values_of_other_types_are_survived(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.reserve(spec(1), core_limit=100, cluster_limit=9)
+    with contextlib.closing(sqlite3.connect(ledger.path)) as connection, connection:
+        connection.execute("UPDATE clusters SET cores = 'many', ended = 'no', pid = 'x', created = x'ff', name = x'ff'")
+        connection.execute(
+            "INSERT INTO clusters SELECT '../..', name, snapshot, 3, 0, place, 1, 1, 1, spec FROM clusters"
+        )
+    usable(ledger.path)
+    assert {row.id for row in ledger.list()} == {"c1", "c77"}
+
+
+def test_a_place_that_holds_no_file_is_told(tmp_path):
+    (tmp_path / "ledger").mkdir()
+    with pytest.raises(Unavailable, match="can't be opened"):
+        Ledger(tmp_path / "ledger")
+
+
+def test_an_adaptive_maximum_is_cut_to_what_is_free(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.reserve(spec(1, 4), core_limit=10, cluster_limit=9)
+    wish = msgspec.structs.replace(
+        spec(2, 1), threads_per_worker=2, adaptive=Adaptive(minimum=1, maximum=50), core_limit=10
+    )
+    assert ledger.reserve(wish, core_limit=10, cluster_limit=9).desired.adaptive == Adaptive(minimum=1, maximum=3)
+    # None is free: it may wait for one, and gets it when the ledger gives it.
+    ledger.reserve(spec(3, 4), core_limit=10, cluster_limit=9)
+    wish = msgspec.structs.replace(wish, id="c4", name="n4", workers=0, adaptive=Adaptive(minimum=0, maximum=50))
+    assert ledger.reserve(wish, core_limit=10, cluster_limit=9).desired.adaptive == Adaptive(minimum=0, maximum=1)
 
 
 def test_sizes_are_granted_in_whole_workers_and_given_back_when_told(tmp_path):
@@ -114,7 +248,7 @@ def test_the_lowest_live_limit_holds(tmp_path):
     ledger.reserve(limited, core_limit=5, cluster_limit=9)
     with pytest.raises(Conflict) as caught:
         ledger.reserve(spec(2, 3), core_limit=100, cluster_limit=9)
-    assert caught.value.data == {"limit": 5, "used": 3, "asked": 3}
+    assert caught.value.data == {"limit": 5, "used": 3, "asked": 3, "by_cluster": {"n1": 3}}
     ledger.snapshot("c1", ledger.get("c1").snapshot, ended=True)
     ledger.release("c1")
     ledger.reserve(spec(2, 3), core_limit=100, cluster_limit=9)

@@ -113,7 +113,7 @@ OTHERS = sorted(set(interpreters()) & {"3.10", "3.11", "3.12", "3.13"} - {"{}.{}
 def test_the_installed_wheel_works_on_other_pythons(built, minor, tmp_path):
     venv, uv = tmp_path / "venv", Path(sys.executable).parent / "uv"
     run(uv, "venv", "-q", "--python", interpreters()[minor], venv)
-    tools = ["pytest", "pytest-timeout", "hypothesis", "numpy", "openapi-spec-validator"]
+    tools = ["pytest", "pytest-timeout", "hypothesis", "numpy", "jsonschema"]
     run(uv, "pip", "install", "-q", "--python", venv / "bin/python", built[1], *tools)
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -122,6 +122,7 @@ def test_the_installed_wheel_works_on_other_pythons(built, minor, tmp_path):
         "tests/core",
         "--ignore=tests/core/test_explain_real.py",
         "tests/test_ledger.py",
+        "tests/test_discovery.py",
         "tests/test_cli.py",
         "tests/test_golden.py",
         "tests/links/test_scheduler.py",

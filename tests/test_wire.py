@@ -23,9 +23,15 @@ def test_openapi_is_current_and_valid():
     validate(made)
 
 
-def test_every_live_route_is_documented():
-    live = {re.sub(r"\(.*\)", "{id}", path).removeprefix("/coiled-jupyter/api") for path, _ in routes()} - {"/.*"}
-    assert live == set(document()["paths"])
+def test_every_live_route_and_method_is_documented_and_the_other_way_round():
+    live = {
+        (re.sub(r"\(.*\)", "{id}", path).removeprefix("/coiled-jupyter/api"), method)
+        for path, handler in routes()
+        for method in ("get", "head", "post", "put", "patch", "delete", "options")
+        if method in vars(handler)
+    }
+    documented = {(path, method) for path, methods in document()["paths"].items() for method in methods}
+    assert {(path, method) for path, method in live if path != "/.*"} == documented
 
 
 def test_typescript_types_are_current(tmp_path):

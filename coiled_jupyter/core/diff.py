@@ -39,6 +39,8 @@ from .wire import (
 )
 
 STALE_SECONDS = 30.0
+CONTENT_SECONDS = 60.0
+"""How long a look at files holds; it's made every 20 seconds, unless a disk hangs."""
 _STATUSES: tuple[RowStatus, ...] = (
     "broken",
     "unknown",
@@ -91,7 +93,8 @@ def compare(
         missing.append(Unread(node="cluster", reason="No node of the cluster has been read yet"))
     level = _level(read) if kernel is not None and groups else "none"
     in_full = [environment for environment in read if environment.level == "all"]
-    content = bool(in_full) and all(environment.content_at is not None for environment in in_full)
+    looked = [age(environment.content_at, at) for environment in in_full]
+    content = bool(in_full) and all(seconds is not None and seconds <= CONTENT_SECONDS for seconds in looked)
     severities = Counter(row.severity for row in rows)
     counts = Counter(row.status for row in rows)
     ages = [age(environment.taken_at, at) for environment in read]

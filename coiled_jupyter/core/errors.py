@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from .wire import ErrorBody, ErrorKind, Problematic
 
-Datum = str | int | float | bool | None
+Datum = str | int | float | bool | None | dict[str, int]
 
 
 class CoiledError(Exception):
@@ -33,7 +33,7 @@ class CoiledError(Exception):
     hint
         What to do next.
     data
-        The facts behind it, JSON scalars only.
+        The facts behind it: JSON scalars, or counts by name.
 
     """
 

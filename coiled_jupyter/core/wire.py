@@ -854,7 +854,7 @@ class Problematic(Wire, frozen=True, kw_only=True):
     kind: ErrorKind
     message: str
     hint: str = ""
-    data: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    data: dict[str, str | int | float | bool | dict[str, int] | None] = field(default_factory=dict)
 
 
 class ErrorBody(Wire, frozen=True, kw_only=True):

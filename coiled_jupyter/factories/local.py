@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
-from pathlib import Path
-
-import psutil
+from pathlib import Path, PurePosixPath
 
 from ..core.cluster import LaunchSpec
 from ..texts import source
@@ -116,14 +115,27 @@ def _specification(positional: list[str], cls: str, options: dict[str, object]) 
     return [*positional, "--spec", json.dumps({"cls": cls, "opts": options})]
 
 
-def machine_memory() -> int:
-    """Return the bytes that processes here may use: the machine's, or the control group's where that is less."""
-    limit = int(psutil.virtual_memory().total)
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limit = min(limit, int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
-        except (OSError, ValueError):
-            continue
+def machine_memory(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Return the bytes that processes here may use: the machine's, or a control group's where that is less.
+
+    A limit of any group around this process holds: of a container, a user's slice, a batch job.
+    """
+    limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    # In a container the path may be the host's, and only the top is there.
+    places = [(groups, "memory.max"), (groups / "memory", "memory.limit_in_bytes")]
+    for line in lines:
+        kinds, _, path = line.partition(":")[2].partition(":")
+        top, name = places[1] if "memory" in kinds.split(",") else places[0]
+        if "memory" in kinds.split(",") or not kinds:
+            inner = PurePosixPath(path.lstrip("/"))
+            places += [(top / folder, name) for folder in (inner, *inner.parents)]
+    for folder, name in places:
+        with contextlib.suppress(OSError, ValueError):
+            limit = min(limit, int((folder / name).read_text(encoding="ascii")))
     return limit
 
 

@@ -1,7 +1,7 @@
 """Reads every node of a cluster over a `NodeLink`: installed packages once per place, what runs from each process.
 
-Phases: who is there; what each newcomer is (two short digests); the full list from one node of each kind; what runs from
-one of each kind of process. While the disk of a place is as it was, its other nodes need not be asked again: a process
+Phases: what each newcomer is (two short digests), and at once the full list from one of each host and from the
+scheduler; the list from one node of each kind that is left, and what runs from one of each kind of process. While the disk of a place is as it was, its other nodes need not be asked again: a process
 can only import what lies there. Every `SWEEP_SECONDS` all are asked nevertheless.
 
 The keys are the nodes' own words. They decide only which nodes are asked and which share a list; a list is decoded anew.
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from .. import texts
 from ..core import conda
 from ..core.cluster import Readings, now
+from ..core.diff import CONTENT_SECONDS
 from ..core.environment import (
     Answer,
     Reading,
@@ -34,9 +35,14 @@ from .ports import NodeLink
 SWEEP_SECONDS = 30.0
 SILENT_SECONDS = 10.0
 SILENT_DEADLINE = 1.5
+HEAD_START = 0.01
 SPEAKERS = 3
 """How many nodes of one installation are asked for it, until one answers."""
 SCHEDULER = "scheduler"
+
+
+def _host(node: str) -> str:
+    return node.rpartition(":")[0]
 
 
 @dataclass
@@ -45,6 +51,13 @@ class _Node:
 
     installed: str
     loaded: str
+
+
+def _keys(text: str) -> _Node | None:
+    """Return the two keys that a node's answer begins with, or None where it's none."""
+    installed, _, rest = text.partition(" ")
+    loaded = rest.partition(" ")[0]
+    return _Node(installed, loaded) if installed and loaded and installed != "error" and len(text) <= 100 else None
 
 
 @dataclass
@@ -92,8 +105,9 @@ class Reader:
 
     @property
     def complete(self) -> bool:
-        """Whether the files of every place that was read have been looked at."""
-        return all(place.content_age is not None for place in self._places.values())
+        """Whether the files of every place that was read have been looked at lately."""
+        ages = (place.content_age for place in self._places.values())
+        return all(seconds is not None and seconds <= CONTENT_SECONDS for seconds in ages)
 
     async def read(self, workers: Mapping[str, float], wanted: Iterable[str] = (), *, sweep: bool = False) -> Readings:
         """Return the readings of the scheduler and `workers`; who can't be read is named with the reason.
@@ -122,29 +136,54 @@ class Reader:
         # The scheduler has heard nothing of these for long: are they still there?
         asked = asked | {node for node, silent in workers.items() if silent >= SILENT_SECONDS}
         names = sorted(set(wanted))[:500]
-        await self._meet(asked, workers)
+        fresh = await self._meet(asked, workers, names)
         # A place that has changed makes all that is known of its nodes doubtful.
         # What runs where is asked for at the same time, of those that no list is asked of.
-        changed, _ = await asyncio.gather(self._read_places(names), self._read_loaded())
+        changed, _ = await asyncio.gather(self._read_places(names, fresh), self._read_loaded())
         if changed:
             doubtful = {node for node, known in self._nodes.items() if known.installed in changed}
-            await self._meet(doubtful, workers, "anew")
-            await self._read_places(names)
+            await self._greet(doubtful, workers, "anew")
+            await self._read_places(names, fresh)
         await self._read_loaded()
         versions = await self._versions(present - set(self._nodes), workers)
         return self._collect(workers, versions, taken_at)
 
-    async def _meet(self, asked: set[str], workers: Mapping[str, float], verb: str = "keys") -> None:
+    async def _meet(self, asked: set[str], workers: Mapping[str, float], wanted: list[str]) -> set[str]:
+        """Ask nodes for their keys, and one of each host that nobody has spoken for yet for all; return what was read."""
+        spoken_for = {_host(place.speaker) for place in self._places.values()}
+        speakers: dict[str, str] = {}
+        for node in sorted(asked, key=lambda node: (node == SCHEDULER, node)):
+            host = _host(node)
+            if host not in spoken_for and workers.get(node, 0.0) < SILENT_SECONDS:
+                speakers.setdefault(host, node)
+        first = list(speakers.values())
+
+        async def hear(node: str) -> Answer | None:
+            if node == SCHEDULER and len(asked) > 1:
+                # It passes on the questions to the others before it reads itself, so that they read meanwhile.
+                await asyncio.sleep(HEAD_START)
+            return await self._hear(node, "", wanted)
+
+        _, *answers = await asyncio.gather(
+            self._greet(asked.difference(first), workers, "keys"), *(hear(node) for node in first)
+        )
+        fresh: set[str] = set()
+        for node, answer in zip(first, answers, strict=True):
+            if answer is not None:
+                self._enter(node, answer, None, fresh)
+        return fresh
+
+    async def _greet(self, asked: set[str], workers: Mapping[str, float], verb: str) -> None:
         """Ask nodes for their keys."""
         for node in asked:
             self._nodes.pop(node, None)
         answers = await self._ask(asked, workers, texts.LOAD, texts.node_names(verb))
         for node, answer in answers.items():
-            installed, _, loaded = answer.partition(" ")
-            if not loaded or installed == "error" or len(answer) > 100:
+            known = _keys(answer)
+            if known is None:
                 self._reasons[node] = Unavailable("The process could not read its own environment")
-                continue
-            self._nodes[node] = _Node(installed, loaded)
+            else:
+                self._nodes[node] = known
 
     async def _ask(
         self, nodes: set[str], workers: Mapping[str, float], expression: str, names: dict[str, object]
@@ -182,11 +221,13 @@ class Reader:
             return Timeout(f"It doesn't answer; the scheduler has heard nothing of it for {silent:.0f} s (stopped?)")
         return error
 
-    async def _read_places(self, wanted: list[str]) -> set[str]:
-        """Read one node of each installation; return the keys of those that are no longer what they were."""
+    async def _read_places(self, wanted: list[str], fresh: set[str]) -> set[str]:
+        """Read one node of each installation that isn't `fresh`; return the keys of those that have changed."""
         members = self._members()
         self._places = {key: place for key, place in self._places.items() if key in members}
-        changed = await asyncio.gather(*(self._read_place(key, nodes, wanted) for key, nodes in members.items()))
+        changed = await asyncio.gather(
+            *(self._read_place(key, nodes, wanted, fresh) for key, nodes in members.items() if key not in fresh)
+        )
         return {key for key in changed if key is not None}
 
     def _members(self) -> dict[str, list[str]]:
@@ -201,7 +242,7 @@ class Reader:
             nodes.sort(key=lambda node: (node != last, node == SCHEDULER, node))
         return members
 
-    async def _read_place(self, key: str, nodes: list[str], wanted: list[str]) -> str | None:
+    async def _read_place(self, key: str, nodes: list[str], wanted: list[str], fresh: set[str]) -> str | None:
         """Read an installation through the first of its nodes that answers; return `key` if it has changed."""
         place = self._places.get(key)
         last = place.speaker if place else ""
@@ -210,19 +251,29 @@ class Reader:
             if answer is None:
                 self._nodes.pop(speaker, None)
                 continue
-            installed, _, rest = answer.keys.partition(" ")
-            loaded = rest.partition(" ")[0]
-            self._nodes[speaker] = _Node(installed, loaded)
-            if answer.reading is not None:
-                self._places[installed] = _Place(speaker, answer.keys, answer.reading, loaded, answer.content_age)
-            elif place is not None:
-                place.content_age, place.loaded = answer.content_age, loaded
+            installed = self._enter(speaker, answer, place, fresh)
             return key if installed != key else None
         # Nobody has confirmed it: what was read before isn't known to hold.
         self._places.pop(key, None)
         for node in nodes:
             self._nodes.pop(node, None)
         return None
+
+    def _enter(self, speaker: str, answer: Answer, place: _Place | None, fresh: set[str]) -> str:
+        """Keep what a speaker has told, or that it has confirmed `place`; return the key of its installation."""
+        self._nodes[speaker] = known = _keys(answer.keys) or _Node("", "")
+        installed, loaded = known.installed, known.loaded
+        if answer.reading is None:
+            if place is not None:
+                place.content_age, place.loaded = answer.content_age, loaded
+                self._places[installed] = place
+        elif installed in fresh:
+            # Another one has told of this installation meanwhile; what it runs is its own.
+            self._loaded[installed, loaded] = {p.name: (p.loaded, p.in_use) for p in answer.reading.packages}
+        else:
+            self._places[installed] = _Place(speaker, answer.keys, answer.reading, loaded, answer.content_age)
+        fresh.add(installed)
+        return installed
 
     async def _hear(self, speaker: str, mark: str, wanted: list[str]) -> Answer | None:
         # The packages first: the look at files takes longer, and begins with the second reading.
@@ -235,6 +286,9 @@ class Reader:
             answer = decode_answer(unpack(answers[speaker]), self._conda_names())
         except CoiledError as error:
             self._reasons[speaker] = error
+            return None
+        if _keys(answer.keys) is None:
+            self._reasons[speaker] = Unavailable("The process could not read its own environment")
             return None
         if answer.reading is None and answer.keys != mark:
             self._reasons[speaker] = Unavailable("The process answered something else than what was asked")

@@ -23,6 +23,8 @@ from ..paths import cluster_dir, socket_path
 from .logs import log_path
 
 LINE_LIMIT = 16 * 1024 * 1024
+_CREDENTIALS = ("JUPYTER_TOKEN", "JUPYTERHUB_", "JPY_")
+"""Variables of the server that open it; nothing that runs for a cluster has a use for them."""
 Process = subprocess.Popen
 
 
@@ -55,6 +57,7 @@ def start(spec: LaunchSpec) -> Process[bytes]:
             stderr=log,
             start_new_session=True,
             cwd=cluster_dir(spec.id),
+            env={name: value for name, value in os.environ.items() if not name.startswith(_CREDENTIALS)},
         )
     finally:
         os.close(log)
@@ -81,10 +84,13 @@ class SupervisorClient:
         except (OSError, asyncio.TimeoutError):
             raise Unavailable("The cluster's supervisor doesn't answer", "It may be starting or have ended") from None
 
-    async def _call(self, method: str, deadline: float = 5.0, **parameters: object) -> msgspec.Raw:
+    def _ask(self, method: str, **parameters: object) -> None:
         self._next += 1
         request = {"id": self._next, "method": method, **parameters}
         self._writer.write(msgspec.json.encode(request) + b"\n")
+
+    async def _call(self, method: str, deadline: float = 5.0, **parameters: object) -> msgspec.Raw:
+        self._ask(method, **parameters)
         try:
             while True:
                 answer = await asyncio.wait_for(self._line(), deadline)
@@ -130,13 +136,15 @@ class SupervisorClient:
 
     async def watch(self) -> AsyncIterator[Cluster | Sync]:
         """Yield the cluster now and at each change, and its sync while one runs; holds the cluster's lease meanwhile."""
-        await self._call("watch")
+        self._ask("watch")
+        deadline = 5.0
         while True:
             try:
-                answer = await asyncio.wait_for(self._line(), 30.0)
+                answer = await asyncio.wait_for(self._line(), deadline)
             except asyncio.TimeoutError:
                 raise Unavailable("The cluster's supervisor is silent") from None
             if answer.cluster is not None:
+                deadline = 30.0
                 yield answer.cluster
             if answer.sync is not None:
                 yield answer.sync

@@ -15,9 +15,10 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -46,16 +47,16 @@ from ..core.wire import (
 )
 from ..factories import local
 from ..ledger import Ledger
-from ..links.reader import Reader
 from ..paths import alive_path, cluster_dir, socket_path
-from ..rulebook import RuleBook
-from ..software import build as software
 from ..texts import OF_SCHEDULER, scheduler_names
 from . import logs
 from .client import Changed
 from .fleet import STOP_SECONDS, Fleet
 from .nodes import Node, Nodes
 from .syncing import Syncing
+
+if TYPE_CHECKING:
+    from ..links.reader import Reader
 
 POLL_SECONDS = 1.0
 REQUEST_BYTES = 4 * 1024 * 1024
@@ -66,6 +67,8 @@ TIDY_SECONDS = 10.0
 RETIRE_SECONDS = 30.0
 RESTART_SECONDS = 30.0
 RESTARTS_AT_ONCE = 8
+MISSED_SECONDS = 90.0
+"""A worker that its scheduler misses for so long is replaced with its nanny, which by itself gives up after 60."""
 SILENT_SECONDS = 6.0
 """A worker tells of itself each half second or some seconds; after so long without it is named."""
 MEND_SECONDS = 60.0
@@ -107,17 +110,19 @@ class Supervisor:
         self._released = False
         self._unwatched = False
         self._stopping = asyncio.Event()
+        self._why: str | None = None
+        self._missed: dict[str, float] = {}
         self._step_started: dict[str, float] = {}
         self._interpreter = ""
         self._known: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()
         self._reader: Reader | None = None
-        self._rulebook = RuleBook()
         self._wanted: frozenset[str] = frozenset()
         self._silent: dict[str, float] = {}
         self._heard: dict[str, tuple[Any, float]] = {}
         self._listed_at = 0.0
         self._wish: _Wish | None = None
+        self._new_reader: Callable[[], Reader] | None = None
         self.syncing = Syncing(self)
 
     def _hold(self) -> int:
@@ -140,7 +145,7 @@ class Supervisor:
         """Run the cluster from its first to its last state."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop, "Its supervisor was told to end by a signal")
         server = await self._listen()
         status: ClusterStatus = "stopped"
         reason: str | None = None
@@ -153,6 +158,7 @@ class Supervisor:
                 work.result()
             else:
                 await tasks.end([work])
+            reason = self._why
         except CoiledError as error:
             _log.error("%s", error.message)
             status, reason = "failed", error.message
@@ -166,6 +172,10 @@ class Supervisor:
             if self.spec.address is None or not self._unwatched:
                 await self._conclude(status, reason)
             await self._say_goodbye(server)
+
+    def _stop(self, why: str) -> None:
+        self._why = self._why or why
+        self._stopping.set()
 
     async def _conclude(self, status: ClusterStatus, reason: str | None) -> None:
         self._finish_steps("failed" if status == "failed" else "cancelled")
@@ -256,10 +266,8 @@ class Supervisor:
     async def _connect(self, address: str) -> None:
         """Follow a cluster that somebody else runs."""
         self._step("Connect", "running")
-        link = await asyncio.to_thread(_import_link)
-        tls = self.spec.tls
-        self._link = link.SchedulerLink(address, tls and link.TLSFiles(ca=tls.ca, cert=tls.cert, key=tls.key))
-        self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
+        modules = await asyncio.to_thread(_import_link)
+        self._use(modules, address, msgspec.structs.asdict(self.spec.tls) if self.spec.tls else None)
         while not self._stopping.is_set():
             await self._look()
             if self.cluster.status != "unreachable" and self.cluster.steps[0].state != "done":
@@ -267,6 +275,14 @@ class Supervisor:
                 with contextlib.suppress(CoiledError):
                     await self.syncing.adopt()
             await asyncio.sleep(POLL_SECONDS)
+
+    def _use(self, modules: tuple[Any, Any, Any], address: str, tls: dict[str, str] | None) -> None:
+        """Talk to the scheduler at this address."""
+        link, reader, rulebook = modules
+        self._link = link.SchedulerLink(address, link.TLSFiles(**tls) if tls else None)
+        book = rulebook.RuleBook()
+        self._new_reader = lambda: reader.Reader(self._link, conda_names=lambda: book.rules().conda)
+        self._reader = self._new_reader()
 
     async def _end_nodes(self) -> None:
         # Nannies first: a worker that has lost its scheduler takes seconds to give up.
@@ -282,6 +298,8 @@ class Supervisor:
         if self.spec.build is None:
             interpreter = self.spec.interpreter or ""
         else:
+            from ..software import build as software
+
             self._step("Resolve packages", "running")
             locked = await software.lock(self.spec.build)
             self._step("Resolve packages", "done")
@@ -307,7 +325,7 @@ class Supervisor:
         if not self._port:
             await asyncio.to_thread(local.write_tls, self.folder)
         self._scheduler = self._start_node(self._port)
-        link = await importing
+        modules = await importing
         try:
             address = await self._address(self._scheduler)
         except Unavailable:
@@ -318,9 +336,7 @@ class Supervisor:
             self._scheduler = self._start_node(0)
             address = await self._address(self._scheduler)
         self._port = int(address.rpartition(":")[2])
-        tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
-        self._link = link.SchedulerLink(address, link.TLSFiles(**tls))
-        self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
+        self._use(modules, address, {name: str(path) for name, path in local.tls_paths(self.folder).items()})
         self._set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._step("Start scheduler", "done")
 
@@ -336,7 +352,7 @@ class Supervisor:
                 return str(json.loads((self.folder / "scheduler.json").read_text(encoding="utf-8"))["address"])
             if scheduler.ended:
                 raise Unavailable(f"The scheduler ended while starting: {self._last_words()}")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
         raise Unavailable(f"The scheduler didn't start within {START_SECONDS:.0f} s")
 
     def _last_words(self) -> str:
@@ -356,7 +372,7 @@ class Supervisor:
                 raise Unavailable(f"A worker ended while starting: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise Unavailable(f"{len(self.cluster.workers)} of {wanted} workers started in time")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         self._step("Start workers", "done")
 
     # ---- watching ---------------------------------------------------------------------------------------------
@@ -383,9 +399,11 @@ class Supervisor:
         nodes = frozenset(worker.id for worker in self.cluster.workers)
         # The files are looked at beside a reading: a later one tells what was found.
         unfinished = self._watchers and self._reader is not None and not self._reader.complete
-        if (nodes != self._known or unfinished) and self.cluster.status != "unreachable":
+        changed = (nodes != self._known or unfinished) and self.cluster.status != "unreachable"
+        if changed and not self._reading_lock.locked():
             self._known = nodes
-            await self._read(tuple(self._wanted))
+            # Beside the looks: a node that is silent or gone would hold up the replacement of others.
+            self._begin(self._read(tuple(self._wanted)))
 
     def _judge(self) -> None:
         """Set the status by what was just observed."""
@@ -394,6 +412,7 @@ class Supervisor:
         if self.syncing.moving:
             self._set(status=self._calm_status(), reason="Workers are moved to another environment, some at a time")
             return
+        self._replace_missed()
         silent = [w for w in self.cluster.workers if self._silent.get(w.id, 0.0) > SILENT_SECONDS]
         if missing > 0:
             self._set(status="degraded", reason=f"{missing} of {wanted} workers are missing")
@@ -416,6 +435,17 @@ class Supervisor:
         absent = [name for name in self._fleet.names if name not in present]
         coming = len(self._fleet.young() & set(absent))
         return len(absent) - coming, coming
+
+    def _replace_missed(self) -> None:
+        """End nannies that live and yet don't bring their worker back, as one that is stopped; `Fleet.replace` goes on."""
+        present, at = {worker.name for worker in self.cluster.workers}, time.monotonic()
+        absent = [name for name in self._fleet.names if name not in present]
+        self._missed = {name: self._missed.get(name, at) for name in absent}
+        for name, since in list(self._missed.items()):
+            if at - since > MISSED_SECONDS:
+                _log.warning("worker %s has been missing for %.0f s and is replaced", name, at - since)
+                del self._missed[name]
+                self._fleet.kill(name)
 
     def _tidy(self) -> None:
         """Every now and then: bound the logs, and enter the cluster again where the ledger has lost it."""
@@ -444,7 +474,11 @@ class Supervisor:
                 return
             _log.info("nobody holds this cluster any more")
             self._unwatched = True
-            self._stopping.set()
+            self._stop(
+                "The last server that held it ended"
+                if released
+                else "No server, kernel or client has held it for as long as its lease"
+            )
         elif self.spec.address is not None:
             return
         elif self.cluster.lease_until is None:
@@ -708,7 +742,7 @@ class Supervisor:
     def new_link(self, address: str) -> Any:
         """Return a way to another scheduler with this cluster's certificates."""
         tls = {name: str(path) for name, path in local.tls_paths(self.folder).items()}
-        link = _import_link()
+        link, _, _ = _import_link()
         return link.SchedulerLink(address, link.TLSFiles(**tls))
 
     def set(self, **fields: Any) -> None:
@@ -722,8 +756,8 @@ class Supervisor:
     async def read_anew(self) -> Readings:
         """Read every node, trusting nothing that was read before."""
         async with self._reading_lock:
-            if self._link is not None:
-                self._reader = Reader(self._link, conda_names=lambda: self._rulebook.rules().conda)
+            if self._new_reader is not None:
+                self._reader = self._new_reader()
                 self._read_at = float("-inf")
         return await self._read(tuple(self._wanted))
 
@@ -924,7 +958,7 @@ class Supervisor:
             return await self.syncing.remove(request.what)
         if method == "stop":
             self._set(status="stopping")
-            self._stopping.set()
+            self._stop("It was stopped on request")
             return True
         if method == "release":
             self._released = True
@@ -949,10 +983,12 @@ class _Wish:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-def _import_link() -> Any:
-    from ..links import scheduler
+def _import_link() -> tuple[Any, Any, Any]:
+    """Import what isn't needed before the scheduler runs: the launcher imports Dask meanwhile."""
+    from .. import rulebook
+    from ..links import reader, scheduler
 
-    return scheduler
+    return scheduler, reader, rulebook
 
 
 def _count(counts: dict[str, Any], state: str) -> int:

@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-LOAD = (
-    "(lambda m: (K in m or (lambda u, g: (exec(u(Z), g), g['enter'](K, u(M))))"
-    "(lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'), {'__name__': K}),"
-    " m[K].node(*A))[1])(__import__('sys').modules)"
-)
+LOAD = "(lambda m: (K in m or eval(B), m[K].node(*A))[1])(__import__('sys').modules)"
 """Sends the texts that every node keeps, and asks it; names: those of `node_names`."""
+
+# Apart, since every node compiles the text above, and only a new process this one.
+_BEGIN = (
+    "(lambda u, g: (exec(u(Z), g), g['enter'](K, u(M))))"
+    "(lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'), {'__name__': K})"
+)
 
 OF_SCHEDULER = "(exec(S, G), G['of_scheduler'](I))[1]"
 """Lists the clients of a scheduler in its process; names: those of `scheduler_names`."""
@@ -43,7 +45,7 @@ def node_key() -> str:
 def node_names(verb: str, *arguments: Any, needs: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the names for `LOAD` that make a node answer ``node(verb, …)`` with the texts that it needs for it."""
     sources = {name: packed(name) for name in needs}
-    return {"K": node_key(), "A": [verb, sources, *arguments], "Z": packed("node"), "M": packed("mark")}
+    return {"K": node_key(), "A": [verb, sources, *arguments], "B": _BEGIN, "Z": packed("node"), "M": packed("mark")}
 
 
 def scheduler_names(identity: str) -> dict[str, Any]:

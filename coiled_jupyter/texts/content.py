@@ -22,6 +22,7 @@ import threading
 import time
 
 FRESH_SECONDS = 20.0
+GLANCE_SECONDS = 1.0
 FILE_LIMIT = 200000
 TREE_LIMIT = 5000
 HASH_LIMIT = 2 << 30
@@ -46,7 +47,9 @@ _BESIDE = frozenset(
 _NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
 _SEPARATORS = re.compile(r"[-_.]+")
 _LOCK = threading.Lock()
-_STATE = {"thread": None, "asked": None, "ended": 0.0, "result": None, "key": "", "imported": 0}
+_STATE = {"thread": None, "asked": None, "ended": 0.0, "glanced": 0.0, "result": None, "key": "", "imported": 0}
+# {path: its time when the last look came to it} of the folders and files at the top of what was looked at.
+_WATCHED = {}
 # {path: (size, mtime, ctime, digest)} of files that had to be read.
 _HASHES = {}
 _BUDGET = [0]
@@ -85,6 +88,11 @@ def _summary(files):
     return ("built:" if built else "pure:") + seen.hexdigest()
 
 
+def _watch(path):
+    if path not in _WATCHED:
+        _WATCHED[path] = _time(path)
+
+
 def _of_record(path, folder):
     """Return (files, missing, edited) of an installed distribution, by its RECORD."""
     record = os.path.join(path, "RECORD")
@@ -92,14 +100,18 @@ def _of_record(path, folder):
     with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
         text = file.read(32 << 20)
     files, missing, edited = {}, [], []
+    _watch(path)
     for number, row in enumerate(csv.reader(io.StringIO(text))):
         if len(row) < 3 or number > FILE_LIMIT:
             continue
         name, expected, size = row[0], row[1], row[2]
         top = name.split("/")[0]
+        if name.endswith(".dist-info/METADATA") and not os.path.exists(os.path.join(folder, name)):
+            missing.append(name)
         # Scripts are written anew at each install; bytecode and metadata aren't what is imported.
         if not expected or top in ("..", "") or os.path.isabs(name) or top.endswith((".dist-info", ".data")):
             continue
+        _watch(os.path.join(folder, top))
         if number % 200 == 199:
             time.sleep(0.001)
         full = os.path.join(folder, name)
@@ -127,6 +139,7 @@ def _of_record(path, folder):
 def _tree(root, top, files):
     """Add the digests of the code below ``root/top``, by their path relative to `root`."""
     full = os.path.join(root, top)
+    _watch(full)
     if os.path.isfile(full):
         files[top] = _hash(full, os.stat(full))
         return
@@ -202,6 +215,40 @@ def _of_editable(name, path, folder, url):
     return files
 
 
+def _path():
+    """Return ``[(folder, its real path, names of what lies in it)]`` of sys.path, without Python's own library."""
+    library = os.path.dirname(os.__file__)
+    found = []
+    for folder in sys.path:
+        if folder in (library, os.path.join(library, "lib-dynload")):
+            continue
+        try:
+            names = frozenset(os.listdir(folder or os.curdir))
+        except (OSError, TypeError, ValueError):
+            continue
+        found.append((folder or os.curdir, os.path.realpath(folder or os.curdir), names))
+    return found
+
+
+def _shadow(path, files, home, own):
+    """Return ``(folder, name)`` of other code that would be imported instead of `files`, or None.
+
+    `home` is the real path of the folder that holds the distribution, `own` the real path of its tree, if it's editable.
+    """
+    tops = {name.split("/")[0].split(".")[0] for name in files} - _BESIDE
+    for folder, real, names in path:
+        if real == home and not own:
+            return None
+        if real == home or (own and (real + os.sep).startswith(own + os.sep)):
+            continue
+        for top in tops:
+            if top in names and os.path.isfile(os.path.join(folder, top, "__init__.py")):
+                return folder, top
+            if top + ".py" in names:
+                return folder, top + ".py"
+    return None
+
+
 def _conditions(path, found):
     """Add to `found` ``{required distribution: [marker or ""]}`` of what a distribution requires."""
     try:
@@ -219,23 +266,36 @@ def _conditions(path, found):
         return
 
 
+def _file(module):
+    try:
+        path = vars(module).get("__file__")
+    except Exception:
+        return None
+    return path if isinstance(path, str) else None
+
+
 def modules(skipped=()):
     """Return ``{name: path}`` of the code that this process has imported and no distribution or Python brought."""
     outside = [os.path.realpath(x) + os.sep for x in {sys.prefix, sys.base_prefix, sys.exec_prefix, *skipped} if x]
     found = {}
     for name, module in list(sys.modules.items()):
-        try:
-            path = vars(module).get("__file__")
-        except Exception:
+        path = _file(module)
+        if not isinstance(name, str) or name.startswith("__") or path is None:
             continue
-        if not isinstance(name, str) or "." in name or name.startswith("__") or not isinstance(path, str):
+        top, dot, _ = name.partition(".")
+        # A package's file stands for all of it; a namespace has none, and is told by what is in it.
+        if dot and (top in found or _file(sys.modules.get(top))):
             continue
         real = os.path.realpath(path)
         if not real.endswith(".py") or real.startswith(tuple(outside)) or "site-packages" in real.split(os.sep):
             continue
         if "dist-packages" in real.split(os.sep) or not os.path.isfile(real):
             continue
-        found[name] = os.path.dirname(real) if os.path.basename(real) == "__init__.py" else real
+        up = name.count(".") + (os.path.basename(real) == "__init__.py")
+        for _ in range(up):
+            real = os.path.dirname(real)
+        if not dot or os.path.basename(real) == top:
+            found[top] = real
         if len(found) >= 500:
             break
     return found
@@ -250,6 +310,8 @@ def _find(name):
     if origin is None:
         spec = importlib.machinery.PathFinder.find_spec(name)
         origin = spec.origin if spec is not None else None
+        if spec is not None and origin is None and spec.submodule_search_locations:
+            return next(iter(spec.submodule_search_locations))
     if not isinstance(origin, str) or not os.path.isfile(origin):
         return None
     return os.path.dirname(origin) if os.path.basename(origin) == "__init__.py" else origin
@@ -262,6 +324,18 @@ def _module(name, path):
     return {"name": _clip(label), "path": _clip(path), "content": _summary(files)}
 
 
+def _glance(*work):
+    """Look at everything again if what an installer touches first has been touched since."""
+    if all(_time(path) == moment for path, moment in list(_WATCHED.items())):
+        with _LOCK:
+            _STATE.update(thread=None, glanced=time.monotonic())
+        return
+    with _LOCK:
+        # What was seen before no longer holds.
+        _STATE.update(result=None, key="")
+    _work(*work)
+
+
 def _work(records, local, wanted, forget):
     # Whoever asked for the reading gets it first.
     time.sleep(0.2)
@@ -269,16 +343,20 @@ def _work(records, local, wanted, forget):
     answer = {"packages": {}, "modules": [], "conditional": {}, "at": 0.0}
     try:
         _BUDGET[0] = HASH_LIMIT
+        _WATCHED.clear()
         conditions = {}
         trees = []
+        places = _path()
         for name, path, _, folder, source in records:
-            entry = {}
+            entry, shadow = {}, None
             try:
                 _conditions(path, conditions)
                 if (source or {}).get("kind") == "editable":
                     trees.append(path)
                     files = _of_editable(name, path, folder, source.get("url") or "")
                     entry["content"] = _summary(files) if files else None
+                    root = next(_roots([(name, path, 0, folder, source)]), "")
+                    shadow = _shadow(places, files, os.path.realpath(folder), root and os.path.realpath(root))
                 elif os.path.exists(os.path.join(path, "RECORD")):
                     files, missing, edited = _of_record(path, folder)
                     entry["content"] = _summary(files) if files else None
@@ -286,6 +364,12 @@ def _work(records, local, wanted, forget):
                         entry["missing"] = [len(missing), *map(_clip, missing[:SHOWN])]
                     if edited:
                         entry["edited"] = [len(edited), *map(_clip, edited[:SHOWN])]
+                    shadow = _shadow(places, files, os.path.realpath(folder), "")
+                if shadow:
+                    files = {}
+                    _tree(*shadow, files)
+                    entry["content"] = _summary(files)
+                    entry["edited"] = [1, _clip(os.path.join(*shadow)) + ", which is imported instead"]
             except OverflowError:
                 raise
             except Exception as error:
@@ -295,9 +379,9 @@ def _work(records, local, wanted, forget):
         answer["conditional"] = {
             name: sorted(map(_clip, markers))[:20] for name, markers in conditions.items() if "" not in markers
         }
-        places = modules() if local else {}
+        found = modules() if local else {}
         owned = {os.path.realpath(x) for x in _roots(records)}
-        for name, path in sorted(places.items()):
+        for name, path in sorted(found.items()):
             # The tree of an editable install is that distribution's.
             if not any(path.startswith(root + os.sep) or path == root for root in owned):
                 _try(answer["modules"], name, path)
@@ -319,7 +403,7 @@ def _work(records, local, wanted, forget):
     answer["at"] = begun
     answer["seconds"] = round(time.time() - begun, 3)
     with _LOCK:
-        _STATE.update(thread=None, ended=time.monotonic(), result=answer, key=key)
+        _STATE.update(thread=None, ended=time.monotonic(), glanced=time.monotonic(), result=answer, key=key)
 
 
 def _time(path):
@@ -369,12 +453,13 @@ def look(records, installed_key, local, wanted, forget):
                 _STATE.update(result=None, key="", ended=0.0)
             due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
             # What was imported since may be code beside the notebook; what is known of the rest still holds.
-            imported = hash(tuple(sys.modules)) if local else 0
+            imported = hash((tuple(sys.modules), tuple(map(str, sys.path)))) if local else 0
             due = due or _STATE["imported"] != imported
-            if due and _STATE["thread"] is None:
+            glance = time.monotonic() - _STATE["glanced"] > GLANCE_SECONDS
+            if (due or glance) and _STATE["thread"] is None:
                 _STATE.update(asked=asked, imported=imported)
                 thread = threading.Thread(
-                    target=_work,
+                    target=_work if due else _glance,
                     args=(records(), asked[1], asked[2], forget),
                     name="coiled-jupyter content",
                     daemon=True,

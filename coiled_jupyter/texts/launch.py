@@ -77,21 +77,24 @@ def _guard(told):
 
 
 def _start_guard():
-    """Return the descriptor by which the guard is told of groups; its end tells of this program's."""
+    """Return the guard's pid and the descriptor by which it is told of groups, whose end tells of this program's."""
     told, tell = os.pipe()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(tell)
             _guard(told)
         finally:
             os._exit(1)
     os.close(told)
-    return tell
+    return pid, tell
 
 
 class _Nodes:
-    def __init__(self, tell):
-        self._tell = tell
+    def __init__(self, guard, tell):
+        self._guard, self._tell = guard, tell
         self._pids = {}
         self._wake, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
@@ -112,9 +115,22 @@ class _Nodes:
             os.setpgid(pid, pid)
         except OSError:
             pass
-        os.write(self._tell, b"+%d\n" % pid)
+        self._tell_guard(b"+%d\n" % pid)
         self._pids[pid] = name
         self._say(started=name, pid=pid)
+
+    def _tell_guard(self, line):
+        try:
+            os.write(self._tell, line)
+        except OSError:
+            # It was killed; `_reap` starts another, which is told of all groups.
+            pass
+
+    def _guard_again(self):
+        os.close(self._tell)
+        self._guard, self._tell = _start_guard()
+        for pid in self._pids:
+            self._tell_guard(b"+%d\n" % pid)
 
     def _become(self, arguments, environ, log):
         """Turn this fork into a node; doesn't return."""
@@ -159,7 +175,7 @@ class _Nodes:
                 _kill(pid, number, group)
 
     def _reap(self):
-        while self._pids:
+        while True:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
@@ -170,8 +186,10 @@ class _Nodes:
             if pid in self._pids:
                 # While it isn't waited for, its number stands for no other group.
                 _kill(pid, signal.SIGKILL, group=True)
-                os.write(self._tell, b"-%d\n" % pid)
+                self._tell_guard(b"-%d\n" % pid)
             _, status = os.waitpid(pid, 0)
+            if pid == self._guard:
+                self._guard_again()
             name = self._pids.pop(pid, None)
             if name is not None:
                 code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -223,7 +241,7 @@ if __name__ == "__main__":
     _hold()
     # A file in the working folder must not stand for a module.
     sys.path[:] = [entry for entry in sys.path if entry]
-    nodes = _Nodes(_start_guard())
+    nodes = _Nodes(*_start_guard())
     _die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -3,11 +3,12 @@
 The small part of a reading that every worker does; the text ``probe`` is sent only where a reading is wanted. It keeps
 what was installed and imported at each change, since a module may not tell which version of it runs.
 
-Rules: Python 3.8, standard library only, never raises, no file is opened.
+Rules: Python 3.8, standard library only, never raises; of files only small modules outside of any installation are read.
 """
 
 import base64
 import hashlib
+import itertools
 import os
 import sys
 import time
@@ -16,23 +17,28 @@ KEPT = 20
 # Workers that share a process ask at once.
 SHARED_SECONDS = 0.1
 _TOLD = [-1.0, ""]
-# What the folders of sys.path held when they last changed: [their times, their entries].
+# What the folders of sys.path held when they last changed: [their times, what `_listed` returned].
 _HELD = [None, None]
+# Modules outside of any installation that were read: {path: (its size and time, digest)}.
+_READ = {}
+SMALL = 65536
+FEW = 20
+MANY = 200
 # [(entries of metadata by folder, imported top-level modules)] at each look that found another one.
 HISTORY = []
 
 
 def _digest(value):
-    seen = hashlib.blake2b(repr(value).encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    # Every worker sends two of these: in hexadecimal they would be half as long again.
+    seen = hashlib.blake2b(repr(value).encode("utf-8", "surrogateescape"), digest_size=6).digest()
+    # Every worker sends two of these; what they stand for is told apart by them within one cluster only.
     return base64.b64encode(seen).decode("ascii").rstrip("=")
 
 
 def _times():
     times = []
-    for folder in (*sys.path, os.path.join(sys.prefix, "conda-meta")):
+    for path in (*sys.path, os.path.join(sys.prefix, "conda-meta"), *_READ):
         try:
-            times.append((folder, os.stat(folder or os.curdir).st_mtime_ns))
+            times.append((path, os.stat(path or os.curdir).st_mtime_ns))
         except (OSError, TypeError, ValueError):
             continue
     return times
@@ -57,7 +63,11 @@ def forget():
 
 
 def _listed():
-    folders = []
+    """Return the entries of metadata by folder, and what else tells apart where modules come from."""
+    folders, others = [], []
+    library = os.path.dirname(os.__file__)
+    read = dict(_READ)
+    _READ.clear()
     for folder in (*sys.path, os.path.join(sys.prefix, "conda-meta")):
         try:
             with os.scandir(folder or os.curdir) as entries:
@@ -66,13 +76,69 @@ def _listed():
                     for entry in entries
                     if entry.name.endswith(("-info", ".egg-link", ".pth")) or entry.name[:1] == "~"
                 )
+            status = os.stat(folder or os.curdir)
             if folder.endswith("conda-meta"):
-                marks.append(("", os.stat(folder).st_mtime_ns))
+                marks.append(("", status.st_mtime_ns))
+            if marks:
+                # Containers may share a host's name and a path, and not the disk.
+                others.append((status.st_dev, status.st_ino))
+            elif folder not in (library, os.path.join(library, "lib-dynload")):
+                others.append(_modules(folder or os.curdir, (status.st_dev, status.st_ino), read))
+        except NotADirectoryError:
+            others.append((os.path.basename(folder), _time(folder)))
+            continue
         except (OSError, TypeError, ValueError, AttributeError):
             continue
         if marks:
             folders.append((str(folder), marks))
-    return folders
+    return folders, others
+
+
+def _modules(folder, identity, read):
+    """Return what tells apart a folder without metadata: what is in its few modules, or which folder it is.
+
+    Each worker has a folder of its own for files that are uploaded to it; most hold the same, or nothing.
+    """
+    found = []
+    with os.scandir(folder) as entries:
+        for number, entry in enumerate(entries):
+            name = entry.name
+            if number >= MANY:
+                return identity
+            if name.endswith(".py") and entry.is_file() and len(found) < FEW:
+                status = entry.stat()
+                if status.st_size > SMALL:
+                    return identity
+                found.append((name, _content(entry.path, (status.st_size, status.st_mtime_ns), read)))
+            elif name.endswith((".py", ".so", ".pyd")) or (entry.is_dir() and _package(entry)):
+                return identity
+    return sorted(found)
+
+
+def _content(path, mark, read):
+    if read.get(path, ("",))[0] != mark:
+        with open(path, "rb") as file:
+            read[path] = mark, _digest(file.read(SMALL + 1))
+    _READ[path] = read[path]
+    return read[path][1]
+
+
+def _package(folder, depth=3):
+    # What was spilled to disk lies in such a folder too, in thousands of files.
+    if not folder.name.isidentifier() or folder.name == "__pycache__":
+        return False
+    with os.scandir(folder.path) as inside:
+        entries = list(itertools.islice(inside, MANY))
+    return any(entry.name.endswith(".py") for entry in entries) or (
+        depth > 1 and any(entry.is_dir() and _package(entry, depth - 1) for entry in entries)
+    )
+
+
+def _time(path):
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _imported(folders):
@@ -96,10 +162,10 @@ def keys():
     try:
         if time.monotonic() - _TOLD[0] < SHARED_SECONDS:
             return _TOLD[1]
-        folders = _installed()
+        folders, others = _installed()
         imported = _imported(folders)
         machine = os.uname() if hasattr(os, "uname") else ("", "")
-        place = (machine[1], sys.prefix, sys.executable, sys.version, sys.implementation.name, folders)
+        place = (machine[1], sys.prefix, sys.executable, sys.version, sys.implementation.name, folders, others)
         if not HISTORY or HISTORY[-1] != (folders, imported):
             HISTORY.append((folders, imported))
             del HISTORY[1:-KEPT]

@@ -208,9 +208,11 @@ def _add(found, problems, folder, path, position, stem, kind):
                 fix = "Reinstall %s" % key
                 problems.append({"kind": "unreadable", "package": key, "where": _clip(path), "fix": fix})
         requested = exists(path + "/REQUESTED", os.F_OK)
-        # Debian's and conda's packages may have no RECORD; pip and uv write INSTALLER just before it.
+        # Debian's and conda's packages may have no RECORD; pip and uv write INSTALLER just before it, and an uninstall
+        # that was killed leaves an empty folder.
         if not exists(path + "/RECORD", os.F_OK) and (
-            installer in ("pip", "uv") or (installer is None and exists(path + "/WHEEL", os.F_OK))
+            installer in ("pip", "uv")
+            or (installer is None and (exists(path + "/WHEEL", os.F_OK) or not exists(path + "/METADATA", os.F_OK)))
         ):
             fix = "Reinstall %s: its installation was interrupted" % key
             problems.append({"kind": "no_record", "package": key, "where": _clip(path), "fix": _clip(fix)})
@@ -299,7 +301,7 @@ def _use(found):
         if key in found:
             versions[key] = (version, origin)
     rest = {name for name in modules if _normal(name) not in found}
-    folders = {os.path.realpath(modules[name][0]) for name in rest}
+    folders = {os.path.realpath(folder) for folder in {modules[name][0] for name in rest}}
     real = {}
     for key, record in found.items():
         if key in versions or not rest:

@@ -1950,7 +1950,14 @@ export interface components {
     readonly Problematic: {
       /** @default {} */
       readonly data: {
-        readonly [key: string]: string | number | boolean | null;
+        readonly [key: string]:
+          | string
+          | number
+          | boolean
+          | {
+              readonly [key: string]: number;
+            }
+          | null;
       };
       /** @default  */
       readonly hint: string;

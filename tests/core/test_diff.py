@@ -108,6 +108,10 @@ def test_alike_is_equal_unless_a_process_runs_something_else(a):
 def test_never_equal_with_anything_unread_or_old(a, b):
     assert diff(a, {"w": b}, unread=[Unread(node="x", reason="silent")]).verdict != "equal"
     assert diff(a, {"w": b}, at="2026-01-01T00:00:31.000Z").verdict != "equal"
+    # A reading of now, whose files were looked at long ago: the disk may hang.
+    now = [replace(e, taken_at="2026-01-01T00:01:01.000Z") for e in group({"w": b}, "worker", taken_at=TAKEN)]
+    mine = replace(looked_at(kernel_environment(a, "k", TAKEN)), taken_at="2026-01-01T00:01:01.000Z")
+    assert compared(mine, [looked_at(e) for e in now], at="2026-01-01T00:01:01.000Z").verdict != "equal"
     assert diff(None, {"w": b}).verdict == "unknown"
     assert diff(a, {}).verdict == "unknown"
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from uv import find_uv_bin
 
 from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.errors import NotFound, Unavailable
@@ -22,15 +23,24 @@ def specs(tmp_path_factory):
     """A folder of kernel specs: one whose environment has nothing of ours, bash, and a Python kernel that isn't ipykernel."""
     folder = tmp_path_factory.mktemp("specs")
     bare = tmp_path_factory.mktemp("bare") / "venv"
-    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, str(bare)], check=True)
+    subprocess.run([find_uv_bin(), "venv", "-q", "--python", sys.executable, str(bare)], check=True)
     subprocess.run(
-        ["uv", "pip", "install", "-q", "--python", str(bare / "bin/python"), "ipykernel>=6.29,<7", "matplotlib"],
+        [
+            find_uv_bin(),
+            "pip",
+            "install",
+            "-q",
+            "--python",
+            str(bare / "bin/python"),
+            "ipykernel>=6.29,<7",
+            "matplotlib",
+        ],
         check=True,
     )
     xeus = tmp_path_factory.mktemp("xeus") / "venv"
-    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, str(xeus)], check=True)
+    subprocess.run([find_uv_bin(), "venv", "-q", "--python", sys.executable, str(xeus)], check=True)
     subprocess.run(
-        ["uv", "pip", "install", "-q", "--python", str(xeus / "bin/python"), "xeus-python==0.19.*"], check=True
+        [find_uv_bin(), "pip", "install", "-q", "--python", str(xeus / "bin/python"), "xeus-python==0.19.*"], check=True
     )
     for name, argv, language in (
         ("xeus", [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}"], "python"),
@@ -220,6 +230,41 @@ def test_a_kernel_met_while_busy_is_not_touched_until_idle(specs, monkeypatch):
 
     reading = asyncio.run(go())
     assert reading.packages
+
+
+def test_asking_never_installs_anything(specs, monkeypatch):
+    """Only the link's own task does; here it doesn't run until the kernel has been asked."""
+    monkeypatch.setenv("JUPYTER_PATH", str(specs))
+    present = "'coiled_jupyter_request' in get_ipython().kernel.control_handlers"
+
+    async def go():
+        manager = AsyncMappingKernelManager()
+        kernel_id = await manager.start_kernel(kernel_name="python3")
+        client = manager.get_kernel(kernel_id).client()
+        client.start_channels()
+        link = KernelLink(manager)
+        session = Session(manager, kernel_id, client)
+        try:
+            await client.wait_for_ready(timeout=60)
+            for ask in (link.read, link.clients) * 3:
+                with pytest.raises(Unavailable):
+                    await ask(kernel_id)
+                await asyncio.sleep(0.2)
+            asked = await session.run("1", there=present, count="get_ipython().execution_count")
+            link.start()
+            await readable(link, kernel_id)
+            return asked, await session.run("1", there=present, count="get_ipython().execution_count")
+        finally:
+            client.stop_channels()
+            await link.close()
+            await manager.shutdown_kernel(kernel_id, now=True)
+
+    asked, followed = (reply["user_expressions"] for reply in asyncio.run(go()))
+    assert asked["there"]["data"]["text/plain"] == "False"
+    assert followed["there"]["data"]["text/plain"] == "True"
+    # And what is installed counts as no cell.
+    counts = [int(expressions["count"]["data"]["text/plain"]) for expressions in (asked, followed)]
+    assert counts[1] == counts[0] + 1
 
 
 def test_a_kernel_that_is_not_python_says_so(specs, monkeypatch):

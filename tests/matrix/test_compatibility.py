@@ -125,7 +125,7 @@ def test_scheduler_workers_and_nannies_are_read(dask, python, form, tmp_path):
         assert not {p.kind for p in found.problems} - {"edited"}
     assert {e.role for e in environments} == {"worker", "scheduler"}
     if options["nannies"]:
-        assert all(isinstance(answer, str) and len(answer) == 23 for answer in nannies.values()), nannies
+        assert all(isinstance(answer, str) and len(answer) == 17 for answer in nannies.values()), nannies
     SEEN[dask, python, form] = "all"
 
 

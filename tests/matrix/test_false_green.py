@@ -45,8 +45,8 @@ print(answer)
 class Process:
     """Reads the environment of a fresh process as a kernel's: a reader of kernels as the service wants it."""
 
-    def __init__(self, python: Path) -> None:
-        self._python = python
+    def __init__(self, python: Path, folder: Path | None = None, code: str = "") -> None:
+        self._python, self._folder, self._code = python, folder, code
 
     def kernel_ids(self):
         return []
@@ -56,7 +56,14 @@ class Process:
 
     def _read(self) -> KernelReading:
         texts = json.dumps({name: source(name) for name in ("probe", "content", "node")})
-        done = subprocess.run([self._python, "-c", _READ], input=texts, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [self._python, "-c", self._code + _READ],
+            input=texts,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=self._folder,
+        )
         answer = decode_answer(done.stdout)
         return KernelReading(answer.reading, now(), answer.content_age)
 
@@ -94,9 +101,9 @@ def remote_of(place, folder, **options):
         yield remote
 
 
-def attached(kernel, remote, body):
+def attached(kernel, remote, body, process=None):
     async def go():
-        service = Service(kernels=Process(kernel.python))
+        service = Service(kernels=process or Process(kernel.python))
         await service.start()
         try:
             cluster = await service.attach(ClusterAttach(address=remote.address))
@@ -157,6 +164,16 @@ def edited_with_old_times(place):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def emptied(place):
+    """As an uninstall leaves it that was killed after it had begun with what describes the package."""
+    for path in (place.site / "six-1.16.0.dist-info").iterdir():
+        path.unlink()
+
+
+def no_metadata(place):
+    (place.site / "pluggy-1.5.0.dist-info" / "METADATA").unlink()
+
+
 def other_wheel(place):
     """Another build of the same version, as a local wheel is."""
     record = place.site / "iniconfig-2.0.0.dist-info" / "RECORD"
@@ -206,6 +223,8 @@ DAMAGES = [
     (leftover, "six", "broken"),
     (leftover_beside, "pluggy", "broken"),
     (no_record, "six", "broken"),
+    (emptied, "six", "broken"),
+    (no_metadata, "pluggy", "broken"),
     (missing_file, "pluggy", "broken"),
     (edited_same_size, "six", "content_differs"),
     (edited_with_old_times, "six", "content_differs"),
@@ -304,3 +323,199 @@ def test_refusing_nodes_are_never_equal(kernel, place, tmp_path):
         seen = attached(kernel, remote, body)
     assert {diff.verdict for diff in seen} == {"unknown"}
     assert msgspec.json.encode(seen[-1])
+
+
+def statuses(diff):
+    return {row.name: row.status for row in diff.rows}
+
+
+def test_code_that_stands_before_a_package(kernel, place, tmp_path):
+    """One worker of two finds another six first; what is installed is equal everywhere."""
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "six.py").write_text((place.site / "six.py").read_text() + "\nNEW = 1\n")
+
+    async def body(service, cluster_id):
+        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        remote.add_worker("other", extra={"PYTHONPATH": str(shadow)})
+        while len(service.cluster(cluster_id).workers) < 3:
+            await asyncio.sleep(0.05)
+        return await verdicts(service, cluster_id, 40, lambda d: statuses(d)["six"] == "content_differs")
+
+    with remote_of(place, tmp_path / "r") as remote:
+        seen = attached(kernel, remote, body)
+    assert "equal" not in {diff.verdict for diff in seen}
+    (row,) = [row for row in seen[-1].rows if row.name == "six"]
+    assert "1 of 3 workers" in row.why
+    assert "imported instead" in row.why
+
+
+@pytest.mark.parametrize("kind", ["file", "namespace"])
+def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, place, tmp_path):
+    """As after an upload that has not reached a worker; also while it is put right and spoiled again in place."""
+
+    def write(name, text):
+        path = tmp_path / name / ("helpers.py" if kind == "file" else "helpers/deep/tools.py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    for name, text in (("notebook", "A = 1\n"), ("one", "A = 1\n"), ("two", "A = 2\n")):
+        write(name, text)
+    name = "helpers.py" if kind == "file" else "helpers/"
+    code = "import helpers\n" if kind == "file" else "import helpers.deep.tools\n"
+    process = Process(kernel.python, tmp_path / "notebook", code)
+
+    async def body(service, cluster_id):
+        def told(status):
+            return lambda d: statuses(d).get(name) == status and (status != "same" or d.verdict == "equal")
+
+        first = await verdicts(service, cluster_id, 40, told("content_differs"))
+        assert "equal" not in {diff.verdict for diff in first}
+        write("two", "A = 1\n")
+        await verdicts(service, cluster_id, 60, told("same"))
+        write("two", "A = 3\n")
+        await verdicts(service, cluster_id, 60, told("content_differs"))
+
+    # The scheduler and one worker have what the notebook has.
+    with remote_of(place, tmp_path / "r", workers=1, extra={"PYTHONPATH": str(tmp_path / "one")}) as remote:
+        remote.add_worker("other", extra={"PYTHONPATH": str(tmp_path / "two")})
+        attached(kernel, remote, body, process)
+
+
+def tree(place, name):
+    """Return what is there of a package, file by file."""
+    found = {}
+    for top in sorted(place.site.glob(f"*{name[1:]}*")):
+        # Bytecode, and what an installer writes anew each time.
+        for path in (p for p in top.rglob("*") if p.is_file() and p.suffix != ".pyc"):
+            if path.name not in ("REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json"):
+                found[str(path.relative_to(place.site))] = path.read_bytes() if path.name != "RECORD" else b""
+    return found
+
+
+def test_installers_that_are_killed_or_run_twice_at_once(tmp_path):
+    """Whatever an installer leaves under live workers: a row is the same only where each file is what it should be."""
+    kernel, place = Place(tmp_path / "kernel"), Place(tmp_path / "venv")
+    for each in (kernel, place):
+        each.install("networkx==3.3", "pip")
+    whole = tree(kernel, "networkx")
+    assert len(whole) > 500
+    uv = [find_uv_bin(), "pip", "install", "-q", "--no-deps", "--link-mode", "copy", "--python", str(place.python)]
+    pip = [str(place.python), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", "--no-compile"]
+    pip.append("--disable-pip-version-check")
+
+    def killed(command, requirement, until):
+        process = subprocess.Popen([*command, requirement], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not until():
+            time.sleep(0.0005)
+        process.kill()
+        process.wait()
+
+    def count():
+        return sum(name.endswith(".py") for _, _, names in os.walk(place.site / "networkx") for name in names)
+
+    def together():
+        processes = [
+            subprocess.Popen([*pip, f"networkx=={version}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            for version in ("3.3", "3.2.1")
+        ]
+        for process in processes:
+            process.wait()
+
+    ways = {
+        "uv, removing": lambda: killed([*uv, "--reinstall"], "networkx==3.3", lambda: count() < 400),
+        "uv, another version": lambda: killed(uv, "networkx==3.2.1", lambda: count() < 100),
+        "pip, removing": lambda: killed(pip, "networkx==3.3", lambda: count() == 0),
+        "pip, writing": lambda: killed(pip, "networkx==3.2.1", lambda: 0 < count() < 200),
+        "two at once": together,
+    }
+
+    async def body(service, cluster_id):
+        damaged, told = {}, {}
+        for way, act in ways.items():
+            await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+            await asyncio.to_thread(act)
+            damaged[way] = tree(place, "networkx") != whole
+            if damaged[way]:
+                # Files are looked at beside the reading: what was seen before the damage is told for a moment.
+                begun = time.monotonic()
+                await verdicts(service, cluster_id, 30, lambda d: statuses(d)["networkx"] != "same")
+                # What nobody has imported may be another version, or be gone: then only its row says so.
+                for _ in range(2):
+                    assert statuses(await service.diff(cluster_id, kernel="k"))["networkx"] != "same", way
+                told[way] = time.monotonic() - begun
+            shutil.rmtree(place.site)
+            shutil.copytree(kernel.site, place.site)
+        return damaged, told
+
+    with remote_of(place, tmp_path / "r") as remote:
+        damaged, told = attached(kernel, remote, body)
+    assert sum(damaged.values()) >= 3, damaged
+    # Far less than the time after which files are looked at anyway.
+    assert max(told.values()) < 18, told
+
+
+def test_a_scheduler_that_differs_only_in_what_matters_to_it(kernel, place, tmp_path):
+    """Workers are equal; tasks are packed by the scheduler's msgpack too, and numpy there is of no use."""
+    other = Place(tmp_path / "scheduler")
+    other.install("msgpack==1.0.5")
+
+    async def body(service, cluster_id):
+        return await verdicts(service, cluster_id, 40, lambda d: d.checked.content and not d.unread)
+
+    with remote_of(place, tmp_path / "r", scheduler_python=other.python) as remote:
+        seen = attached(kernel, remote, body)
+    assert "equal" not in {diff.verdict for diff in seen}
+    rows = {row.name: row for row in seen[-1].rows if row.status != "same"}
+    assert set(rows) == {"msgpack"}
+    assert "the scheduler" in rows["msgpack"].why
+
+
+def test_a_library_of_conda_that_differs(tmp_path):
+    """No Python package differs; what conda has put beside them does."""
+    kernel, place = Place(tmp_path / "kernel"), Place(tmp_path / "venv")
+    record = '{"build": "h1_0", "channel": "https://conda.example.org/main", "name": "openssl", "version": "%s"}'
+
+    def put(where, version):
+        folder = where.python.parent.parent / "conda-meta"
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / f"openssl-{version}-h1_0.json").write_text(record % version)
+
+    put(kernel, "3.0.15")
+    put(place, "3.0.15")
+
+    async def body(service, cluster_id):
+        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        put(place, "1.1.1")
+        await asyncio.sleep(0.6)
+        return await service.diff(cluster_id, kernel="k")
+
+    with remote_of(place, tmp_path / "r") as remote:
+        after = attached(kernel, remote, body)
+    assert statuses(after)["openssl"] == "differs"
+    assert after.verdict != "equal"
+
+
+def test_newcomers_are_never_vouched_for_by_those_before(kernel, place, tmp_path):
+    """While equal is said again and again, workers of another environment join: no diff that names them is equal."""
+    other = Place(tmp_path / "other")
+    other.install("pluggy==1.6.0")
+
+    async def body(service, cluster_id):
+        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        for number in range(2):
+            remote.add_worker(f"late-{number}", other.python)
+        seen = []
+        while not seen or sum(len(g.nodes) for g in seen[-1][0].cluster.groups) < 5:
+            seen.append((await service.diff(cluster_id, kernel="k"), len(service.cluster(cluster_id).workers)))
+            await asyncio.sleep(0.02)
+        return seen
+
+    with remote_of(place, tmp_path / "r") as remote:
+        seen = attached(kernel, remote, body)
+    for diff, _ in seen:
+        told = {node for group in diff.cluster.groups for node in group.nodes} | {entry.node for entry in diff.unread}
+        assert diff.verdict != "equal" or len(told) == 3
+    assert statuses(seen[-1][0])["pluggy"] == "split"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -354,6 +355,7 @@ BAD = [
     ("http://127.0.0.1:80", "address"),
     ("tcp://127.0.0.1", "address"),
     ("tcp://me:secret@127.0.0.1:8786", "address"),
+    ("tcp://secret@127.0.0.1:8786", "address"),
     ("tcp://127.0.0.1:8786/path", "address"),
     ("file:///etc/passwd", "address"),
     ("tcp://169.254.169.254:80", "address"),
@@ -379,7 +381,13 @@ def test_certificate_files_must_be_the_users_own(tmp_path):
     link.symlink_to(real)
     good = {"ca_file": str(real), "cert_file": str(real), "key_file": str(real)}
     messages = set()
-    for path in (link, tmp_path / "missing.pem", tmp_path, "/etc/hostname", "relative.pem"):
+    (tmp_path / "out").symlink_to("/etc")
+    wrong = [link, tmp_path / "missing.pem", tmp_path, "/etc/hostname", "relative.pem", tmp_path / "out" / "hostname"]
+    if os.getuid() == 0:
+        (tmp_path / "theirs.pem").write_text("x")
+        os.chown(tmp_path / "theirs.pem", 65534, 65534)
+        wrong.append(tmp_path / "theirs.pem")
+    for path in wrong:
         body = {"address": "tls://127.0.0.1:9", "tls": {**good, "key_file": str(path)}}
         with pytest.raises(Invalid) as caught:
             attached(nothing, body, [tmp_path])

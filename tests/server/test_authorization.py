@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 
 import pytest
 
+from coiled_jupyter.server.handlers import Handler, routes
 from coiled_jupyter.server.openapi import document
 from tests.processes import JupyterServer, wait_for
 
@@ -89,23 +91,46 @@ ROUTES = [
 ]
 
 
+UNKNOWN = [("GET", "nothing", "read")] + [(method, "nothing", "write") for method in ("POST", "PATCH", "DELETE")]
+
+
 def test_every_route_is_in_the_table():
-    served = {
+    documented = {
         (method.upper(), path.replace("{id}", "x").lstrip("/"))
         for path, methods in document()["paths"].items()
         for method in methods
     }
-    assert {(method, path.split("?")[0]) for method, path, _ in ROUTES} == served
+    assert {(method, path.split("?")[0]) for method, path, _ in ROUTES} == documented
 
 
-@pytest.mark.parametrize(("method", "path", "action"), ROUTES)
+def test_every_method_of_every_live_handler_is_in_the_table():
+    live = set()
+    for pattern, handler in routes():
+        path = re.sub(r"\(.*?\)", "x", pattern).removeprefix("/coiled-jupyter/api/").replace(".*", "nothing")
+        ours = [cls for cls in handler.__mro__ if issubclass(cls, Handler)]
+        live |= {(method, path) for method in Handler.SUPPORTED_METHODS if any(method.lower() in vars(c) for c in ours)}
+    assert {(method, path.split("?")[0]) for method, path, _ in ROUTES + UNKNOWN} == live
+
+
+@pytest.mark.parametrize(("method", "path", "action"), ROUTES + UNKNOWN)
 def test_each_route_asks_for_its_action_on_our_resource(server, method, path, action):
-    server.ask("PUT", "/control", [])
+    # All but the one that it needs.
+    server.ask("PUT", "/control", sorted({"read", "write", "execute"} - {action}))
     status, answer = server.api(method, path, {} if method in ("POST", "PATCH") else None)
     assert status == 403
     assert answer["error"]["kind"] == "forbidden"
     assert server.ask("GET", "/control")[1]["asked"] == [[action, "coiled-jupyter"]]
     server.ask("PUT", "/control", ["read", "write", "execute"])
+
+
+@pytest.mark.parametrize(("method", "path", "action"), ROUTES + UNKNOWN)
+def test_no_route_answers_without_credentials(server, method, path, action):
+    server.ask("PUT", "/control", ["read", "write", "execute"])
+    body = {} if method in ("POST", "PATCH") else None
+    for headers in ({}, {"Authorization": "token wrong"}, {"Cookie": f"_xsrf={action}"}):
+        assert server.api(method, path, body, headers=headers)[0] == 403
+    # Nobody was even asked.
+    assert server.ask("GET", "/control")[1]["asked"] == []
 
 
 def test_a_reader_reads_and_starts_nothing(server):

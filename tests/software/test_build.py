@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import http.server
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from coiled_jupyter.core.cluster import BuildSpec
@@ -100,6 +105,44 @@ def test_what_cannot_be_resolved_says_why():
     with pytest.raises(Impossible) as caught:
         locked(spec)
     assert "iniconfig==99" in caught.value.message
+
+
+def test_the_password_of_an_index_reaches_it_and_nobody_else(caplog):
+    asked = []
+
+    class Index(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers.get("Authorization"))
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    seen.append(" ".join(process.cmdline()))
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    seen: list[str] = []
+    caplog.set_level("INFO")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        for options in (
+            ("--default-index", f"http://me:hush-hush@{host}/simple"),
+            (f"--index-url=http://me:hush-hush@{host}/simple",),
+            ("--extra-index-url", f"http://me:hush-hush@{host}/a", "--index", f"http://me:hush-hush@{host}/b"),
+            ("--no-index", f"--find-links=http://me:hush-hush@{host}/links"),
+        ):
+            del asked[:]
+            with pytest.raises(Impossible) as caught:
+                locked(BuildSpec(requirements=("no-such-package-at-all",), index_options=options))
+            assert asked[-1] == "Basic " + base64.b64encode(b"me:hush-hush").decode()
+            assert "hush-hush" not in caught.value.message
+        server.shutdown()
+        thread.join()
+    assert any("pip compile" in line for line in seen)
+    assert not [line for line in seen if "hush-hush" in line]
+    assert "hush-hush" not in caplog.text
 
 
 def test_sources_are_not_built_unless_allowed(tmp_path):

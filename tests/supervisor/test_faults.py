@@ -9,11 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from uv import find_uv_bin
@@ -23,17 +24,48 @@ from coiled_jupyter.core.errors import CoiledError, Conflict, Unavailable
 from coiled_jupyter.core.wire import AdaptiveRequest, ClusterChange, ClusterCreate, ClusterRestart
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.service import ENDED, Service
+from tests.processes import of_clusters
 
-from .test_process import with_cluster
+from .test_process import Lab, with_cluster
+
+THREADS = "CJ_TEST_THREADS"
+"""A variable of the workers, by which their processes tell how many threads they have."""
 
 
 def processes() -> int:
-    """Count the workers that run below this process, whatever anybody says of them."""
+    """Count the threads of all workers that run, whatever anybody says of them, also of those that lost their parent."""
     found = 0
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            found += "spawn_main" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+    for process in of_clusters():
+        with contextlib.suppress(psutil.Error, OSError):
+            if "spawn_main" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found += int(process.environ().get(THREADS, 1))
     return found
+
+
+class Sampler(threading.Thread):
+    """Compares the processes with the limit and with the ledger all the time; `wrong` holds what was too much."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit, self.wrong, self.looks = limit, [], 0
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not (self.looks and self._end.wait(0.1)):
+            self.looks += 1
+            # Twice: one that was just killed may be there for a moment after its end was told.
+            if self._excess() and (excess := self._excess()):
+                self.wrong.append(excess)
+
+    def _excess(self) -> tuple[int, int] | None:
+        before = Ledger().used_cores()
+        threads = processes()
+        reserved = max(before, Ledger().used_cores())
+        return (threads, reserved) if threads > min(reserved, self.limit) else None
+
+    def close(self) -> None:
+        self._end.set()
+        self.join()
 
 
 async def until(condition, seconds: float = 40, what: str = "the condition"):
@@ -234,15 +266,23 @@ def test_stopped_nodes_are_named_within_ten_seconds_and_recover_by_themselves():
 
 
 class Machine(RuleBasedStateMachine):
-    """Creations, sizes, faults and restarts in any order; processes never pass the limit and end with their cluster."""
+    """Creations, sizes, faults and restarts in any order.
+
+    The threads of the workers that run are never more than the limit nor than the ledger has reserved, and all processes
+    end with their cluster.
+    """
 
     LIMIT = 4
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(workers=st.integers(1, 2), threads=st.integers(1, 2))
+    def begin(self, workers, threads) -> None:
         self.loop = asyncio.new_event_loop()
         self.service = Service(Configuration(core_limit=self.LIMIT, lease_seconds=600))
         self.run(self.service.start())
+        self.sampler = Sampler(self.LIMIT)
+        self.sampler.start()
+        self.create(workers, threads)
+        self.run(ready(self.service, self.live()[0].id, workers))
 
     def run(self, work):
         return self.loop.run_until_complete(asyncio.wait_for(work, 60))
@@ -250,43 +290,52 @@ class Machine(RuleBasedStateMachine):
     def live(self):
         return [c for c in self.service.clusters() if c.status not in ENDED and c.status != "stopping"]
 
-    @rule(workers=st.integers(0, 3))
-    def create(self, workers) -> None:
+    def one(self, which):
+        live = self.live()
+        return live[which % len(live)]
+
+    @rule(workers=st.integers(0, 3), threads=st.integers(1, 2))
+    def create(self, workers, threads) -> None:
+        body = ClusterCreate(workers=workers, threads_per_worker=threads, environ={THREADS: str(threads)})
         with contextlib.suppress(Conflict):
-            self.run(self.service.create(ClusterCreate(workers=workers)))
+            self.run(self.service.create(body))
 
     @precondition(lambda self: self.live())
-    @rule(data=st.data(), workers=st.integers(0, 6))
-    def scale(self, data, workers) -> None:
-        cluster = data.draw(st.sampled_from(self.live()))
+    @rule(which=st.integers(0, 9), workers=st.integers(0, 6))
+    def scale(self, which, workers) -> None:
+        cluster = self.one(which)
         with contextlib.suppress(Conflict, Unavailable):
             changed = self.run(self.service.change(cluster.id, ClusterChange(workers=workers)))
             assert changed.desired.workers == (workers if changed.granted is None else changed.granted)
 
     @precondition(lambda self: self.live())
-    @rule(data=st.data(), minimum=st.integers(0, 2), more=st.integers(1, 3))
-    def adapt(self, data, minimum, more) -> None:
-        cluster = data.draw(st.sampled_from(self.live()))
+    @rule(which=st.integers(0, 9), minimum=st.integers(0, 2), more=st.integers(1, 3))
+    def adapt(self, which, minimum, more) -> None:
+        cluster = self.one(which)
         bounds = AdaptiveRequest(minimum=minimum, maximum=minimum + more)
         with contextlib.suppress(Conflict, Unavailable):
             self.run(self.service.change(cluster.id, ClusterChange(adaptive=bounds)))
 
     @precondition(lambda self: self.live())
-    @rule(data=st.data(), kind=st.sampled_from(["worker", "nanny", "scheduler", "supervisor"]))
-    def kill(self, data, kind) -> None:
-        cluster = data.draw(st.sampled_from(self.live()))
-        pid = Ledger().get(cluster.id).pid
-        with contextlib.suppress(psutil.Error, TypeError, IndexError):
-            supervisor = psutil.Process(pid)
-            family = supervisor.children(recursive=True)
-            workers = [p for p in family if "spawn_main" in " ".join(p.cmdline())]
-            victims = {
-                "worker": workers,
-                "nanny": [p.parent() for p in workers],
-                "scheduler": [p for p in family[1:] if p not in workers and not p.children()][:1],
-                "supervisor": [supervisor],
-            }[kind]
-            victims[0].kill()
+    @rule(
+        which=st.integers(0, 9),
+        kind=st.sampled_from(["worker", "nanny", "scheduler", "launcher", "guard", "supervisor"]),
+        number=st.sampled_from([signal.SIGKILL, signal.SIGSTOP]),
+    )
+    def harm(self, which, kind, number) -> None:
+        cluster = self.one(which)
+        # One that is only just starting has none of them yet.
+        with contextlib.suppress(psutil.Error, TypeError, IndexError, ValueError, AttributeError):
+            if kind == "supervisor":
+                psutil.Process(Ledger().get(cluster.id).pid).kill()
+            elif kind in ("worker", "nanny", "scheduler") or number == signal.SIGKILL:
+                Lab(self.service, cluster.id).processes(kind)[0].send_signal(number)
+
+    @precondition(lambda self: self.live())
+    @rule(which=st.integers(0, 9), what=st.sampled_from(["workers", "cluster"]))
+    def restart(self, which, what) -> None:
+        with contextlib.suppress(Unavailable, Conflict):
+            self.run(self.service.restart(self.one(which).id, ClusterRestart(what=what)))
 
     @rule()
     def another_server(self) -> None:
@@ -296,10 +345,10 @@ class Machine(RuleBasedStateMachine):
         self.run(self.service.start())
 
     @precondition(lambda self: self.live())
-    @rule(data=st.data())
-    def stop(self, data) -> None:
+    @rule(which=st.integers(0, 9))
+    def stop(self, which) -> None:
         with contextlib.suppress(Unavailable, Conflict):
-            self.run(self.service.delete(data.draw(st.sampled_from(self.live())).id))
+            self.run(self.service.delete(self.one(which).id))
 
     @rule(seconds=st.sampled_from([0.0, 0.5, 2.0]))
     def wait(self, seconds) -> None:
@@ -307,12 +356,14 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def within_the_limit(self) -> None:
-        if hasattr(self, "service"):
-            assert processes() <= self.LIMIT
+        if hasattr(self, "sampler"):
+            # What was begun goes on for a moment before the next.
+            self.run(asyncio.sleep(0.4))
+            assert self.sampler.wrong == []
             assert Ledger().used_cores() <= self.LIMIT
 
     def teardown(self) -> None:
-        if not hasattr(self, "service"):
+        if not hasattr(self, "sampler"):
             return
 
         async def end():
@@ -321,20 +372,31 @@ class Machine(RuleBasedStateMachine):
                     await self.service.delete(cluster.id)
             await until(lambda: all(c.status in ENDED for c in self.service.clusters()), 40, "all to end")
             await until(lambda: Ledger().used_cores() == 0, 20, "the cores to be given back")
-            await until(lambda: processes() == 0, 20, "the processes to end")
+            await until(lambda: not of_clusters(), 20, "the processes to end")
             for cluster in self.service.clusters():
                 with contextlib.suppress(CoiledError):
                     await self.service.delete(cluster.id)
             await self.service.close()
 
-        self.run(end())
-        self.loop.close()
+        try:
+            self.run(end())
+        finally:
+            self.sampler.close()
+            self.loop.close()
+        assert self.sampler.wrong == []
+        assert self.sampler.looks
 
 
 Machine.TestCase.settings = settings(
-    max_examples=3, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=3,
+    stateful_step_count=12,
+    deadline=None,
+    # Each example takes half a minute: none is spent on an empty one, on an old one or on making one smaller.
+    phases=[Phase.generate],
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 
 class TestMachine(Machine.TestCase):
-    """Run by pytest; with more examples by ``--hypothesis-profile``."""
+    """Run by pytest; three examples of at most twelve steps, none of which takes longer than a minute."""

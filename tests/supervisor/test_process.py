@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import distributed
 import psutil
@@ -26,6 +27,8 @@ from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.supervisor.process import MISSED_SECONDS
+from tests.processes import of_clusters
 from tests.texts.test_probe import interpreters
 
 
@@ -46,11 +49,13 @@ class Lab:
         scheduler = int(self.cluster.scheduler.address.rpartition(":")[2])
         found = {"launcher": [launcher], "guard": [], "scheduler": [], "nanny": [], "worker": []}
         for process in launcher.children():
-            ports = {connection.laddr.port for connection in process.net_connections("tcp")}
-            workers = [kin for kin in process.children() if "spawn_main" in " ".join(kin.cmdline())]
-            kind = "scheduler" if scheduler in ports and not workers else "nanny" if workers else "guard"
-            found[kind].append(process)
-            found["worker"] += workers
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                ports = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+                workers = [kin for kin in process.children() if "spawn_main" in " ".join(kin.cmdline())]
+                # The guard is in the launcher's group, nodes are in groups of their own.
+                guard = os.getpgid(process.pid) == launcher.pid
+                found["guard" if guard else "scheduler" if scheduler in ports else "nanny"].append(process)
+                found["worker"] += workers
         return found[role]
 
     async def until(self, condition, seconds: float = 30):
@@ -79,7 +84,8 @@ def with_cluster(body, configuration=None, **fields):
             if lab.cluster.status not in ENDED:
                 await service.delete(cluster.id)
                 await lab.until(lambda: lab.cluster.status in ENDED, 20)
-            await asyncio.to_thread(psutil.wait_procs, lab.family, 5)
+            # Those that came later and those that have lost their parent too.
+            await lab.until(lambda: not of_clusters(cluster.id), 5)
             assert [p for p in lab.family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
             await lab.until(lambda: Ledger().used_cores() == 0, 10)
             return result
@@ -177,12 +183,13 @@ def test_nothing_is_left_whoever_is_killed(victim, stopped):
     assert with_cluster(body) == ([], "lost" if victim == "supervisor" else "failed")
 
 
-@pytest.mark.parametrize(("victim", "stopped"), [("worker", False), ("nanny", False), ("nanny", True)])
+@pytest.mark.parametrize("victim", ["worker", "nanny"])
+@pytest.mark.parametrize("stopped", [False, True])
 def test_a_killed_worker_comes_back_and_is_counted(victim, stopped):
     async def body(lab):
         process = lab.processes(victim)[0]
         if stopped:
-            for child in process.children(recursive=True):
+            for child in [process, *process.children(recursive=True)][victim == "nanny" :]:
                 child.send_signal(signal.SIGSTOP)
         before = {worker.id for worker in lab.cluster.workers}
         process.send_signal(signal.SIGKILL)
@@ -202,26 +209,87 @@ def test_a_killed_worker_comes_back_and_is_counted(victim, stopped):
     assert with_cluster(body) == (2, [0, 1])
 
 
-def test_killed_nannies_come_back_on_a_loaded_machine():
-    async def again(lab):
+def test_killed_workers_and_nannies_come_back_on_a_loaded_machine():
+    async def again(lab, victim):
         before = {worker.id for worker in lab.cluster.workers}
-        for nanny in lab.processes("nanny"):
-            nanny.kill()
+        for process in lab.processes(victim):
+            process.kill()
         await lab.until(lambda: len({worker.id for worker in lab.cluster.workers} - before) == 2, 60)
 
     async def body(lab):
-        await again(lab)
-        await again(lab)
+        for victim in ("nanny", "worker", "worker", "nanny"):
+            await again(lab, victim)
         return sorted(worker.restarts for worker in lab.cluster.workers)
 
     command = [sys.executable, "-c", "while True: pass"]
     load = [subprocess.Popen(command) for _ in range(2 * (os.cpu_count() or 2))]
     try:
-        assert with_cluster(body) == [2, 2]
+        assert with_cluster(body) == [4, 4]
     finally:
         for process in load:
             process.kill()
             process.wait()
+
+
+def test_one_that_keeps_ending_comes_back_ever_later():
+    async def body(lab):
+        waits = []
+        for _ in range(3):
+            (nanny,) = lab.processes("nanny")
+            assert nanny.children()
+            before = lab.cluster.workers[0].id
+            begun = time.monotonic()
+            nanny.kill()
+            await lab.until(lambda gone=nanny: [n for n in lab.processes("nanny") if n != gone])
+            waits.append(time.monotonic() - begun)
+            await lab.until(lambda old=before: [w for w in lab.cluster.workers if w.id != old])
+            await lab.until(lambda: lab.cluster.status in ("running", "idle"))
+        assert lab.cluster.workers[0].restarts == 3
+        return waits
+
+    first, second, third = with_cluster(body, workers=1)
+    # 0, 2 and 6 seconds, and the looks between.
+    assert second >= 2
+    assert third >= 6
+    assert first < second < third
+
+
+def test_a_worker_that_its_stopped_nanny_does_not_bring_back_is_replaced():
+    async def body(lab):
+        (nanny,), (worker,) = lab.processes("nanny"), lab.processes("worker")
+        before = lab.cluster.workers[0].id
+        nanny.send_signal(signal.SIGSTOP)
+        worker.kill()
+        await lab.until(lambda: lab.cluster.status == "degraded", 40)
+        assert "missing" in lab.cluster.reason
+        await lab.until(lambda: [w for w in lab.cluster.workers if w.id != before], MISSED_SECONDS + 30)
+        assert not nanny.is_running() or nanny.status() == psutil.STATUS_ZOMBIE
+        await lab.until(lambda: lab.cluster.status in ("running", "idle"))
+        return lab.cluster.workers[0].restarts
+
+    assert with_cluster(body, workers=1) == 1
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_killed_guard_is_replaced_and_guards(stopped):
+    async def body(lab):
+        (guard,) = lab.processes("guard")
+        if stopped:
+            lab.processes("worker")[0].send_signal(signal.SIGSTOP)
+        guard.kill()
+        await lab.until(lambda: [g for g in lab.processes("guard") if g != guard], 5)
+        # Nodes come and go as before, and when the launcher is killed nothing is left.
+        lab.processes("nanny")[1].kill()
+        before = {worker.id for worker in lab.cluster.workers}
+        await lab.until(lambda: {worker.id for worker in lab.cluster.workers} - before, 40)
+        assert lab.cluster.status not in ENDED
+        lab.processes("worker")[-1].send_signal(signal.SIGSTOP)
+        lab.processes("launcher")[0].kill()
+        await lab.until(lambda: lab.cluster.status in ENDED, 20)
+        await lab.until(lambda: not of_clusters(lab.id), 12)
+        return lab.cluster.status
+
+    assert with_cluster(body) == "failed"
 
 
 def test_a_killed_scheduler_is_a_failure_with_a_reason():
@@ -272,21 +340,53 @@ def test_no_page_of_dask_is_open_to_other_users_of_the_machine():
     assert answers == {}
 
 
-def test_secrets_stay_in_the_workers():
+@pytest.mark.skipif(sys.platform != "linux", reason="variables of processes are read from /proc")
+def test_secrets_stay_in_the_workers(monkeypatch):
+    for name in ("JUPYTER_TOKEN", "JPY_API_TOKEN", "JUPYTERHUB_API_TOKEN"):
+        monkeypatch.setenv(name, "hush-token")
+
     async def body(lab):
         def ask():
             with connect(lab.id) as client:
                 return client.run(os.getenv, "TOKEN")
 
         values = set((await asyncio.to_thread(ask)).values())
-        texts = [" ".join(p.cmdline()) for p in lab.family if p.is_running()]
+        everybody = of_clusters(lab.id)
+        assert len(everybody) == 6  # supervisor, launcher, guard, scheduler, nanny, worker
+        variables = [Path(f"/proc/{p.pid}/environ").read_text() for p in everybody if p not in lab.processes("worker")]
+        assert [text for text in variables if "hush-hush" in text] == []
+        variables += [Path(f"/proc/{p.pid}/environ").read_text() for p in lab.processes("worker")]
+        assert "hush-hush" in variables[-1]
+        assert [text for text in variables if "hush-token" in text] == []
+        texts = [" ".join(p.cmdline()) for p in everybody]
         texts += [path.read_text(errors="replace") for path in cluster_dir(lab.id).glob("logs/*")]
         assert len(texts) > len(lab.family)
         texts.append(Ledger().path.read_bytes().decode("latin-1"))
-        texts.append(str(lab.cluster))
-        return values, [text for text in texts if "hush-hush" in text]
+        texts += [str(lab.cluster), str(lab.service.usage()), str(await lab.service.logs(lab.id))]
+        texts += [str(await lab.service.environments(cluster=lab.id))]
+        return values, [text for text in texts if "hush-" in text]
 
     assert with_cluster(body, workers=1, environ={"TOKEN": "hush-hush"}) == ({"hush-hush"}, [])
+
+
+@pytest.mark.parametrize("dashboard", [False, True])
+def test_all_listen_on_loopback_only(dashboard):
+    async def body(lab):
+        client = await asyncio.to_thread(connect, lab.cluster.name)
+        try:
+            await asyncio.to_thread(client.submit(pow, 2, 3).result)
+            await lab.service.diff(lab.id)
+            found = [(c, p) for p in of_clusters(lab.id) for c in p.net_connections("inet")]
+        finally:
+            await asyncio.to_thread(client.close)
+        return lab.cluster.scheduler.dashboard, found
+
+    page, found = with_cluster(body, workers=2, options={"dashboard": dashboard})
+    assert (page is not None) == dashboard
+    listening = {(c.laddr.ip, p.pid) for c, p in found if c.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)}
+    # Of the scheduler, two nannies and two workers.
+    assert len({pid for _, pid in listening}) == 5
+    assert {ip for ip, _ in listening} == {"127.0.0.1"}
 
 
 def test_what_lies_on_disk_and_listens_is_this_users_alone():
@@ -334,6 +434,64 @@ def test_a_cluster_that_nobody_holds_ends_with_its_lease():
         try:
             ended = service.cluster(cluster.id)
             assert (ended.status, len(ended.workers), Ledger().used_cores()) == ("stopped", 0, 0)
+            assert "as long as its lease" in ended.reason
+        finally:
+            await service.close()
+
+    asyncio.run(go())
+
+
+def test_a_client_alone_holds_a_cluster_beyond_its_lease():
+    assert Configuration().lease_seconds == 600
+
+    async def go():
+        service = Service(Configuration(lease_seconds=2))
+        await service.start()
+        cluster = await service.create(ClusterCreate(workers=1))
+        while service.cluster(cluster.id).status == "starting":
+            await asyncio.sleep(0.05)
+        family = psutil.Process(Ledger().get(cluster.id).pid).children(recursive=True)
+        client = await asyncio.to_thread(connect, cluster.name)
+        await service.close(release=False)
+        # Longer than the lease and than the supervisor's knowledge of clients is old.
+        await asyncio.sleep(9)
+        assert await asyncio.to_thread(lambda: client.submit(pow, 2, 3).result(timeout=10)) == 8
+        await asyncio.to_thread(client.close)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, family, 25)
+        assert alive == []
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("step", ["Start scheduler", "Start workers"])
+def test_a_start_can_be_cancelled_at_each_step(step):
+    async def go():
+        service = Service()
+        await service.start()
+        try:
+            cluster = await service.create(ClusterCreate(workers=2))
+            assert [(s.name, s.state) for s in cluster.steps] == [
+                ("Start scheduler", "waiting"),
+                ("Start workers", "waiting"),
+            ]
+
+            def state():
+                return next(s.state for s in service.cluster(cluster.id).steps if s.name == step)
+
+            while state() != "running":
+                await asyncio.sleep(0.005)
+            await service.delete(cluster.id)
+            begun = time.monotonic()
+            while service.cluster(cluster.id).status not in ENDED:
+                assert time.monotonic() - begun < 15
+                await asyncio.sleep(0.05)
+            ended = service.cluster(cluster.id)
+            assert (ended.status, ended.reason) == ("stopped", "It was stopped on request")
+            assert state() in ("cancelled", "done")
+            assert Ledger().used_cores() == 0
+            while of_clusters(cluster.id):
+                assert time.monotonic() - begun < 20
+                await asyncio.sleep(0.05)
         finally:
             await service.close()
 

@@ -1,0 +1,61 @@
+"""Holds the answers of live routes against the OpenAPI document."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jsonschema import Draft202012Validator
+
+from coiled_jupyter.server.openapi import document
+
+SEEN: set[tuple[str, str]] = set()
+"""The (method, path of the document) that have answered with success in this process."""
+
+
+@cache
+def _validator(reference: str) -> Draft202012Validator:
+    """Return the validator of one schema of the document, in which no answer has a key that isn't declared."""
+    made = document()
+    for schema in made["components"]["schemas"].values():
+        if schema.get("type") == "object" and "properties" in schema:
+            schema["additionalProperties"] = False
+    return Draft202012Validator({"$ref": reference, **made})
+
+
+@cache
+def _paths() -> dict:
+    return document()["paths"]
+
+
+def template(path: str) -> str:
+    """Return the path of the document that a path below our prefix is of."""
+    pieces = path.split("?")[0].split("/")
+    if pieces[0] == "clusters" and len(pieces) > 1:
+        pieces[1] = "{id}"
+    return "/" + "/".join(pieces)
+
+
+def check(method: str, path: str, status: int, answer: object) -> None:
+    """Raise AssertionError where an answer isn't what the document promises."""
+    operation = _paths().get(template(path), {}).get(method.lower())
+    if status >= 400 or operation is None:
+        assert status >= 400, f"{method} {path} answered {status} and isn't documented"
+        _hold(answer, {"$ref": "#/components/schemas/ErrorBody"}, f"{method} {path} {status}")
+        return
+    promised = operation["responses"].get(str(status))
+    assert promised is not None, f"{method} {path} answered {status}, the document has {sorted(operation['responses'])}"
+    SEEN.add((method, template(path)))
+    if "content" not in promised:
+        assert answer is None
+        return
+    _hold(answer, promised["content"]["application/json"]["schema"], f"{method} {path}")
+
+
+def _hold(answer: object, schema: dict, where: str) -> None:
+    many = schema.get("type") == "array"
+    reference = (schema["items"] if many else schema)["$ref"]
+    for item in answer if many else [answer]:
+        errors = [
+            f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in _validator(reference).iter_errors(item)
+        ]
+        assert not errors, f"{where}: {errors[:3]}"
