@@ -1,18 +1,20 @@
-"""What a sync asks of a cluster's nannies, workers and scheduler, by the text `rolling`.
+"""Moves the workers of one cluster to another environment, step by step, by texts in its scheduler, nannies and workers.
 
-Rules: a nanny is named by its own address and asked by way of the scheduler; every answer is decoded by shape; a method
-about many answers for each of them.
+Only steps are here; their order, and what is done when one fails, is the supervisor's. Nannies are asked by their own
+addresses by way of the scheduler, so also those whose workers aren't there at the moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
-import secrets
+import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+import zlib
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,48 +22,89 @@ from msgspec import Meta, Struct
 from .. import texts
 from ..core.errors import CoiledError, Impossible, Timeout, Unavailable
 from ..core.survey import Survey, SurveyPlace, SurveyProcess, SurveyWorker
-
-if TYPE_CHECKING:
-    from .scheduler import SchedulerLink
+from .scheduler import SchedulerLink
 
 PLUGIN = "coiled-jupyter-layer"
-ASK_SECONDS = 5.0
-POINT_SECONDS = 30.0
-CHUNK = 2 * 1024 * 1024
-POLL_SECONDS = 0.1
-RESTARTS_AT_ONCE = 16
-_Text = Annotated[str, Meta(max_length=8192)]
+"""The name of the NannyPlugin at the scheduler; its text has it too."""
+DEADLINE = 10.0
+REGISTER_SECONDS = 20.0
+SPEAKERS = 3
+"""How many nannies of one place are asked about it, until one answers."""
+SILENT_SECONDS = 20.0
+"""How long the nanny that builds may be silent before the build counts as lost."""
+CHUNK = 3 * 512 * 1024
+FILE_LIMIT = 256 * 1024 * 1024
+LOOK_BYTES = 256 * 1024 * 1024
+"""Bytes that one worker pickles at most to see what its values need; arrays count only by their shape."""
+
+BuildState: TypeAlias = Literal["waiting", "creating", "installing", "checking", "done", "failed", "cancelled"]
+_Text = Annotated[str, Meta(max_length=4096)]
+_Count = Annotated[int, Meta(ge=0)]
+_T = TypeVar("_T", bound=Struct)
 
 
 class LayerRequest(Struct, frozen=True, kw_only=True):
-    """A layer to build on a node; `environ` may hold credentials and reaches only the installer."""
+    """What a layer is made from.
+
+    Attributes
+    ----------
+    id
+        Its name on the node.
+    executable
+        The base environment's Python, on the node.
+    lock
+        Requirements with hashes; empty where the layer must be there already.
+    uv
+        The path of a uv on the node; None: pip of the base.
+    expected
+        Every distribution and its version; empty where that isn't known.
+    imports
+        Distributions, or modules, that must be importable.
+    environ
+        More variables of the installer, such as an index with its credentials; nothing else sees them.
+    options
+        More arguments of the installer, without secrets.
+    wheels
+        Paths on the node, as `Rolling.send` gave them.
+
+    """
 
     id: str
     executable: str
     lock: str
-    uv: str | None
-    expected: Mapping[str, str]
-    imports: tuple[str, ...]
-    environ: Mapping[str, str]
+    uv: str | None = None
+    expected: Mapping[str, str] = {}
+    imports: tuple[str, ...] = ()
+    environ: Mapping[str, str] = {}
     options: tuple[str, ...] = ()
     only_binary: bool = True
     wheels: tuple[str, ...] = ()
 
 
 class JobState(Struct, frozen=True, kw_only=True):
-    """Where a build stands, with what its installer said since the last time."""
+    """A build at one moment; `lines` are those that are new since the last one.
 
-    state: str
-    lines: tuple[str, ...] = ()
-    reason: str = ""
-    path: str = ""
-    executable: str = ""
-    entries: tuple[str, ...] = ()
-    size: int = 0
+    Attributes
+    ----------
+    reason
+        Of a failure, in the installer's own words.
+    path, executable, entries, size
+        Of a layer that is done: its folder, its Python, its own entries of sys.path, its bytes.
+
+    """
+
+    state: BuildState
+    lines: tuple[Annotated[str, Meta(max_length=4000)], ...] = ()
+    next: _Count = 0
+    reason: str | None = None
+    path: _Text = ""
+    executable: _Text = ""
+    entries: Annotated[tuple[_Text, ...], Meta(max_length=1000)] = ()
+    size: _Count = 0
 
 
 class PointedLayer(Struct, frozen=True, kw_only=True):
-    """A layer as its nannies are pointed to it."""
+    """A layer as nannies need it; what a `JobState` that is done told of it."""
 
     id: str
     path: str
@@ -69,319 +112,508 @@ class PointedLayer(Struct, frozen=True, kw_only=True):
     entries: tuple[str, ...]
 
 
-class _Told(Struct):
-    state: _Text = ""
-    reason: _Text = ""
-    path: _Text = ""
-    executable: _Text = ""
-    entries: Annotated[tuple[_Text, ...], Meta(max_length=200)] = ()
-    size: Annotated[int, Meta(ge=0)] = 0
+class Needs(Struct, frozen=True, kw_only=True):
+    """What the values that a worker holds need where they are moved to.
+
+    Attributes
+    ----------
+    distributions, modules
+        Normalized names; modules are those that belong to no distribution.
+    unfinished
+        Values that weren't looked at to their end: too many, too large, on disk, or not picklable.
+
+    """
+
+    distributions: Annotated[tuple[_Text, ...], Meta(max_length=20_000)] = ()
+    modules: Annotated[tuple[_Text, ...], Meta(max_length=20_000)] = ()
+    unfinished: _Count = 0
 
 
-class _Poll(Struct):
-    told: _Told
-    lines: Annotated[tuple[_Text, ...], Meta(max_length=1000)]
-    next: Annotated[int, Meta(ge=0)]
-
-
-class _Process(Struct):
+class _About(Struct, frozen=True):
     host: _Text
-    pid: int
-    key: _Text
-    pointed: _Text | None
-    reason: _Text
+    pid: _Count
+    distributed: _Text
+    idempotent: bool
 
 
-class _Answer(Struct):
-    ok: msgspec.Raw = msgspec.Raw(b"null")
-    error: _Text | None = None
+class _Counted(Struct, frozen=True):
+    address: _Text
+    name: _Text
+    nanny: _Text | None
+    alone: _Count
+    memory: _Count
+    memory_limit: _Count | None
+    futures: _Count
+    scattered: _Count
+    running: _Count
+    actors: _Count
+
+
+class _Walk(Struct, frozen=True):
+    walk: int | None
+    workers: tuple[_Counted, ...]
+
+
+class _Where(Struct, frozen=True):
+    host: _Text
+    pid: _Count
+    prefix: _Text
+    layer: _Text | None
+    why: _Text
+    obstacle: _Text
+
+
+class _Details(Struct, frozen=True):
+    python: _Text
+    implementation: _Text
+    platform: _Text
+    machine: _Text
+    libc: _Text
+    executable: _Text
+    uv: _Text | None
+    pip: bool
+    home: _Text | None
+    free: _Count | None
+    layers: dict[_Text, _Count]
+
+
+class _Put(Struct, frozen=True):
+    have: _Count
+    path: _Text = ""
+
+
+class _Removed(Struct, frozen=True):
+    removed: bool
+
+
+class _Present(Struct, frozen=True):
+    workers: dict[str, tuple[str, str, str, str | None]]
+
+
+class _Executing(Struct, frozen=True):
+    executing: _Count
+    queued: tuple[str, ...]
+
+
+class Held(Struct, frozen=True):
+    """Values that lie on one worker only, and their bytes."""
+
+    count: _Count
+    bytes: _Count
+
+
+class _Look(Struct, frozen=True):
+    look: int
+
+
+class _Looked(Struct, frozen=True):
+    found: Needs | None
+
+
+class _Entries(Struct, frozen=True):
+    entries: tuple[str, ...]
+
+
+class _Nothing(Struct, frozen=True):
+    pass
 
 
 class Rolling:
-    """Requests of a sync to one cluster."""
+    """The steps of moving a cluster's workers.
+
+    Every method has a deadline, and raises Unavailable or Timeout with the reason where the scheduler, or the one node
+    that it is about, doesn't answer.
+
+    Parameters
+    ----------
+    link
+        The way to the scheduler.
+
+    """
 
     def __init__(self, link: SchedulerLink) -> None:
         self._link = link
-        self._identity = ""
+        self._identity: str | None = None
+        self._nannies: dict[str, None] = {}
+        self._served: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
         """Why a nanny isn't pointed to any layer, as it said last."""
 
     # ---- asking -----------------------------------------------------------------------------------------------
 
-    async def _on_workers(
-        self, workers: Sequence[str], verb: str, *arguments: Any, kind: Any, nanny: bool = False, deadline: float = 5.0
-    ) -> dict[str, Any]:
-        """Return by worker what it, or its nanny, answered, or the error."""
-        answers = await self._link.evaluate_on_workers(
-            workers, texts.ROLLING, texts.rolling_names(verb, *arguments), deadline, nanny=nanny
-        )
-        return {worker: _decoded(answer, kind) for worker, answer in answers.items()}
-
-    async def _on_scheduler(self, verb: str, *arguments: Any, kind: Any, deadline: float = 10.0) -> Any:
-        found = _decoded(
-            await self._link.evaluate_on_scheduler(texts.ROLLING, texts.rolling_names(verb, *arguments), deadline), kind
-        )
-        if isinstance(found, CoiledError):
-            raise found
+    async def _ask(
+        self, name: str, nodes: Sequence[str], verb: str, *arguments: Any, deadline: float = DEADLINE
+    ) -> dict[str, str | CoiledError]:
+        """Ask a kept text of nannies or workers; it is sent to those that don't have it, by itself."""
+        short = texts.short_names(name, verb, *arguments)
+        found = await self._link.evaluate_on_workers(nodes, texts.SHORT, short, deadline)
+        absent = [node for node, answer in found.items() if answer == "absent"]
+        if absent:
+            sent = await self._link.evaluate_on_workers(absent, texts.KEEP, texts.kept_names(name), deadline)
+            found |= {node: answer for node, answer in sent.items() if isinstance(answer, CoiledError)}
+            kept = [node for node, answer in sent.items() if answer == "kept"]
+            found |= await self._link.evaluate_on_workers(kept, texts.SHORT, short, deadline)
         return found
 
-    async def _ask_nanny(self, nanny: str, verb: str, *arguments: Any, kind: Any, deadline: float = 10.0) -> Any:
-        worker = (await self._workers_of([nanny])).get(nanny)
-        if worker is None:
-            raise Unavailable("The scheduler doesn't know a worker of this nanny any more")
-        found = (await self._on_workers([worker], verb, *arguments, kind=kind, nanny=True, deadline=deadline))[worker]
-        if isinstance(found, CoiledError):
-            raise found
-        return found
+    async def _ask_one(
+        self, name: str, node: str, kind: type[_T], verb: str, *arguments: Any, deadline: float = DEADLINE
+    ) -> _T:
+        answer = (await self._ask(name, [node], verb, *arguments, deadline=deadline))[node]
+        return _decoded(answer, kind)
 
-    async def _workers_of(self, nannies: Iterable[str]) -> dict[str, str]:
-        wanted = set(nannies)
-        workers = (await self._look())["workers"]
-        return {info["nanny"]: address for address, info in workers.items() if info.get("nanny") in wanted}
+    async def _ask_scheduler(self, kind: type[_T], verb: str, *arguments: Any, deadline: float = DEADLINE) -> _T:
+        for _ in range(2):
+            if self._identity is None:
+                self._identity = str((await self._link.identity(deadline)).get("id"))
+            names = texts.short_names("scheduler", verb, self._identity, *arguments)
+            answer = await self._link.evaluate_on_scheduler(texts.SHORT, names, deadline)
+            if answer == "absent":
+                await self._link.evaluate_on_scheduler(texts.KEEP, texts.kept_names("scheduler"), deadline)
+                answer = await self._link.evaluate_on_scheduler(texts.SHORT, names, deadline)
+            if "another scheduler" not in answer[:100]:
+                break
+            # It was started anew at the same address.
+            self._identity = None
+        return _decoded(answer, kind)
 
-    async def _look(self) -> dict[str, Any]:
-        identity = await self._link.identity()
-        self._identity = str(identity.get("id"))
-        return identity
+    async def _present(self, names: Iterable[str] | None = None) -> dict[str, tuple[str, str, str, str | None]]:
+        wanted = None if names is None else sorted(names)
+        return (await self._ask_scheduler(_Present, "present", wanted)).workers
 
-    # ---- what is there ----------------------------------------------------------------------------------------
+    async def _all_nannies(self) -> list[str]:
+        """Return the nannies of all workers, and those that were known before: a worker may be gone for a moment."""
+        self._nannies |= dict.fromkeys(nanny for *_, nanny in (await self._present()).values() if nanny)
+        return list(self._nannies)
+
+    # ---- looking ----------------------------------------------------------------------------------------------
 
     async def survey(self) -> Survey:
-        """Return where the processes run and what the workers hold; what doesn't answer is in `reasons`."""
-        identity = await self._look()
-        workers: dict[str, Any] = identity["workers"]
-        with_nanny = [address for address, info in workers.items() if info.get("nanny")]
+        """Look at the whole cluster; what doesn't answer is in `reasons` by address, and so are nannies that can't be moved."""
+        self._identity = None
+        about = await self._ask_scheduler(_About, "about")
+        counted: list[_Counted] = []
+        walk: int | None = None
+        while True:
+            piece = await self._ask_scheduler(_Walk, "walk", walk)
+            counted += piece.workers
+            walk = piece.walk
+            if walk is None:
+                break
+        nannies = list(dict.fromkeys(worker.nanny for worker in counted if worker.nanny))
+        self._nannies |= dict.fromkeys(nannies)
         reasons: dict[str, str] = {}
-
-        async def of_scheduler() -> tuple[_Process | None, dict[str, tuple[int, int, int, int, int]]]:
+        wheres: dict[str, _Where] = {}
+        for nanny, answer in (await self._ask("nanny", nannies, "where")).items():
             try:
-                process = await self._on_scheduler("process", kind=_Process)
-                kind = dict[str, tuple[int, int, int, int, int]]
-                return process, await self._on_scheduler("held", self._identity, kind=kind)
-            except CoiledError as error:
-                reasons["scheduler"] = error.message
-                return None, {}
-
-        (scheduler, held), nannies = await asyncio.gather(
-            of_scheduler(), self._on_workers(with_nanny, "process", kind=_Process, nanny=True)
-        )
-        if reasons:
-            raise Unavailable(f"The scheduler doesn't tell what its workers hold: {reasons['scheduler']}")
-        speakers: dict[str, str] = {}
-        for address, process in nannies.items():
-            if isinstance(process, CoiledError):
-                reasons[str(workers[address]["nanny"])] = process.message
-            else:
-                speakers.setdefault(process.key, address)
-        places = []
-        told = await self._on_workers(list(speakers.values()), "place", kind=dict[str, Any], nanny=True, deadline=10.0)
-        for key, address in speakers.items():
-            nanny = str(workers[address]["nanny"])
-            try:
-                if isinstance(told[address], CoiledError):
-                    raise told[address]
-                place = msgspec.convert({**told[address], "speaker": nanny, "key": key}, SurveyPlace)
+                wheres[nanny] = _decoded(answer, _Where)
             except CoiledError as error:
                 reasons[nanny] = error.message
-            except msgspec.ValidationError:
-                reasons[nanny] = "Its answer isn't that of a nanny"
-            else:
-                places.append(place)
+                continue
+            if wheres[nanny].obstacle:
+                reasons[nanny] = wheres[nanny].obstacle
+        places, keys = await self._places(wheres, reasons)
+        workers = tuple(
+            SurveyWorker(
+                address=worker.address,
+                name=worker.name,
+                nanny=worker.nanny,
+                nanny_process=None if where is None else SurveyProcess(host=where.host, pid=where.pid),
+                place=None if where is None or _key(where) not in keys else _key(where),
+                alone=worker.alone,
+                memory=worker.memory,
+                memory_limit=worker.memory_limit,
+                futures=worker.futures,
+                scattered=worker.scattered,
+                running=worker.running,
+                actors=worker.actors,
+            )
+            for worker in counted
+            for where in [wheres.get(worker.nanny or "")]
+        )
         return Survey(
-            scheduler=scheduler and SurveyProcess(host=scheduler.host, pid=scheduler.pid),
-            workers=tuple(
-                _survey_worker(address, info, nannies.get(address), held.get(address))
-                for address, info in sorted(workers.items(), key=lambda item: str(item[1].get("name")))
-            ),
+            scheduler=SurveyProcess(host=about.host, pid=about.pid),
+            workers=workers,
             places=tuple(places),
-            encrypted=self._link.address.startswith("tls"),
+            encrypted=self._link.address.partition("://")[0] in ("tls", "wss"),
             reasons=reasons,
         )
 
+    async def _places(
+        self, wheres: Mapping[str, _Where], reasons: dict[str, str]
+    ) -> tuple[list[SurveyPlace], set[str]]:
+        members: dict[str, list[str]] = {}
+        for nanny, where in wheres.items():
+            members.setdefault(_key(where), []).append(nanny)
+
+        async def place(key: str, nannies: Sequence[str]) -> SurveyPlace | None:
+            for nanny in nannies[:SPEAKERS]:
+                try:
+                    told = await self._ask_one("nanny", nanny, _Details, "details")
+                except CoiledError as error:
+                    reasons[nanny] = error.message
+                    continue
+                where = wheres[nanny]
+                return SurveyPlace(
+                    key=key,
+                    host=where.host,
+                    prefix=where.prefix,
+                    speaker=nanny,
+                    layer=where.layer,
+                    **msgspec.structs.asdict(told),
+                )
+            return None
+
+        found = await asyncio.gather(*(place(key, nannies) for key, nannies in members.items()))
+        places = [place for place in found if place is not None]
+        return places, {place.key for place in places}
+
+    async def held(self, worker: str) -> Held:
+        """Return what lies on this worker only; its loss would be a loss."""
+        return await self._ask_scheduler(Held, "held", worker)
+
+    async def needs(self, workers: Sequence[str], seconds: float) -> dict[str, Needs]:
+        """Return what the values held by each worker need to be unpickled; who isn't named couldn't be asked."""
+        found: dict[str, Needs] = {}
+        looks: dict[str, int] = {}
+        for worker, answer in (await self._ask("worker", workers, "needs", seconds, LOOK_BYTES)).items():
+            if not isinstance(answer, CoiledError):
+                looks[worker] = _decoded(answer, _Look).look
+        deadline = time.monotonic() + seconds + DEADLINE
+        while looks and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            answers = await asyncio.gather(
+                *(self._ask_one("worker", worker, _Looked, "needed", look) for worker, look in looks.items()),
+                return_exceptions=True,
+            )
+            for worker, looked in zip(tuple(looks), answers, strict=True):
+                if isinstance(looked, _Looked):
+                    if looked.found is None:
+                        continue
+                    found[worker] = looked.found
+                elif not isinstance(looked, CoiledError):
+                    raise looked
+                del looks[worker]
+        return found
+
     # ---- layers -----------------------------------------------------------------------------------------------
 
-    async def build(self, nanny: str, request: LayerRequest, deadline: float) -> AsyncIterator[JobState]:
-        """Yield where the build of a layer stands until it is done or failed; it ends when the iterator does.
+    async def build(self, nanny: str, request: LayerRequest, seconds: float) -> AsyncIterator[JobState]:
+        """Build a layer, or see that it is there and whole; the last state is ``done``, ``failed`` or ``cancelled``.
 
-        A layer that is complete already is only looked at. A nanny that goes away raises Unavailable.
+        Ends the build where the iteration is given up. Unavailable is raised where the node was lost: then nothing is
+        known, but a layer that isn't whole is never taken for one.
         """
-        name = secrets.token_hex(8)
-        options = (*request.options, *(("--only-binary", ":all:") if request.only_binary else ()))
-        asked = {
-            "id": request.id,
-            "lock": request.lock,
-            "uv": request.uv,
-            "expected": dict(request.expected),
-            "imports": list(request.imports),
-            "environ": dict(request.environ),
-            "options": list(options),
-            "links": request.wheels[0].rpartition("/")[0] if request.wheels else None,
+        about = await self._ask_scheduler(_About, "about")
+        body = {
+            **msgspec.structs.asdict(request),
+            "distributed": about.distributed,
+            "seconds": seconds,
+            "check": texts.source("check"),
         }
-        end = time.monotonic() + deadline
-        await self._ask_nanny(nanny, "start", name, texts.source("build"), asked, kind=bool)
-        after, misses = 0, 0
-        finished = False
+        told = _packed(json.dumps(body, default=dict))
+        # The text first, by itself, so that the credentials are only ever in a request that can't fail.
+        await self._ask_one("nanny", nanny, _Where, "where")
+        await self._ask_one("nanny", nanny, _Nothing, "begin", texts.packed("layer"), told)
+        after, last, pause, heard = 0, "", 0.05, time.monotonic()
+        ended = False
         try:
-            while True:
-                if time.monotonic() > end:
-                    raise Timeout(f"The environment wasn't made within {deadline:.0f} s", "Look at the index")
+            while not ended:
                 try:
-                    polled = await self._ask_nanny(nanny, "poll", name, after, kind=_Poll)
-                    misses = 0
-                except CoiledError:
-                    # A look may be lost; a nanny that has gone can't be asked again.
-                    misses += 1
-                    if misses > 5:
-                        raise
+                    state = await self._ask_one("nanny", nanny, JobState, "poll", request.id, after)
+                except Impossible:
+                    raise Unavailable("The nanny that built the environment was started anew") from None
+                except CoiledError as error:
+                    if time.monotonic() - heard > SILENT_SECONDS:
+                        raise Unavailable(f"The node that builds doesn't answer any more: {error.message}") from None
                     await asyncio.sleep(0.5)
                     continue
-                after, told = polled.next, polled.told
-                yield JobState(
-                    state=told.state,
-                    lines=polled.lines,
-                    reason=told.reason,
-                    path=told.path,
-                    executable=told.executable,
-                    entries=told.entries,
-                    size=told.size,
-                )
-                if told.state in ("done", "failed"):
-                    finished = True
-                    return
-                await asyncio.sleep(POLL_SECONDS)
+                heard = time.monotonic()
+                ended = state.state in ("done", "failed", "cancelled")
+                if state.lines or state.state != last:
+                    last, after, pause = state.state, state.next, 0.05
+                    yield state
+                if not ended:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 1.3, 0.3)
         finally:
-            if not finished:
-                await asyncio.shield(self._stop(nanny, name))
+            if not ended:
+                await asyncio.shield(self._cancel(nanny, request.id))
 
-    async def _stop(self, nanny: str, name: str) -> None:
-        try:
-            await self._ask_nanny(nanny, "stop", name, kind=bool)
-        except CoiledError:
-            # It ends with its nanny then.
-            return
+    async def _cancel(self, nanny: str, layer: str) -> None:
+        await self._ask("nanny", [nanny], "cancel", layer)
 
     async def send(self, nanny: str, name: str, data: bytes) -> str:
-        """Send a file to a node and return its path there, once it is known to have arrived whole."""
-        digest = hashlib.sha256(data).hexdigest()
-        parts = range(0, max(len(data), 1), CHUNK)
-        path = ""
-        for offset in parts:
-            part = base64.b64encode(data[offset : offset + CHUNK]).decode("ascii")
-            last = digest if offset + CHUNK >= len(data) else ""
-            path = await self._ask_nanny(nanny, "put", name, offset, part, last, kind=_Text, deadline=60.0)
-        return path
+        """Send a file to a node, and return its path there; one that is there already isn't sent again."""
+        if len(data) > FILE_LIMIT:
+            raise Impossible(f"{name} is larger than {FILE_LIMIT >> 20} MiB, so it isn't sent")
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        runs = name == "uv"
+        known = await self._ask_one("nanny", nanny, _Put, "put", name, digest, 0, None, len(data), runs)
+        for offset in range(0, len(data), CHUNK):
+            if known.path:
+                break
+            piece = data[offset : offset + CHUNK]
+            known = await self._ask_one(
+                "nanny", nanny, _Put, "put", name, digest, offset, piece, len(data), runs, deadline=60.0
+            )
+        if not known.path:
+            raise Unavailable(f"{name} could not be sent to the node")
+        return known.path
 
-    async def remove(self, nanny: str, layer: str) -> None:
-        """Remove a layer where it lies; Impossible where that fails."""
-        if not await self._ask_nanny(nanny, "remove", layer, kind=bool, deadline=60.0):
-            raise Impossible("The folder of the layer could not be removed", "Look at who owns it")
+    async def remove(self, nanny: str, layer: str) -> bool:
+        """Remove a layer from a node; False where it isn't there, Impossible where anybody uses it."""
+        return (await self._ask_one("nanny", nanny, _Removed, "remove", layer)).removed
+
+    # ---- pointing ---------------------------------------------------------------------------------------------
 
     async def point(self, layers: Mapping[str, PointedLayer]) -> dict[str, str | None]:
-        """Let all nannies, also later ones, start their workers in these layers; return by nanny which it is."""
-        from .scheduler import ByReference
+        """Point every nanny to the layer of its place; return by nanny which layer it is pointed to now.
 
-        told = {key: msgspec.to_builtins(layer) for key, layer in layers.items()}
-        names = {**texts.rolling_names(), "L": told}
-        # Since 2024 schedulers want to be told; older ones know no such argument.
-        more = {"idempotent": False} if await self._on_scheduler("wants_idempotent", kind=bool) else {}
-        await self._link.register_nanny_plugin(PLUGIN, ByReference(texts.PLUGIN, names), POINT_SECONDS, more=more)
-        workers = (await self._look())["workers"]
-        with_nanny = [address for address, info in workers.items() if info.get("nanny")]
-        found = await self._on_workers(with_nanny, "process", kind=_Process, nanny=True)
-        pointed: dict[str, str | None] = {}
-        for address, process in found.items():
-            nanny = str(workers[address]["nanny"])
-            pointed[nanny] = None if isinstance(process, CoiledError) else process.pointed
-            if pointed[nanny] is None:
-                self.reasons[nanny] = process.message if isinstance(process, CoiledError) else process.reason
+        None is the base: its place isn't named, or it can't be pointed, or it didn't answer. Workers are as they were
+        until they are restarted; those of newcomers start in the layer.
+        """
+        about = await self._ask_scheduler(_About, "about")
+        before = await self._all_nannies()
+        names = texts.point_names(json.dumps({key: msgspec.structs.asdict(layer) for key, layer in layers.items()}))
+        # It is registered before the nannies are told, of which one may be silent.
+        with contextlib.suppress(Timeout):
+            await self._link.register_nannies(PLUGIN, texts.POINT, names, REGISTER_SECONDS, idempotent=about.idempotent)
+        pointed = await self._pointed()
+        # Those that have no worker now weren't told.
+        wanted = {layer.id for layer in layers.values()}
+        strayed = [nanny for nanny in before if pointed.get(nanny) not in wanted]
+        if strayed:
+            await self._link.plug_nannies(strayed, PLUGIN, texts.POINT, names, DEADLINE)
+            pointed = await self._pointed()
         return pointed
 
-    async def unpoint(self) -> None:
-        """Let all nannies start their workers in the base environment again."""
-        await self._link.unregister_nanny_plugin(PLUGIN, POINT_SECONDS)
+    async def unpoint(self) -> dict[str, str | None]:
+        """Point every nanny back to its own environment; return by nanny the layer that it is pointed to nevertheless."""
+        await self._all_nannies()
+        with contextlib.suppress(Timeout):
+            await self._link.unregister_nannies(PLUGIN, REGISTER_SECONDS)
+        pointed = await self._pointed()
+        strayed = [nanny for nanny, layer in pointed.items() if layer is not None]
+        if strayed:
+            await self._link.plug_nannies(strayed, PLUGIN, None, {}, DEADLINE)
+            pointed = await self._pointed()
+        return pointed
 
-    async def extend_scheduler(self, entries: Sequence[str]) -> None:
-        """Let the scheduler import what it lacks from a layer of its own host."""
-        await self._on_scheduler("extend", list(entries), kind=list[str])
+    async def _pointed(self) -> dict[str, str | None]:
+        present = {nanny for *_, nanny in (await self._present()).values() if nanny}
+        found: dict[str, str | None] = {}
+        self.reasons = {}
+        for nanny, answer in (await self._ask("nanny", await self._all_nannies(), "where")).items():
+            try:
+                where = _decoded(answer, _Where)
+                found[nanny], self.reasons[nanny] = where.layer, where.why
+            except CoiledError as error:
+                if nanny in present:
+                    found[nanny], self.reasons[nanny] = None, error.message
+                else:
+                    # It has ended since.
+                    self._nannies.pop(nanny, None)
+        return found
+
+    async def extend_scheduler(self, entries: Sequence[str]) -> bool:
+        """Let the scheduler import from a layer what it lacks altogether; False where it's of another Python, or isn't there."""
+        return bool((await self._ask_scheduler(_Entries, "extend", list(entries))).entries)
 
     async def restore_scheduler(self) -> None:
         """Take back what `extend_scheduler` did."""
-        await self._on_scheduler("extend", [], kind=list[str])
+        await self._ask_scheduler(_Nothing, "restore")
 
     # ---- moving -----------------------------------------------------------------------------------------------
 
     async def fence(self, workers: Sequence[str], deadline: float) -> set[str]:
-        """Let workers take nothing new and hand over what they hold; return those that the scheduler accepted."""
-        return await self._link.fence(workers, deadline)
+        """Let workers take nothing new and hand over what they hold; return those that have.
+
+        One that isn't named was refused: never restart it. What they had not begun is done by others.
+        """
+        try:
+            accepted = await self._link.fence(workers, deadline)
+        except Timeout:
+            return set()
+        if accepted:
+            await self._hand_over(sorted(accepted))
+        return accepted
+
+    async def _hand_over(self, workers: Sequence[str]) -> None:
+        queued = {}
+        for worker, answer in (await self._ask("worker", workers, "executing")).items():
+            if not isinstance(answer, CoiledError):
+                keys = _decoded(answer, _Executing).queued
+                if keys:
+                    queued[worker] = list(keys)
+        if queued:
+            await self._ask_scheduler(_Nothing, "reschedule", queued)
 
     async def executing(self, workers: Sequence[str]) -> dict[str, int]:
-        """Return by worker how many of its tasks run; Unavailable where one doesn't tell."""
-        found = await self._on_workers(workers, "executing", kind=int)
-        for worker, count in found.items():
-            if isinstance(count, CoiledError):
-                raise Unavailable(f"Worker {worker} doesn't tell what it executes: {count.message}")
+        """Return the tasks that occupy a thread of each worker; Unavailable where one doesn't answer and is still there."""
+        found: dict[str, int] = {}
+        for worker, answer in (await self._ask("worker", workers, "executing")).items():
+            found[worker] = _decoded(answer, _Executing).executing
         return found
 
     async def give_up(self, workers: Sequence[str]) -> None:
-        """Let workers that were fenced take tasks again."""
-        await self._on_scheduler("stop_retiring", self._identity, list(workers), kind=bool)
-        await self._on_workers(workers, "go_on", kind=bool)
+        """Let fenced workers run as before, and end what moves their values away."""
+        await self._ask_scheduler(_Nothing, "give_up", list(workers))
 
-    async def restart(self, workers: Sequence[str], deadline: float) -> None:
-        """Let the nannies start these workers anew; whether they come back is told by `joined`."""
-        some = asyncio.Semaphore(RESTARTS_AT_ONCE)
+    async def restart(self, workers: Sequence[str], deadline: float) -> set[str]:
+        """Let nannies start their workers anew; return the workers (old addresses) whose nanny said that it has.
 
-        async def one(worker: str) -> None:
-            async with some:
-                await self._link.restart_worker(worker, deadline)
+        That isn't proof of anything: see `joined`, and ask the new worker what it runs.
+        """
+        present = {address: (served, nanny) for address, served, _, nanny in (await self._present()).values()}
+        self._served |= {worker: present[worker][0] for worker in workers if worker in present}
+        nannies = {nanny: worker for worker in workers if worker in present and (nanny := present[worker][1])}
+        done = await self._link.restart_nannies(sorted(nannies), deadline)
+        return {nannies[nanny] for nanny in done}
 
-        await asyncio.gather(*map(one, workers))
+    async def joined(self, names: Collection[str], old: Collection[str], seconds: float) -> set[str]:
+        """Wait until workers of these names are at the scheduler that aren't the old ones; return the names that aren't.
 
-    async def joined(self, names: Sequence[str], old: frozenset[str], deadline: float) -> set[str]:
-        """Wait until workers of these names are there at other addresses; return the names that aren't in time."""
-        end = time.monotonic() + deadline
+        Parameters
+        ----------
+        old
+            The addresses that they had; a worker that keeps its port is told from its predecessor by its own id.
+
+        """
+        deadline = time.monotonic() + seconds
+        served = {self._served[address] for address in old if address in self._served}
+        pause = 0.02
         while True:
-            workers = (await self._look())["workers"]
-            there = {str(info.get("name")) for address, info in workers.items() if address not in old}
+            found = await self._present(names)
+            there = {
+                name
+                for name, (address, server, status, _) in found.items()
+                if status == "running" and server not in served and (address not in old or address in self._served)
+            }
             late = set(names) - there
-            if not late or time.monotonic() > end:
+            if not late or time.monotonic() > deadline:
                 return late
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
 
 
-def _decoded(answer: str | CoiledError, kind: Any) -> Any:
+def _key(where: _Where) -> str:
+    return f"{where.host}\0{where.prefix}"
+
+
+def _packed(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode("utf-8"), 6)).decode("ascii")
+
+
+def _decoded(answer: str | CoiledError, kind: type[_T]) -> _T:
+    """Return an answer as `kind`; Impossible with what the node says where it refused."""
     if isinstance(answer, CoiledError):
-        return answer
+        raise answer
     try:
-        found = msgspec.json.decode(answer, type=_Answer)
-        if found.error is None:
-            return msgspec.json.decode(found.ok, type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return Unavailable("The answer isn't what was asked for, so it wasn't used")
-    return Unavailable(f"The process could not do it: {found.error[:300]}")
-
-
-def _survey_worker(
-    address: str, info: Mapping[str, Any], process: Any, held: tuple[int, int, int, int, int] | None
-) -> SurveyWorker:
-    metrics = info.get("metrics") or {}
-    alone, futures, scattered, running, actors = (max(count, 0) for count in held or (0, 0, 0, 0, 0))
-    known = process if isinstance(process, _Process) else None
-    return SurveyWorker(
-        address=address,
-        name=str(info.get("name", "")),
-        nanny=str(info["nanny"]) if info.get("nanny") else None,
-        nanny_process=SurveyProcess(host=known.host, pid=known.pid) if known else None,
-        place=known.key if known else None,
-        alone=alone,
-        memory=_count(metrics.get("memory")),
-        memory_limit=_count(info.get("memory_limit")) or None,
-        futures=futures,
-        scattered=scattered,
-        running=running,
-        actors=actors,
-    )
-
-
-def _count(value: Any) -> int:
-    return max(int(value), 0) if isinstance(value, (int, float)) else 0
+        plain = msgspec.json.decode(answer)
+        if isinstance(plain, dict) and isinstance(plain.get("error"), str):
+            raise Impossible(plain["error"][:500])
+        if kind is _Present:
+            plain = {"workers": plain}
+        return msgspec.convert(plain, kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise Unavailable("The answer isn't what was asked for, so it wasn't used") from None

@@ -295,28 +295,57 @@ class SchedulerLink:
         return bool(decode(await self._request(request, deadline)))
 
     async def fence(self, workers: Sequence[str], deadline: float) -> set[str]:
-        """Let workers take nothing new and hand over what they hold; they stay. Return those that the scheduler accepted."""
-        request = {"op": "retire_workers", "workers": list(workers), "close_workers": False, "remove": False}
-        answer = decode(await self._request(request, deadline))
-        if not isinstance(answer, dict) or _refused(answer):
-            return set()
-        return {worker for worker in workers if worker in answer}
+        """Let workers take nothing new and hand what they hold to the others; they stay.
 
-    async def register_nanny_plugin(
-        self, name: str, plugin: ByReference, deadline: float, *, more: dict[str, bool]
-    ) -> None:
-        """Give every nanny, also those that come later, a plugin; who has one of this name gets the new one.
-
-        `more` are arguments that this release of the scheduler wants besides.
+        Returns those that the scheduler has accepted; the others it has refused, or has no room for what they hold.
         """
-        request = {"op": "register_nanny_plugin", "plugin": pickle.dumps(plugin, protocol=4), "name": name, **more}
-        answer = decode(await self._request(request, deadline))
-        if _refused(answer) or not isinstance(answer, dict):
-            raise Refused("The scheduler refused to point its nannies to another environment")
+        request = {"op": "retire_workers", "workers": list(workers), "close_workers": False, "remove": False}
+        found = decode(await self._request(request, deadline))
+        # Of a handler that failed, the answer tells of that and of no worker.
+        return set(workers) & set(found) if isinstance(found, dict) else set()
 
-    async def unregister_nanny_plugin(self, name: str, deadline: float) -> None:
-        """Take a plugin from every nanny; nothing where there is none."""
+    async def restart_nannies(self, nannies: Sequence[str], deadline: float) -> set[str]:
+        """Let nannies start their workers anew, all at once; return those that said that they have.
+
+        Asked once: a second request would end the worker that the first has started.
+        """
+        return await self._tell_nannies(nannies, {"op": "restart", "timeout": deadline}, deadline + 2)
+
+    async def register_nannies(
+        self, name: str, expression: str, names: dict[str, Any], deadline: float, *, idempotent: bool
+    ) -> None:
+        """Register a NannyPlugin by reference: what `expression` gives where it is unpickled.
+
+        Newcomers get it before their first worker starts. Whether each nanny could set it up is to be asked of it: where one is silent, the
+        answer tells nothing of the others. `idempotent` says whether the scheduler's handler wants that argument.
+        """
+        request = {"op": "register_nanny_plugin", "plugin": _made_there(expression, names), "name": name}
+        await self._request({**request, **({"idempotent": False} if idempotent else {})}, deadline)
+
+    async def unregister_nannies(self, name: str, deadline: float) -> None:
+        """Take back a NannyPlugin; one that isn't registered is no error."""
         await self._request({"op": "unregister_nanny_plugin", "name": name}, deadline)
+
+    async def plug_nannies(
+        self, nannies: Sequence[str], name: str, expression: str | None, names: dict[str, Any], deadline: float
+    ) -> set[str]:
+        """Give these nannies, whether they have a worker or not, a plugin, or without an expression take it back."""
+        if expression is None:
+            return await self._tell_nannies(nannies, {"op": "plugin_remove", "name": name}, deadline)
+        message = {"op": "plugin_add", "plugin": _made_there(expression, names), "name": name}
+        return await self._tell_nannies(nannies, message, deadline)
+
+    async def _tell_nannies(self, nannies: Sequence[str], message: dict[str, Any], deadline: float) -> set[str]:
+        # By their own addresses, since one whose worker isn't there has no other name at the scheduler.
+        request = {"op": "broadcast", "msg": message, "workers": list(nannies), "nanny": False, "on_error": "ignore"}
+        try:
+            answer = decode(await self._request(request, deadline))
+        except CoiledError:
+            return set()
+        if not isinstance(answer, dict):
+            return set()
+        good = ("OK", {"status": "OK"})
+        return {nanny for nanny in nannies if answer.get(nanny) in good}
 
     async def restart_worker(self, worker: str, deadline: float) -> bool:
         """Let a worker's nanny start it anew; False where it didn't say that it has.
@@ -336,18 +365,18 @@ class SchedulerLink:
         return await diagnosis.of(self.address, with_files=bool(self._arguments))
 
 
-class ByReference:
-    """Unpickles as the value of an expression, so that no code crosses but a text."""
+class _MadeThere:
+    """Pickles as a call of the builtin ``eval``."""
 
     def __init__(self, expression: str, names: dict[str, Any]) -> None:
-        self._expression, self._names = expression, names
+        self._arguments = (expression, names)
 
-    def __reduce__(self) -> tuple[Any, tuple[str, dict[str, Any]]]:
-        return eval, (self._expression, self._names)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, self._arguments
 
 
-def _refused(answer: Any) -> bool:
-    return isinstance(answer, dict) and answer.get("status") in ("error", "uncaught-error")
+def _made_there(expression: str, names: dict[str, Any]) -> bytes:
+    return pickle.dumps(_MadeThere(expression, names), protocol=4)
 
 
 def _call(expression: str, names: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -260,20 +260,18 @@ class Run:
         return await self._host.rolling.send(nanny, Path(path).name, data)
 
     async def _point(self, target: Mapping[str, StatePlace]) -> None:
-        layers = {
-            place.key: PointedLayer(id=place.layer, path=place.path, executable=place.executable, entries=place.entries)
-            for place in target.values()
-            if place.layer is not None
-        }
+        layers = pointed(target.values())
         rolling = self._host.rolling
         if layers:
-            pointed = await rolling.point(layers)
-            strayed = sorted(nanny for nanny, layer in pointed.items() if layer is None)
+            found = await rolling.point(layers)
+            strayed = sorted(nanny for nanny, layer in found.items() if layer is None)
             if strayed and not self._bases(target):
                 why = rolling.reasons.get(strayed[0], "") or "it doesn't say why"
                 raise Unavailable(f"The nanny {strayed[0]} could not be pointed to the new environment: {why}")
         else:
-            await rolling.unpoint()
+            kept = sorted(nanny for nanny, layer in (await rolling.unpoint()).items() if layer is not None)
+            if kept:
+                raise Unavailable(f"The nanny {kept[0]} could not be pointed back to the base environment")
         # What the scheduler lacks altogether it can import from a layer, without being restarted.
         survey = await rolling.survey()
         near = [p for p in target.values() if survey.scheduler and p.layer and p.host == survey.scheduler.host]
@@ -538,6 +536,15 @@ class Run:
         if fields:
             self._save(self.sync, self.spec)
         self._host.told(self.sync)
+
+
+def pointed(places: Iterable[StatePlace]) -> dict[str, PointedLayer]:
+    """Return, by place, what nannies are to be pointed to."""
+    return {
+        place.key: PointedLayer(id=place.layer, path=place.path, executable=place.executable, entries=place.entries)
+        for place in places
+        if place.layer is not None
+    }
 
 
 def _runs_there(libc: str) -> bool:

@@ -18,14 +18,16 @@ from ..core.survey import Survey
 from ..core.sync import BASE, FINAL, State, StatePlace, SyncSpec
 from ..core.wire import Cluster, Sync, SyncResult
 from ..factories import local
-from ..links.rolling import PointedLayer, Rolling
-from ..software import build as software
 from . import logs
 from .nodes import Nodes
-from .sync import Run
 
 if TYPE_CHECKING:
+    from ..links.rolling import Rolling
     from .process import Supervisor
+    from .sync import Run
+
+# What brings Dask, and what a start doesn't need, is imported where a sync needs it: the supervisor's own start is
+# what people wait for.
 
 REHEARSAL_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -70,6 +72,8 @@ class Syncing:
             raise Conflict(f"The cluster is {cluster.status}", "Try again when it runs")
         if spec.layer_before != (self.state.id if self.state else BASE):
             raise Conflict("The cluster was synchronized since this plan was made", "Make a new plan")
+        from .sync import Run
+
         self._run = Run(self, spec, self.state, self._supervisor.ledger.save_sync)
         self._supervisor.ledger.save_sync(self._run.sync, spec)
         self._task = asyncio.create_task(self._carry_out(self._run), name=f"sync {spec.id}")
@@ -132,6 +136,8 @@ class Syncing:
         for sync, spec in ledger.syncs():
             if sync.cluster == self.cluster.id and sync.state not in FINAL:
                 before = states.get(spec.layer_before) if spec.layer_before != BASE else None
+                from .sync import Run
+
                 run = self._run = Run(self, spec, before, ledger.save_sync)
                 run.sync = sync
                 self._task = asyncio.create_task(self._recover(run), name=f"recover {spec.id}")
@@ -142,14 +148,12 @@ class Syncing:
 
     async def repoint(self) -> None:
         """Point the nannies of a scheduler that has just been started to the cluster's layer."""
+        from .sync import pointed
+
         self._rolling = None
         if self.state is None or self.state.how != "roll" or self._made_on != self._supervisor.interpreter:
             return
-        layers = {
-            place.key: PointedLayer(id=place.layer, path=place.path, executable=place.executable, entries=place.entries)
-            for place in self.state.places
-            if place.layer is not None
-        }
+        layers = pointed(self.state.places)
         await self.rolling.point(layers)
         if self.state.places and self.state.places[0].entries:
             await self.rolling.extend_scheduler(self.state.places[0].entries)
@@ -218,6 +222,8 @@ class Syncing:
     def rolling(self) -> Rolling:
         """The way to its nannies and workers."""
         if self._rolling is None:
+            from ..links.rolling import Rolling
+
             self._rolling = Rolling(self._supervisor.link)
         return self._rolling
 
@@ -243,6 +249,8 @@ class Syncing:
             return spec.interpreter
         if spec.build is None:
             raise Unavailable("The plan doesn't say what the new environment is made from")
+        from ..software import build as software
+
         return (await software.build(spec.build, spec.lock)).interpreter
 
     async def rehearse(self, interpreter: str) -> None:

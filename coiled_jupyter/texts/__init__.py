@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import zlib
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,20 @@ _BEGIN = (
     "(lambda u, g: (exec(u(Z), g), g['enter'](K, u(M))))"
     "(lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'), {'__name__': K})"
 )
+
+SHORT = "(lambda m: m[K].call(*A) if K in m else 'absent')(__import__('sys').modules)"
+"""Asks a text that is kept in a process; ``absent`` where it isn't yet. It can't raise, which would log its arguments."""
+
+KEEP = (
+    "(lambda m, u: (K in m or (lambda t, o: (exec(u(Z), t.__dict__), setattr(t, 'OTHERS', o),"
+    " [exec(u(z), o.setdefault(n, {'__name__': n})) for n, z in O.items()], m.setdefault(K, t)))"
+    "(__import__('types').ModuleType(K), {}), 'kept')[1])(__import__('sys').modules,"
+    " lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'))"
+)
+"""Keeps a text in a process for `SHORT`; names: those of `kept_names`."""
+
+KEPT = {"nanny": ("point",), "scheduler": (), "worker": ()}
+"""The texts that are kept, with the others that each needs."""
 
 OF_SCHEDULER = "(exec(S, G), G['of_scheduler'](I))[1]"
 """Lists the clients of a scheduler in its process; names: those of `scheduler_names`."""
@@ -53,25 +66,29 @@ def scheduler_names(identity: str) -> dict[str, Any]:
     return {"S": source("clients"), "G": {"__name__": "coiled_jupyter_clients"}, "I": identity}
 
 
-ROLLING = (
-    "(lambda m: (K in m or (lambda g: (exec(__import__('zlib').decompress(__import__('base64').b64decode(S))"
-    ".decode('utf-8'), g), g['enter'](K)))({'__name__': K}), m[K].ask(V, A))[1])(__import__('sys').modules)"
-)
-"""Sends the text `rolling`, which stays in the process, and asks it; names: those of `rolling_names`."""
-
-PLUGIN = (
-    "(lambda m: (K in m or (lambda g: (exec(__import__('zlib').decompress(__import__('base64').b64decode(S))"
-    ".decode('utf-8'), g), g['enter'](K)))({'__name__': K}), m[K].plugin(L))[1])(__import__('sys').modules)"
-)
-"""Makes the nanny plugin of the text `rolling`; names: those of `rolling_names`, and ``L`` the layers by place."""
-
-
 @cache
-def _rolling_key() -> str:
-    seen = hashlib.blake2b(source("rolling").encode("utf-8"), digest_size=6)
-    return "_coiled_jupyter_rolling_" + seen.hexdigest()
+def kept_key(name: str) -> str:
+    """Return the name under which a text of this version, such as ``nanny``, stays in ``sys.modules``."""
+    seen = hashlib.blake2b(digest_size=6)
+    for part in (name, *KEPT[name]):
+        seen.update(source(part).encode("utf-8"))
+    return f"_coiled_jupyter_{name}_{seen.hexdigest()}"
 
 
-def rolling_names(verb: str = "", *arguments: Any) -> dict[str, Any]:
-    """Return the names for `ROLLING` that make a process answer a verb of the text `rolling`."""
-    return {"K": _rolling_key(), "S": packed("rolling"), "V": verb, "A": json.dumps(arguments)}
+def kept_names(name: str) -> dict[str, Any]:
+    """Return the names for `KEEP` that keep a text; nothing secret is among them."""
+    return {"K": kept_key(name), "Z": packed(name), "O": {other: packed(other) for other in KEPT[name]}}
+
+
+def short_names(name: str, verb: str, *arguments: Any) -> dict[str, Any]:
+    """Return the names for `SHORT` that ask a kept text."""
+    return {"K": kept_key(name), "A": [verb, *arguments]}
+
+
+POINT = "(exec(S, G), G['plugin'](L))[1]"
+"""Makes the plugin that points nannies, where it is unpickled; names: those of `point_names`."""
+
+
+def point_names(layers: str) -> dict[str, Any]:
+    """Return the names for `POINT`; `layers` is JSON, by place."""
+    return {"S": source("point"), "G": {"__name__": "coiled_jupyter_point"}, "L": layers}

@@ -1,0 +1,158 @@
+"""Checks a layer from within: versions, files, imports; run by the layer's own Python as ``python -I -c <this text>``.
+
+Told by stdin in JSON: ``expected`` {name: version}, ``imports`` [distribution or module], ``distributed`` (a version, or
+an empty text). Prints one JSON line: ``problems`` (plain words), ``entries`` (of sys.path, the layer's own),
+``executable``, ``prefix``, ``size``. A line ``importing NAME`` comes before each import, since that may end the process.
+
+Rules: Python 3.8, standard library only.
+"""
+
+import json
+import os
+import re
+import sys
+import sysconfig
+
+SHOWN = 5
+
+
+def _normal(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _version(text):
+    """Return a version so that those which PEP 440 calls equal are, as far as releases and zeros go."""
+    public, _, local = text.lower().lstrip("v").partition("+")
+    parts = re.split(r"([0-9]+)", public)
+    parts = [str(int(part)) if part.isdigit() else part.replace("-", ".").replace("_", ".") for part in parts]
+    return re.sub(r"(\.0)+(?=$|[^0-9.]|\.(?=[a-z]))", "", "".join(parts)), local
+
+
+def _files(folder):
+    """Return the paths of RECORD that aren't there, or None where there is no RECORD."""
+    import csv
+
+    try:
+        with open(os.path.join(folder, "RECORD"), encoding="utf-8", newline="") as stream:
+            paths = [row[0] for row in csv.reader(stream) if row]
+    except (OSError, UnicodeError, csv.Error):
+        return None
+    base = os.path.dirname(folder)
+    return [path for path in paths if not path.endswith(".pyc") and not os.path.lexists(os.path.join(base, path))]
+
+
+def _tops(distribution):
+    """Return the modules by which a distribution is imported."""
+    name = _normal(distribution.metadata["Name"]).replace("-", "_")
+    tops = set()
+    for path in distribution.files or ():
+        parts = path.parts
+        head = parts[0]
+        if head.endswith((".dist-info", ".egg-info", ".data", ".pth")) or head in ("..", "__pycache__"):
+            continue
+        if len(parts) > 1 and parts[-1].split(".")[0] == "__init__" and len(parts) == 2:
+            tops.add(head)
+        elif len(parts) == 1 and head.endswith((".py", ".so")):
+            tops.add(head.split(".")[0])
+    same = [top for top in tops if top.lower() == name]
+    return same or sorted(
+        top for top in tops if not top.startswith("_") and top not in ("test", "tests", "docs", "examples")
+    )
+
+
+def _entries():
+    paths = sysconfig.get_paths()
+    own = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib")}
+    own |= {os.path.join(folder, "lib-dynload") for folder in list(own)}
+    # A zip of the standard library, which mostly isn't there.
+    return [p for p in sys.path if p and os.path.realpath(p) not in own and not p.endswith(".zip")]
+
+
+def _size(folder):
+    total = 0
+    for above, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(above, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def check(request, say):
+    """Return what is wrong, and where the layer is."""
+    import importlib
+    import importlib.metadata as metadata
+
+    problems = []
+    found = {}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if not name:
+            problems.append("A package without a name lies in %s" % getattr(distribution, "_path", "it"))
+            continue
+        if _normal(name) in found:
+            problems.append("%s is there twice" % name)
+        found[_normal(name)] = distribution
+    expected = {_normal(name): version for name, version in request["expected"].items()}
+    for name, version in sorted(expected.items()):
+        if name not in found:
+            problems.append("%s %s is missing" % (name, version))
+        elif _version(found[name].version) != _version(version):
+            problems.append("%s is %s, not %s" % (name, found[name].version, version))
+    if expected:
+        problems += ["%s is there, which isn't in the plan" % name for name in sorted(set(found) - set(expected))]
+    for name, distribution in sorted(found.items()):
+        missing = _files(str(getattr(distribution, "_path", "")))
+        if missing is None:
+            problems.append("%s has no list of its files: its installation was interrupted" % name)
+        elif missing:
+            problems.append("%d files of %s are missing, such as %s" % (len(missing), name, missing[0]))
+    wanted = []
+    for name in request["imports"]:
+        if _normal(name) in found:
+            wanted += _tops(found[_normal(name)])
+        else:
+            wanted.append(name)
+    if request["distributed"]:
+        if "distributed" not in found:
+            problems.append("distributed is missing, without which no worker starts")
+        else:
+            wanted += ["distributed.nanny", "distributed.worker"] if request["imports"] else []
+    if not problems:
+        for name in dict.fromkeys(wanted):
+            say("importing " + name)
+            try:
+                importlib.import_module(name)
+            except BaseException as error:
+                words = " ".join(str(error).split())[:500]
+                problems.append("%s can't be imported: %s: %s" % (name, type(error).__name__, words))
+    if request["distributed"] and "distributed" in found:
+        version = found["distributed"].version
+        if _version(version) != _version(request["distributed"]):
+            problems.append("distributed is %s, the scheduler's is %s" % (version, request["distributed"]))
+    return {
+        "problems": problems,
+        "entries": _entries(),
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "size": _size(sys.prefix),
+    }
+
+
+if __name__ == "__main__":
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
+    # What a module prints while it's imported isn't an answer.
+    os.dup2(2, 1)
+
+    def _say(text):
+        out.write(text + "\n")
+        out.flush()
+
+    try:
+        told = check(json.loads(sys.stdin.readline()), _say)
+    except BaseException as error:
+        told = {"problems": ["The check failed: %s: %s" % (type(error).__name__, str(error)[:300])]}
+    _say(json.dumps(told))
+    # Threads of what was imported must not hold this process.
+    os._exit(0)

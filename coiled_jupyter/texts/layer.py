@@ -1,0 +1,339 @@
+"""Builds one layer: a virtualenv beside a base environment; run by the base's Python as ``python -I -c <this text>``.
+
+Told by one line of stdin in JSON: ``id``, ``home``, ``executable`` (of the base), ``uv`` (or null), ``lock``,
+``expected``, ``imports``, ``distributed``, ``environ``, ``options``, ``only_binary``, ``wheels``, ``seconds``, ``check`` (the text). Prints JSON
+lines: ``{"line": …}`` what the installer said, ``{"state": …}`` with ``reason``, or for ``done`` with ``path``,
+``executable``, ``entries`` and ``size``. When stdin closes it ends with all that it has started.
+
+The marker is written last, after the layer's own Python has checked it; what lies there without one is removed by the
+next build. One process builds a layer at a time, by a lock that the installer holds too.
+
+Rules: Python 3.8, standard library only. Credentials are in the installer's environment only.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+MARKER = "coiled-jupyter.json"
+_SECRET = re.compile(r"//[^/@\s]*@")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FRAME = " \u00d7\u2570\u2500\u25b6\u2502"
+# Of the node's own settings only these count: where packages come from, and how they are reached.
+_KEPT = (
+    "UV_INDEX",
+    "UV_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_CACHE_DIR",
+    "UV_LINK_MODE",
+    "UV_NATIVE_TLS",
+    "UV_INSECURE_HOST",
+    "UV_HTTP_TIMEOUT",
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_CACHE_DIR",
+    "PIP_CERT",
+    "PIP_TRUSTED_HOST",
+    "PIP_DEFAULT_TIMEOUT",
+)
+
+
+class Failed(Exception):
+    """The layer can't be made; its text says why."""
+
+
+class Cancelled(Exception):
+    """Nobody wants it any more."""
+
+
+def say(**what):
+    """Tell the nanny."""
+    try:
+        os.write(1, json.dumps(what).encode("utf-8") + b"\n")
+    except OSError:
+        pass
+
+
+class Build:
+    """One build."""
+
+    def __init__(self, request):
+        self.request = request
+        self.home = request["home"]
+        self.prefix = os.path.join(self.home, request["id"])
+        self.deadline = time.monotonic() + request["seconds"]
+        self.child = None
+        self.lock = None
+        self.cancelled = threading.Event()
+        self.secrets = self._secrets()
+
+    def _secrets(self):
+        found = set()
+        for value in self.request["environ"].values():
+            for user in re.findall(r"//([^/@\s]+)@", value):
+                found.update(part for part in user.split(":") if len(part) > 3)
+        return sorted(found, key=len, reverse=True)
+
+    def clean(self, text):
+        """Return a line without colours and credentials."""
+        text = _SECRET.sub("//", _COLOUR.sub("", text))
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return _CONTROL.sub(" ", text).strip().strip(_FRAME)[:2000]
+
+    def watch(self):
+        """End everything when stdin closes."""
+        while os.read(0, 4096):
+            pass
+        self.cancelled.set()
+        deadline = time.monotonic() + 2.0
+        while self.child is not None:
+            os.killpg(0, signal.SIGTERM)
+            child = self.child
+            if child is not None and time.monotonic() > deadline:
+                child.kill()
+            time.sleep(0.2)
+
+    def environ(self):
+        """Return the variables of the installer."""
+        dropped = ("PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped) or k in _KEPT}
+        fixed = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "PIP_NO_INPUT": "1"}
+        fixed["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+        return dict(kept, **dict(self.request["environ"], **fixed))
+
+    def run(self, argv, environ, told=""):
+        """Run a program to its end; return its code and its lines."""
+        if self.cancelled.is_set():
+            raise Cancelled
+        lines = []
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environ,
+                cwd=self.home,
+                pass_fds=[] if self.lock is None else [self.lock.fileno()],
+            )
+        except OSError as error:
+            raise Failed("%s can't be run: %s" % (argv[0], error.strerror)) from None
+        self.child = child
+        late = threading.Timer(max(self.deadline - time.monotonic(), 0.1), child.kill)
+        late.daemon = True
+        late.start()
+        try:
+            try:
+                child.stdin.write(told.encode("utf-8"))
+                child.stdin.close()
+            except OSError:
+                pass
+            for line in child.stdout:
+                lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                if not told:
+                    words = self.clean(lines[-1])
+                    if words:
+                        say(line=words)
+            code = child.wait()
+        finally:
+            late.cancel()
+            self.child = None
+        if self.cancelled.is_set():
+            raise Cancelled
+        if time.monotonic() > self.deadline:
+            raise Failed("It didn't end within %d s" % self.request["seconds"])
+        return code, lines
+
+    def must(self, argv, environ, what):
+        """Run a program that has to succeed; Failed tells its last words."""
+        code, lines = self.run(argv, environ)
+        if code:
+            words = " ".join(word for word in map(self.clean, lines) if word)
+            if code < 0:
+                words = "%s was killed by signal %d. %s" % (os.path.basename(argv[0]), -code, words)
+            raise Failed("%s: %s" % (what, words[-2000:] or "the installer gave no reason"))
+
+    def wait(self):
+        """Hold the lock of this layer."""
+        self.lock = open(self.prefix + ".lock", "a")  # noqa: SIM115 - held until this process and the installer end
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if self.cancelled.wait(0.1):
+                    raise Cancelled from None
+                if time.monotonic() > self.deadline:
+                    raise Failed("Another build of this layer still runs") from None
+
+    def marked(self):
+        """Return what the marker of a complete layer tells, or None."""
+        try:
+            with open(os.path.join(self.prefix, MARKER), encoding="utf-8") as stream:
+                told = json.load(stream)
+            return told if told["id"] == self.request["id"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def check(self, imports):
+        """Let the layer's own Python check it; raise Failed with what is wrong, else return what it tells."""
+        python = os.path.join(self.prefix, "bin", "python")
+        asked = {key: self.request[key] for key in ("expected", "distributed")}
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        told = json.dumps(dict(asked, imports=imports)) + "\n"
+        code, lines = self.run([python, "-I", "-c", self.request["check"]], environ, told)
+        answers = [line for line in lines if line.startswith("{")]
+        try:
+            answer = json.loads(answers[-1])
+            problems = answer["problems"]
+        except (IndexError, ValueError, KeyError):
+            last = next((line[10:] for line in reversed(lines) if line.startswith("importing ")), "")
+            problems = ["Its Python ended with code %d%s" % (code, " while it imported " + last if last else "")]
+        if problems:
+            more = " and %d more" % (len(problems) - 5) if len(problems) > 5 else ""
+            raise Failed("The new environment isn't right: %s%s" % ("; ".join(map(self.clean, problems[:5])), more))
+        return answer
+
+    def make(self):
+        """Make the virtualenv, install, check."""
+        request, environ = self.request, self.environ()
+        base, python = request["executable"], os.path.join(self.prefix, "bin", "python")
+        say(state="creating")
+        if not request["uv"]:
+            code, _ = self.run([base, "-I", "-m", "pip", "--version"], environ)
+            if code:
+                raise Failed("Neither uv nor pip is on the node, so nothing can be installed there")
+        create = (
+            [request["uv"], "venv", "--no-config", "--quiet", "--python", base, "--", self.prefix]
+            if request["uv"]
+            else [base, "-I", "-m", "venv", "--without-pip", self.prefix]
+        )
+        self.must(create, environ, "The virtualenv could not be made")
+        say(state="installing")
+        locked = os.path.join(self.prefix, "coiled-jupyter.txt")
+        with open(locked, "w", encoding="utf-8") as stream:
+            stream.write(request["lock"])
+        install = (
+            [request["uv"], "pip", "sync", "--no-config", "--require-hashes", "--python", python]
+            if request["uv"]
+            else [
+                base,
+                "-I",
+                "-m",
+                "pip",
+                "--python",
+                python,
+                "install",
+                "--no-deps",
+                "--require-hashes",
+                "--no-compile",
+            ]
+        )
+        install += request["options"]
+        install += ["--only-binary", ":all:"] if request["only_binary"] else []
+        for folder in sorted({os.path.dirname(path) for path in request["wheels"]}):
+            install += ["--find-links", folder]
+        install += ["--", locked] if request["uv"] else ["--requirement", locked]
+        self.must(install, environ, "The packages could not be installed")
+        say(state="checking")
+        return self.check(request["imports"])
+
+    def mark(self, answer):
+        """Write the marker: from now on it is complete."""
+        staging = os.path.join(self.prefix, MARKER + ".new")
+        told = {
+            "id": self.request["id"],
+            "executable": answer["executable"],
+            "entries": answer["entries"],
+            "size": answer["size"],
+            "base": self.request["executable"],
+            "made_at": time.time(),
+        }
+        with open(staging, "w", encoding="utf-8") as stream:
+            json.dump(told, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if self.cancelled.is_set():
+            raise Cancelled
+        os.rename(staging, os.path.join(self.prefix, MARKER))
+
+    def clear(self):
+        """Remove what lies there, but never what somebody uses."""
+        with open(self.prefix + ".use", "a") as use:
+            try:
+                fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Failed("The layer is damaged, and workers use it; go back to another state first") from None
+            try:
+                os.unlink(os.path.join(self.prefix, MARKER))
+            except OSError:
+                pass
+            shutil.rmtree(self.prefix, ignore_errors=True)
+
+    def work(self):
+        """Make the layer, or see that it is there and whole."""
+        say(state="waiting")
+        self.wait()
+        answer = None
+        if self.marked() is not None:
+            say(state="checking")
+            try:
+                answer = self.check([])
+            except Failed as error:
+                say(line="It is made anew: %s" % error)
+        if answer is None:
+            if not self.request["lock"]:
+                raise Failed("The layer isn't there any more, and how it was made isn't known")
+            self.clear()
+            try:
+                answer = self.make()
+                self.mark(answer)
+            except BaseException:
+                self.clear()
+                raise
+        say(
+            state="done",
+            path=self.prefix,
+            executable=answer["executable"],
+            entries=answer["entries"],
+            size=answer["size"],
+        )
+
+
+if __name__ == "__main__":
+    # It tells its whole group to end, and stays to clear up; programs that it starts don't inherit a handler.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    os.umask(0o077)
+    _build = None
+    try:
+        _line = b""
+        while not _line.endswith(b"\n"):
+            _piece = os.read(0, 1 << 16)
+            if not _piece:
+                sys.exit(1)
+            _line += _piece
+        _build = Build(json.loads(_line.decode("utf-8")))
+        threading.Thread(target=_build.watch, daemon=True).start()
+        _build.work()
+    except Cancelled:
+        say(state="cancelled")
+    except Failed as _error:
+        say(state="failed", reason=str(_error))
+    except OSError as _error:
+        say(state="failed", reason="The layer could not be made: %s" % (_error.strerror or type(_error).__name__))
+    except Exception as _error:
+        say(state="failed", reason="The build failed by a fault of ours: %s" % type(_error).__name__)
+    # What an installer has left behind.
+    os.killpg(0, signal.SIGKILL)

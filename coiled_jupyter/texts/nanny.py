@@ -1,0 +1,363 @@
+"""Answers for the node of a nanny: where it runs, what a layer needs there, and the jobs that build layers.
+
+Kept in the nanny's process; ``call(verb, …)`` returns one JSON text. The text ``point`` is in ``OTHERS``.
+
+A job is the text ``layer`` in a process of its own, told its request by stdin; when that closes, because the job was
+cancelled or this process is gone, it ends with all that it has started.
+
+Rules: Python 3.8, standard library only, never raises, nothing that takes long outside of threads.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import zlib
+
+OTHERS = {}
+MARKER = "coiled-jupyter.json"
+LINES = 500
+JOBS = 20
+FINAL = ("done", "failed", "cancelled")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,199}\Z")
+_JOBS = {}
+_MUTEX = threading.Lock()
+
+
+def _point():
+    return OTHERS["point"]
+
+
+def homes():
+    """Return the folders in which layers may be built, best first."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    shared = os.path.join(tempfile.gettempdir(), "coiled-jupyter-layers-%d" % os.getuid())
+    return [os.path.join(cache, "coiled-jupyter", "layers"), shared]
+
+
+def _usable(folder):
+    """Whether a folder is, or could be made, this user's own and writable."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        above = os.path.dirname(folder)
+        while not os.path.lexists(above) and above != os.path.dirname(above):
+            above = os.path.dirname(above)
+        return os.path.isabs(folder) and os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def home(make=False):
+    """Return the first usable folder, or None."""
+    for folder in homes():
+        if not _usable(folder):
+            continue
+        if make:
+            try:
+                os.makedirs(folder, 0o700, exist_ok=True)
+                os.chmod(folder, 0o700)
+            except OSError:
+                continue
+        return folder
+    return None
+
+
+def _free(folder):
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
+
+
+def _layers(folder):
+    found = {}
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return found
+    for name in names[:1000]:
+        try:
+            with open(os.path.join(folder, name, MARKER), encoding="utf-8") as stream:
+                told = json.loads(stream.read(1 << 22))
+            if told["id"] == name and os.access(told["executable"], os.X_OK):
+                found[name] = int(told["size"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _executable():
+    if os.path.basename(sys.executable or "").startswith(("python", "pypy")):
+        return sys.executable
+    return os.path.join(sys.prefix, "bin", "python3")
+
+
+def _uv():
+    beside = os.path.join(os.path.dirname(_executable()), "uv")
+    for path in (beside, shutil.which("uv")):
+        # The shims of version managers stand for programs that may not be there.
+        if path and os.access(path, os.X_OK) and os.path.isfile(path) and "/shims/" not in path:
+            return path
+    return None
+
+
+def _libc():
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (AttributeError, ValueError, OSError):
+        return "musl" if sys.platform == "linux" else ""
+
+
+def where():
+    """Return where this nanny's process runs, and where it is pointed."""
+    known = sys.modules.get(_point()["KEY"])
+    return {
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+        "prefix": sys.prefix,
+        "layer": getattr(known, "layer", None),
+        "why": getattr(known, "why", ""),
+        "obstacle": _point()["obstacle"](),
+    }
+
+
+def details():
+    """Return what a layer has to know of the environment and the node."""
+    folder = home()
+    python = "%d.%d.%d" % sys.version_info[:3]
+    if sys.version_info[3] != "final":
+        python += {"alpha": "a", "beta": "b", "candidate": "rc"}[sys.version_info[3]] + str(sys.version_info[4])
+    return {
+        "python": python,
+        "implementation": sys.implementation.name,
+        "platform": sys.platform,
+        "machine": os.uname().machine,
+        "libc": _libc(),
+        "executable": _executable(),
+        "uv": _uv(),
+        "pip": any(os.path.isdir(os.path.join(folder, "pip")) for folder in _point()["sites"]()),
+        "home": folder,
+        "free": _free(folder) if folder else None,
+        "layers": _layers(folder) if folder else {},
+    }
+
+
+class _Job(threading.Thread):
+    """One build: its process, and what it has said."""
+
+    def __init__(self, source, request):
+        super().__init__(name="coiled-jupyter layer", daemon=True)
+        self.source, self.request = source, request
+        self.lines, self.count = [], 0
+        self.told = {"state": "waiting"}
+        self.process = None
+        self.cancelled = False
+
+    def run(self):
+        try:
+            self.work()
+        except BaseException as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            self.told = {"state": "failed", "reason": "The build could not be started: %s" % reason}
+
+    def work(self):
+        request = json.loads(self.request)
+        argv = [request["executable"], "-I", "-c", self.source]
+        with _MUTEX:
+            if self.cancelled:
+                self.told = {"state": "cancelled"}
+                return
+            self.process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=request["home"],
+                start_new_session=True,
+            )
+        try:
+            self.process.stdin.write(self.request.encode("utf-8") + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass
+        self.request = ""
+        for line in self.process.stdout:
+            self.hear(line)
+        # While it isn't waited for, its number stands for no other group.
+        try:
+            os.killpg(self.process.pid, 9)
+        except OSError:
+            pass
+        code = self.process.wait()
+        if self.told["state"] not in FINAL:
+            reason = "The build was killed" if code < 0 else "The build ended with code %d" % code
+            words = " ".join(self.lines[-5:])
+            state = "cancelled" if self.cancelled else "failed"
+            self.told = {"state": state, "reason": "%s%s" % (reason, ": " + words if words else "")}
+
+    def hear(self, line):
+        try:
+            told = json.loads(line.decode("utf-8", "replace"))
+        except ValueError:
+            return
+        if "line" in told:
+            self.lines.append(str(told["line"])[:2000])
+            self.count += 1
+            del self.lines[:-LINES]
+        elif "state" in told:
+            self.told = told
+
+    def cancel(self):
+        with _MUTEX:
+            self.cancelled = True
+        if self.process is not None:
+            try:
+                self.process.stdin.close()
+            except OSError:
+                pass
+
+    def tell(self, after):
+        # The state first: of a state that is told every line before it is told too.
+        told = dict(self.told)
+        fresh = min(max(self.count - after, 0), len(self.lines))
+        told["lines"] = self.lines[len(self.lines) - fresh :]
+        told["next"] = self.count
+        return told
+
+
+def begin(source, request):
+    """Start a build, or join the one of the same layer."""
+    request = json.loads(zlib.decompress(base64.b64decode(request)).decode("utf-8"))
+    if not _NAME.match(request["id"]):
+        return {"error": "No layer can have this name"}
+    folder = home(make=True)
+    if folder is None:
+        return {"error": "No folder on this node can be written: " + ", ".join(homes())}
+    request["home"] = folder
+    for name in [name for name, job in _JOBS.items() if job.told["state"] in FINAL][:-JOBS]:
+        del _JOBS[name]
+    job = _JOBS.get(request["id"])
+    if job is None or job.told["state"] in FINAL or job.cancelled:
+        job = _JOBS[request["id"]] = _Job(
+            zlib.decompress(base64.b64decode(source)).decode("utf-8"), json.dumps(request)
+        )
+        job.start()
+    return {}
+
+
+def poll(name, after):
+    """Return the state of a build, and what it has said since the line `after`."""
+    job = _JOBS.get(name)
+    return {"error": "This build isn't known here"} if job is None else job.tell(after)
+
+
+def cancel(name):
+    """End a build."""
+    job = _JOBS.get(name)
+    if job is not None:
+        job.cancel()
+    return {}
+
+
+def put(name, digest, offset, data, size, executable):
+    """Take a piece of a file; return how much of it is here, and its path once all is."""
+    if not _NAME.match(name) or not re.match(r"[0-9a-f]{64}\Z", digest):
+        return {"error": "No file can have this name"}
+    top = home(make=True)
+    if top is None:
+        return {"error": "No folder on this node can be written: " + ", ".join(homes())}
+    folder = os.path.join(top, ".files", digest)
+    path = os.path.join(folder, name)
+    if os.path.exists(path) and os.path.getsize(path) == size:
+        return {"path": path, "have": size}
+    if data is None:
+        return {"have": 0}
+    os.makedirs(folder, 0o700, exist_ok=True)
+    part = path + ".part"
+    with open(part, "r+b" if offset else "wb") as stream:
+        stream.seek(offset)
+        stream.write(data)
+    if offset + len(data) < size:
+        return {"have": offset + len(data)}
+    with open(part, "rb") as stream:
+        found = hashlib.sha256()
+        for piece in iter(lambda: stream.read(1 << 20), b""):
+            found.update(piece)
+    if found.hexdigest() != digest:
+        os.unlink(part)
+        return {"error": "The file arrived damaged"}
+    os.chmod(part, 0o700 if executable else 0o600)
+    os.replace(part, path)
+    return {"path": path, "have": size}
+
+
+def _running(prefix):
+    """Whether a process of this host was started from a layer, as far as can be seen."""
+    start = prefix.encode("utf-8", "surrogateescape") + b"/"
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            try:
+                with open("/proc/%s/cmdline" % name, "rb") as stream:
+                    if stream.read(4096).startswith(start):
+                        return True
+            except OSError:
+                continue
+    return False
+
+
+def remove(name):
+    """Remove a layer that nobody uses."""
+    import fcntl
+
+    folder = home()
+    if not _NAME.match(name) or folder is None:
+        return {"error": "There is no such layer"}
+    prefix = os.path.join(folder, name)
+    if not os.path.isdir(prefix):
+        return {"removed": False}
+    with open(prefix + ".lock", "a") as building, open(prefix + ".use", "a") as use:
+        try:
+            fcntl.flock(building, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return {"error": "The layer is in use"}
+        if _running(prefix):
+            return {"error": "The layer is in use"}
+        try:
+            os.unlink(os.path.join(prefix, MARKER))
+        except FileNotFoundError:
+            pass
+        aside = prefix + ".removed-%d" % os.getpid()
+        # The locks stay: another process may wait for them.
+        os.rename(prefix, aside)
+    # A large one takes seconds.
+    threading.Thread(target=shutil.rmtree, args=(aside, True), daemon=True).start()
+    return {"removed": True}
+
+
+_VERBS = {
+    "where": where,
+    "details": details,
+    "begin": begin,
+    "poll": poll,
+    "cancel": cancel,
+    "put": put,
+    "remove": remove,
+}
+
+
+def call(verb, *arguments):
+    """Return the JSON of what a verb gives; ``error`` says why there is nothing."""
+    try:
+        return json.dumps(_VERBS[verb](*arguments))
+    except BaseException as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        return json.dumps({"error": "It could not be done on the node: %s" % reason})

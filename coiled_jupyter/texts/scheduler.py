@@ -1,0 +1,196 @@
+"""Answers for a scheduler: what its workers hold, and the small steps of moving workers that no handler of Dask's does.
+
+Kept in the scheduler's process; ``call(verb, identity, …)`` returns one JSON text, `identity` is the scheduler's id. Nothing
+holds its event loop for more than some milliseconds: what goes through all tasks is done in pieces.
+
+Rules: Python 3.8, standard library only, never raises.
+"""
+
+import inspect
+import itertools
+import json
+import os
+import re
+import sys
+import time
+
+PIECE_SECONDS = 0.008
+WALKS = 8
+KEY = "_coiled_jupyter_entries"
+_walks = {}
+_numbers = itertools.count(1)
+
+
+def _about(scheduler):
+    """Return where the scheduler runs, and what its handlers know."""
+    import distributed
+
+    handler = scheduler.handlers.get("register_nanny_plugin")
+    try:
+        idempotent = "idempotent" in inspect.signature(handler).parameters
+    except (TypeError, ValueError):
+        idempotent = False
+    return {
+        "host": os.uname().nodename if hasattr(os, "uname") else "",
+        "pid": os.getpid(),
+        "distributed": distributed.__version__,
+        "idempotent": idempotent,
+    }
+
+
+def _walk(scheduler, number=None):
+    """Go on with counting what each worker holds; ``walk`` is the number to ask for more with, or null at the end."""
+    if number is None:
+        number = next(_numbers)
+        for old in list(_walks)[:-WALKS]:
+            del _walks[old]
+        _walks[number] = _counted(scheduler)
+    found, end = [], time.perf_counter() + PIECE_SECONDS
+    for worker in _walks.get(number, ()):
+        if worker is not None:
+            found.append(worker)
+        if time.perf_counter() > end:
+            return {"walk": number, "workers": found}
+    _walks.pop(number, None)
+    return {"walk": None, "workers": found}
+
+
+def _counted(scheduler):
+    for address, worker in list(scheduler.workers.items()):
+        yield None
+        alone = futures = scattered = 0
+        for seen, task in enumerate(list(worker.has_what)):
+            if seen % 200 == 199:
+                yield None
+            if task.actor or len(task.who_has or ()) != 1:
+                continue
+            alone += max(task.nbytes or 0, 0)
+            if task.run_spec is None:
+                scattered += 1
+            elif task.who_wants:
+                futures += 1
+        metrics = worker.metrics or {}
+        yield {
+            "address": address,
+            "name": str(worker.name),
+            "nanny": worker.nanny,
+            "alone": alone,
+            "memory": int(metrics.get("memory") or 0),
+            "memory_limit": int(worker.memory_limit) if worker.memory_limit else None,
+            "futures": futures,
+            "scattered": scattered,
+            "running": len(worker.executing),
+            "actors": len(worker.actors),
+        }
+
+
+def _present(scheduler, names=None):
+    """Return ``{name: [address, id of the worker, status, nanny]}`` of the workers with these names, or of all."""
+    wanted = None if names is None else set(names)
+    return {
+        str(worker.name): [address, worker.server_id, worker.status.name, worker.nanny]
+        for address, worker in scheduler.workers.items()
+        if wanted is None or str(worker.name) in wanted
+    }
+
+
+def _held(scheduler, address):
+    """Return how many values, with how many bytes, lie on this worker only."""
+    worker = scheduler.workers.get(address)
+    if worker is None:
+        return {"count": 0, "bytes": 0}
+    alone = [task for task in worker.has_what if len(task.who_has or ()) == 1]
+    return {"count": len(alone), "bytes": sum(max(task.nbytes or 0, 0) for task in alone)}
+
+
+def _reschedule(scheduler, queued):
+    """Let other workers have the tasks (their keys as text) that these workers have not begun, which are fenced."""
+    moved = 0
+    for address, keys in queued.items():
+        worker = scheduler.workers.get(address)
+        if worker is None or worker.status.name != "closing_gracefully":
+            continue
+        keys = set(keys)
+        for task in [task for task in worker.processing if str(task.key) in keys]:
+            scheduler.transitions({task.key: "released"}, stimulus_id="coiled-jupyter-%s" % time.time())
+            moved += 1
+    return {"moved": moved}
+
+
+def _managers(scheduler):
+    """Return the active memory managers: the scheduler's, and those that a retirement has made for itself."""
+    found = [scheduler.extensions.get("amm")]
+    for callback in list(scheduler.periodic_callbacks.values()):
+        owner = getattr(getattr(callback, "callback", None), "__self__", None)
+        if hasattr(owner, "policies"):
+            found.append(owner)
+    return [manager for manager in found if manager is not None]
+
+
+def _give_up(scheduler, addresses):
+    """Take back what fenced workers: their retirements end, and they run as before."""
+    wanted, ended = set(addresses), 0
+    for manager in _managers(scheduler):
+        for policy in list(manager.policies):
+            if type(policy).__name__ == "RetireWorker" and policy.address in wanted:
+                policy.no_recipients = True
+                manager.policies.discard(policy)
+                ended += 1
+    for address in addresses:
+        worker = scheduler.workers.get(address)
+        if worker is not None and worker.status.name == "closing_gracefully":
+            message = {"op": "worker-status-change", "status": "running", "stimulus_id": "coiled-jupyter"}
+            scheduler.stream_comms[address].send(message)
+    return {"ended": ended}
+
+
+def _restore(scheduler):
+    """Take back what was appended to sys.path."""
+    import importlib
+
+    entries = getattr(sys, KEY, [])
+    sys.path[:] = [entry for entry in sys.path if entry not in entries]
+    setattr(sys, KEY, [])
+    importlib.invalidate_caches()
+    return {"entries": []}
+
+
+def _extend(scheduler, entries):
+    """Append a layer's entries to sys.path, so that what isn't installed here can be imported from there."""
+    import importlib
+
+    _restore(scheduler)
+    own = "%d.%d" % sys.version_info[:2]
+    for entry in entries:
+        named = re.search(r"python(\d+\.\d+)", entry)
+        if not os.path.isdir(entry) or (named and named.group(1) != own):
+            return {"entries": []}
+    fresh = [entry for entry in entries if entry not in sys.path]
+    sys.path.extend(fresh)
+    setattr(sys, KEY, fresh)
+    importlib.invalidate_caches()
+    return {"entries": fresh}
+
+
+_VERBS = {
+    "about": _about,
+    "walk": _walk,
+    "present": _present,
+    "held": _held,
+    "reschedule": _reschedule,
+    "give_up": _give_up,
+    "extend": _extend,
+    "restore": _restore,
+}
+
+
+def call(verb, identity, *arguments):
+    """Return the JSON of what a verb gives; ``error`` says why there is nothing."""
+    try:
+        instances = list(sys.modules["distributed.scheduler"].Scheduler._instances)
+        scheduler = next(s for s in instances if s.id == identity)
+        return json.dumps(_VERBS[verb](scheduler, *arguments))
+    except StopIteration:
+        return json.dumps({"error": "It's another scheduler by now"})
+    except BaseException as error:
+        return json.dumps({"error": "It could not be done in the scheduler: %s" % type(error).__name__})

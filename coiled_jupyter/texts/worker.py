@@ -1,0 +1,168 @@
+"""Answers for a worker: what it executes, and which packages the values that it holds need where they are moved to.
+
+Kept in the worker's process; ``call(verb, …)`` returns one JSON text. Values are pickled as for a transfer, to nowhere, in a
+thread: what is named on the way is noted, arrays aren't copied, what lies on disk isn't read.
+
+Rules: Python 3.8, standard library only besides the pickler that Dask uses itself, never raises.
+"""
+
+import itertools
+import json
+import os
+import sys
+import sysconfig
+import threading
+import time
+import types
+
+KEYS = 2000
+_looks = {}
+_numbers = itertools.count(1)
+
+
+def _workers():
+    module = sys.modules.get("distributed.worker")
+    return list(getattr(getattr(module, "Worker", None), "_instances", ()))
+
+
+def executing():
+    """Return how many tasks occupy a thread here, and the keys (as text) of those that have not begun."""
+    running, queued = 0, []
+    for worker in _workers():
+        state = worker.state
+        busy = set(state.all_running_tasks)
+        running += len(busy)
+        queued += [str(task.key) for task in state.tasks.values() if task.state in ("ready", "waiting", "constrained")]
+    return {"executing": running, "queued": queued[:KEYS]}
+
+
+_NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
+
+
+class _Enough(Exception):
+    pass
+
+
+class _Nowhere:
+    """A file that counts what is written and keeps nothing."""
+
+    def __init__(self, limit, end):
+        self.left, self.end = limit, end
+
+    def write(self, data):
+        self.left -= memoryview(data).nbytes
+        if self.left < 0 or time.monotonic() > self.end:
+            raise _Enough
+        return memoryview(data).nbytes
+
+
+def _pickler(names, nowhere):
+    import cloudpickle
+
+    class Pickler(cloudpickle.CloudPickler):
+        def reducer_override(self, value):
+            if isinstance(value, type(sys)):
+                names.add(value.__name__)
+            named = value if isinstance(value, _NAMED) else type(value)
+            module = getattr(named, "__module__", None)
+            if isinstance(module, str):
+                names.add(module)
+            if time.monotonic() > nowhere.end:
+                raise _Enough
+            return super().reducer_override(value)
+
+    return Pickler(nowhere, protocol=5, buffer_callback=lambda _: None)
+
+
+class _Look(threading.Thread):
+    """One look at everything that the workers of this process hold."""
+
+    def __init__(self, seconds, limit):
+        super().__init__(name="coiled-jupyter needs", daemon=True)
+        self.end, self.limit = time.monotonic() + seconds, limit
+        self.answer = None
+
+    def run(self):
+        try:
+            self.answer = self.look()
+        except BaseException as error:
+            self.answer = {"error": "What it holds could not be looked at: %s" % type(error).__name__}
+
+    def look(self):
+        modules, unfinished = set(), 0
+        for worker in _workers():
+            data = worker.data
+            memory = getattr(data, "memory", data)
+            # The plain dictionary beneath: reading through the others counts as use, or reads from disk.
+            memory = getattr(memory, "d", memory)
+            values = list(memory.items())
+            unfinished += max(len(data) - len(values), 0)
+            for position, (_, value) in enumerate(values):
+                if time.monotonic() > self.end:
+                    unfinished += len(values) - position
+                    break
+                names = set()
+                nowhere = _Nowhere(self.limit, self.end)
+                try:
+                    _pickler(names, nowhere).dump(value)
+                except BaseException:
+                    unfinished += 1
+                modules |= names
+                self.limit = max(nowhere.left, 0)
+        distributions, rest = _distributions({name.split(".")[0] for name in modules})
+        return {"distributions": distributions, "modules": rest, "unfinished": unfinished}
+
+
+def _normal(name):
+    import re
+
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _distributions(tops):
+    """Return the distributions of top-level modules, and those modules that belong to none and aren't Python's own."""
+    import importlib.metadata as metadata
+
+    own = set(sys.builtin_module_names) | set(getattr(sys, "stdlib_module_names", ())) | {"__main__", "__mp_main__"}
+    library = os.path.realpath(sysconfig.get_paths()["stdlib"])
+    wanted = set()
+    for top in tops - own:
+        origin = os.path.realpath(getattr(sys.modules.get(top), "__file__", None) or "")
+        if not origin.startswith(library + os.sep) or "site-packages" in origin or "dist-packages" in origin:
+            wanted.add(top)
+    found, known = set(), set()
+    for distribution in metadata.distributions():
+        heads = {path.parts[0] for path in distribution.files or () if ".." not in path.parts}
+        heads = {head[:-3] if head.endswith(".py") else head.split(".")[0] for head in heads}
+        heads |= set((distribution.read_text("top_level.txt") or "").split())
+        if heads & wanted:
+            found.add(_normal(distribution.metadata["Name"]))
+            known |= heads
+    return sorted(found), sorted(wanted - known)
+
+
+def needs(seconds, limit):
+    """Begin to look at what the values held here need; return the number to ask for it with."""
+    number = next(_numbers)
+    for old in list(_looks)[:-4]:
+        del _looks[old]
+    _looks[number] = _Look(seconds, limit)
+    _looks[number].start()
+    return {"look": number}
+
+
+def needed(number):
+    """Return what a look has found, or null while it isn't ready."""
+    look = _looks.get(number)
+    return {"error": "This look isn't known"} if look is None else {"found": look.answer}
+
+
+_VERBS = {"executing": executing, "needs": needs, "needed": needed}
+
+
+def call(verb, *arguments):
+    """Return the JSON of what a verb gives; ``error`` says why there is nothing."""
+    try:
+        return json.dumps(_VERBS[verb](*arguments))
+    except BaseException as error:
+        return json.dumps({"error": "It could not be done in the worker: %s" % type(error).__name__})
