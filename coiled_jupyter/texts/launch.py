@@ -96,6 +96,8 @@ class _Nodes:
     def __init__(self, guard, tell):
         self._guard, self._tell = guard, tell
         self._pids = {}
+        # Nodes that have ended while others of their group, which were killed, are still there.
+        self._going = {}
         self._wake, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
         signal.set_wakeup_fd(self._woken)
@@ -179,9 +181,9 @@ class _Nodes:
             try:
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                return
+                break
             if found is None:
-                return
+                break
             pid = found.si_pid
             if pid in self._pids:
                 # While it isn't waited for, its number stands for no other group.
@@ -193,6 +195,19 @@ class _Nodes:
             name = self._pids.pop(pid, None)
             if name is not None:
                 code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                self._going[pid] = name, code, time.monotonic() + 1.0
+        self._see()
+
+    def _see(self):
+        for pid, (name, code, deadline) in list(self._going.items()):
+            try:
+                # A group is there as long as a process of it; one that nobody reaps is waited for a second.
+                os.killpg(pid, 0)
+                gone = time.monotonic() > deadline
+            except OSError:
+                gone = True
+            if gone:
+                del self._going[pid]
                 self._say(ended=name, code=code)
 
     def _do(self, line):
@@ -205,7 +220,7 @@ class _Nodes:
     def serve(self):
         rest = b""
         while True:
-            ready, _, _ = select.select([0, self._wake], [], [])
+            ready, _, _ = select.select([0, self._wake], [], [], 0.01 if self._going else None)
             if self._wake in ready:
                 os.read(self._wake, 4096)
             self._reap()
@@ -223,8 +238,8 @@ class _Nodes:
         for pid in self._pids:
             _kill(pid, signal.SIGCONT, group=True)
             _kill(pid, signal.SIGTERM)
-        while self._pids and time.monotonic() < deadline:
-            select.select([self._wake], [], [], 0.1)
+        while (self._pids or self._going) and time.monotonic() < deadline:
+            select.select([self._wake], [], [], 0.01 if self._going else 0.1)
             self._reap()
         for pid in self._pids:
             _kill(pid, signal.SIGKILL, group=True)

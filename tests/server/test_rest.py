@@ -7,10 +7,12 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psutil
 import pytest
 
+from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.server.openapi import document
 from tests import schema
 from tests.processes import JupyterServer, wait_for
@@ -57,6 +59,11 @@ BAD = [
     (b'{"options": {"dashboard": "yes"}}', "options.dashboard"), (b'{"nonsense": 1}', "nonsense"),
     (b'{"software": "x"}', "software"), (b'{"python": "3.12"}', "python"), (b'{"python": "/bin/sh"}', "python"),
     (b'{"environ": {"LD_PRELOAD": "x"}}', "environ"), (b'{"environ": {"PATH": "x"}}', "environ"),
+    (b'{"environ": {"PYTHONSTARTUP": "x"}}', "environ"), (b'{"environ": {"DASK_X": "x"}}', "environ"),
+    (b'{"environ": {"UV_INDEX": "x"}}', "environ"), (b'{"environ": {"pip_index_url": "x"}}', "environ"),
+    (b'{"environ": {"DYLD_INSERT_LIBRARIES": "x"}}', "environ"), (b'{"environ": {"A": "\\u0000"}}', "environ"),
+    (b'{"options": {"security": true}}', "options.security"), (b'{"options": {"preload": "x"}}', "options.preload"),
+    (b'{"adaptive": {"minimum": 3, "maximum": 2}}', "adaptive.minimum"),
     (b'{"environ": {"A=B": "x"}}', "environ"), (b'{"requirements": ["-r x"]}', "requirements[0]"),
     (b'{"requirements": ["a", "--index-url=http://e"]}', "requirements[1]"),
     (b'{"requirements": ["x @ https://e/x.whl"]}', "requirements[0]"), (b'{"requirements": ["git+https://e"]}', "requirements[0]"),
@@ -389,6 +396,41 @@ def test_a_flood_of_creations_ends_at_the_limit_and_a_million_workers_at_the_doo
         server.close()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
+
+
+@pytest.mark.parametrize("harm", ["garbage", "half", "folder"])
+def test_a_damaged_ledger_never_stops_the_server(tmp_path, harm):
+    runtime = Path(tempfile.mkdtemp(prefix="cj-"))
+    ledger = runtime / "ledger.sqlite"
+    if harm == "folder":
+        ledger.mkdir()
+    else:
+        ledger.write_bytes(b"SQLite format 3\0" + b"x" * 3000 if harm == "half" else b"no database" * 999)
+    server = JupyterServer(tmp_path, env={"COILED_JUPYTER_RUNTIME_DIR": str(runtime)})
+    try:
+        assert server.ask("GET", "/api/status")[0] == 200
+        # What can't be used is told in the server's log, and what was there is kept beside.
+        if harm == "folder":
+            assert "The ledger of clusters can't be opened" in server.log.read_text()
+            return
+        assert server.api("GET", "clusters") == (200, [])
+        assert list(runtime.glob("ledger.sqlite.corrupt-*"))
+        status, cluster = server.api("POST", "clusters", {"workers": 0})
+        assert status == 202
+        path = f"clusters/{cluster['id']}"
+        wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=60)
+        # Damaged while it runs.
+        ledger.write_bytes(b"no database" * 999)
+        assert server.api("GET", "usage")[0] == 200
+
+        def entered():
+            return [row.id for row in Ledger(ledger).list()] == [cluster["id"]]
+
+        wait_for(entered, what="the cluster to be entered again", seconds=25)
+        wait_for(lambda: server.api("GET", path)[0] == 200, what="the server to have it again", seconds=10)
+        assert server.ask("GET", "/api/status")[0] == 200
+    finally:
+        server.close()
 
 
 def test_what_cannot_be_resolved_fails_with_the_reason(server):
