@@ -436,8 +436,8 @@ class _Maker:
                 self._before,
                 how,
                 layer,
-                basis.kernel.digest if not back else "",
-                sorted(e.digest for e in basis.readings.environments),
+                [] if back else _told(basis.kernel),
+                sorted((e.role, e.host, e.prefix, _told(e)) for e in basis.readings.environments),
                 listed,
                 needs,
                 lock,
@@ -508,6 +508,11 @@ def check_usable(plan: Plan) -> None:
             "Make the plan again with `confirm`",
             needs=", ".join(plan.needs),
         )
+
+
+def _told(environment: Environment) -> list[tuple[str, str]]:
+    """Return what a plan rests on; whether files were looked at yet is no change of the world."""
+    return [(package.name, package.version) for package in environment.packages]
 
 
 def _target(place: SurveyPlace) -> Target:
