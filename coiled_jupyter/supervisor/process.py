@@ -516,7 +516,7 @@ class Supervisor:
             if self._addresses.setdefault(name, address) != address:
                 self._addresses[name] = address
                 # What a sync restarts isn't a fault that somebody should see.
-                self._restarts[name] = self._restarts.get(name, 0) + (not self.syncing.moving)
+                self._restarts[name] = self._restarts.get(name, 0) + (not self.syncing.running)
         workers = tuple(
             _worker(address, info, seen, nodes.get(address), self._restarts)
             for address, info in sorted(identity["workers"].items(), key=lambda item: str(item[1].get("name")))
