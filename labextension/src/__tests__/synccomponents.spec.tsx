@@ -185,7 +185,7 @@ describe('PlanView', () => {
     const refuse = action({ kind: 'refuse', name: 'dask', why });
     const node = view(plan({ actions: [action({}), refuse] }));
     const [refused, changed] = node.querySelectorAll('details');
-    expect(refused.textContent).toContain('Can not be done for 1 package');
+    expect(refused.textContent).toContain('Can not be done (1)');
     expect(refused.textContent).toContain(why);
     expect(refused.textContent).toContain('1.26.4, not 2.3.1');
     expect(changed.textContent).not.toContain('dask');

@@ -164,11 +164,7 @@ function Planned(props: IPlannedProps): JSX.Element {
         <Part
           key={part.groups.join()}
           part={part}
-          title={trans._n(
-            'Can not be done for %1 package',
-            'Can not be done for %1 packages',
-            part.actions.length
-          )}
+          title={trans.__('Can not be done (%1)', part.actions.length)}
           groups={groups}
           trans={trans}
         />
@@ -227,7 +223,9 @@ function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
   return (
     <details className="jp-Coiled-part" open={part.actions.length <= LISTED}>
       <summary className="jp-Coiled-partHead">
-        {trans.__('%1 · %2', title, groupsWords(part.groups, groups, trans))}
+        {[title, groupsWords(part.groups, groups, trans)]
+          .filter(Boolean)
+          .join(' · ')}
       </summary>
       <table className="jp-Coiled-actions">
         <thead>
@@ -249,7 +247,7 @@ function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
                 <span className="jp-Coiled-icon" aria-hidden="true">
                   {ICONS[action.kind]}
                 </span>{' '}
-                {actionWords(action.kind, trans)}:{' '}
+                {actionWords(action.kind, trans)}
                 <span className="jp-Coiled-versions">
                   {versionsWords(action, trans)}
                 </span>
@@ -269,9 +267,13 @@ function versionsWords(
 ): string {
   const [one, other] = [before ?? NONE, after ?? NONE];
   if (kind !== 'refuse') {
-    return `${one} → ${other}`;
+    return `: ${one} → ${other}`;
   }
-  return one === other ? one : trans.__('%1, not %2', one, other);
+  // Not everything that can't be done is about a version.
+  if (before === null && after === null) {
+    return '';
+  }
+  return one === other ? `: ${one}` : trans.__(': %1, not %2', one, other);
 }
 
 function Drain(props: IPlannedProps): JSX.Element {
