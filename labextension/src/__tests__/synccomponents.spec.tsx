@@ -198,7 +198,6 @@ describe('PlanView', () => {
           { group: 'g1', workers: ['a', 'b'], batch: 1 },
           { group: 'g1', workers: ['c'], batch: 2 }
         ],
-        restarts: ['The dashboard'],
         others: [
           { client: 'Client-1', host: '10.0.0.8', opened_by: null },
           { client: 'Client-2', host: null, opened_by: 'b.ipynb' }
@@ -206,11 +205,17 @@ describe('PlanView', () => {
       })
     ).querySelector('.jp-Coiled-effects')!;
     expect(node.textContent).toContain('3 workers restart, in 2 batches.');
-    expect(node.textContent).toContain('The dashboard');
     expect(node.textContent).toContain('2 other clients');
     expect(node.textContent).toContain('Client-1 on 10.0.0.8');
     expect(node.textContent).toContain('b.ipynb');
     expect(node.textContent).toContain('about 8 s');
+  });
+
+  it('says what restarts in the words of who planned it', () => {
+    const restarts = ['3 workers restart at once.'];
+    const node = view(plan({ restarts })).querySelector('.jp-Coiled-effects')!;
+    expect(node.textContent).toContain('3 workers restart at once.');
+    expect(node.textContent).not.toContain('2 workers');
   });
 
   it('folds a long list', () => {

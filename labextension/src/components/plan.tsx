@@ -113,7 +113,8 @@ function Planned(props: IPlannedProps): JSX.Element {
   const { agreed, busy, groups, needs, plan, trans } = props;
   const acts = plan.how === 'roll' || plan.how === 'replace';
   const expected = durationWords(Math.max(1, plan.seconds), trans);
-  const roll = rollWords(plan, trans);
+  // Who planned it says more than its numbers do.
+  const roll = plan.restarts.length > 0 ? '' : rollWords(plan, trans);
   return (
     <div data-plan={plan.id} data-how={plan.how}>
       {acts && <Lost plan={plan} trans={trans} />}
