@@ -129,6 +129,12 @@ describe('PlanView', () => {
     expect(node.firstElementChild!.textContent).toContain('Nothing is lost');
   });
 
+  it('does not say that all stays where all starts anew', () => {
+    const node = view(plan({ how: 'replace' })).querySelector('[data-lost]')!;
+    expect(node.textContent).toContain('Nothing is lost');
+    expect(node.textContent).not.toContain('stay');
+  });
+
   it('says first what is lost, with the reason', () => {
     const lost = {
       futures: 1,
@@ -472,6 +478,11 @@ describe('SyncCard', () => {
     expect(undone.textContent).toContain('Undone and verified');
     button(undone, 'Take the undo on analysis back').click();
     expect(pressed).toEqual(['undo', 'undo']);
+  });
+
+  it('has no log where nothing was said', () => {
+    const node = cardOf(sync('s1', { state: 'done' }));
+    expect(node.querySelector('details')).toBeNull();
   });
 
   it('keeps the log behind a click, and shows it as text', async () => {

@@ -196,7 +196,11 @@ interface ILostProps {
 function Lost({ plan, trans }: ILostProps): JSX.Element {
   const none = losesNothing(plan);
   const [first, ...more] = none
-    ? [trans.__('Nothing is lost: results, scattered data and tasks stay.')]
+    ? [
+        plan.how === 'roll'
+          ? trans.__('Nothing is lost: results, scattered data and tasks stay.')
+          : trans.__('Nothing is lost: the cluster holds and runs nothing now.')
+      ]
     : lostWords(plan.lost, trans);
   return (
     <div className="jp-Coiled-lost" data-lost={!none}>
