@@ -1,10 +1,11 @@
 /** What of a comparison can be synced, why it can't, and what a plan does where; the server has the last word. */
 import { isLocalCode } from './details';
 import type { IJudgement, Reason } from './model';
-import type { Diff, Plan, PlanAction, Row, Sync } from './wire';
+import type { Cluster, Diff, Plan, PlanAction, Row, Sync } from './wire';
 
 /** Why nothing can be synced now. */
-export type Blocked = Reason | { readonly kind: 'nothing' };
+export type Blocked =
+  Reason | { readonly kind: 'nothing' } | { readonly kind: 'discovered' };
 
 /** What the button offers. */
 export interface IOffer {
@@ -34,6 +35,7 @@ const PYTHON = 'python';
 
 /** What can be offered; nothing without a comparison that still holds. */
 export function offerOf(
+  cluster: Cluster,
   judgement: IJudgement,
   diff: Diff | null,
   running: Sync | null
@@ -45,11 +47,12 @@ export function offerOf(
   return {
     packages: rows.length - Number(python),
     python,
-    blocked: blockedBy(judgement, diff, running, rows.length)
+    blocked: blockedBy(cluster, judgement, diff, running, rows.length)
   };
 }
 
 function blockedBy(
+  { source }: Cluster,
   { reason }: IJudgement,
   diff: Diff | null,
   running: Sync | null,
@@ -67,6 +70,9 @@ function blockedBy(
   }
   if (diff.level !== 'all') {
     return { kind: 'unread', diff };
+  }
+  if (rows > 0 && source === 'discovered') {
+    return { kind: 'discovered' };
   }
   return rows === 0 ? { kind: 'nothing' } : null;
 }

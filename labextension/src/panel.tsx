@@ -258,8 +258,8 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
   const judgement = model.judge();
   const { reason } = judgement;
   const running = cluster && model.syncs.running(cluster.id);
-  const offer = offerOf(judgement, diff, running);
-  const { blocked } = offer;
+  const offer = cluster && offerOf(cluster, judgement, diff, running);
+  const blocked = offer?.blocked;
   // What one names oneself needn't be rated.
   const rowBlocked =
     blocked && blocked.kind !== 'nothing' ? blockedWords(blocked, trans) : '';
@@ -293,7 +293,7 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
           </select>
         </label>
       )}
-      {cluster && (
+      {cluster && offer && (
         <SyncButton
           offer={offer}
           onSync={() =>

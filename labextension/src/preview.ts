@@ -134,7 +134,9 @@ export class Preview implements IDisposable {
       await this._begin(plan, needs);
       return true;
     } catch (reason) {
-      return turn === this._turns && (await this._refused(problem(reason)));
+      return (
+        turn === this._turns && (await this._refused(problem(reason), plan))
+      );
     }
   }
 
@@ -151,15 +153,21 @@ export class Preview implements IDisposable {
     return begin && needs.length === 0 ? begin(plan) : syncs.start(plan);
   }
 
-  private async _refused(error: ApiError): Promise<boolean> {
+  /** Go on after a refusal; `plan` is what was agreed to, null where that doesn't hold any more. */
+  private async _refused(error: ApiError, plan: Plan | null): Promise<boolean> {
     const { body, syncs } = this._options;
     const turn = this._turns;
     if (error.plan !== null) {
       try {
         const fresh = await syncs.planOf(error.plan);
-        if (turn === this._turns) {
-          this._show(fresh, 'stale', this._asked);
+        if (turn !== this._turns) {
+          return false;
         }
+        // What it rests on has changed, but nothing of what it does: that was agreed to. Once.
+        if (plan && samePlan(plan, fresh) && fresh.needs.length === 0) {
+          return await this._beginFresh(fresh);
+        }
+        this._show(fresh, 'stale', this._asked);
       } catch {
         // It didn't last either.
         if (turn === this._turns) {
@@ -182,6 +190,15 @@ export class Preview implements IDisposable {
     }
     this._set({ kind: 'problem', error });
     return false;
+  }
+
+  private async _beginFresh(plan: Plan): Promise<boolean> {
+    try {
+      await this._options.syncs.start(plan);
+      return true;
+    } catch (reason) {
+      return this._refused(problem(reason), null);
+    }
   }
 
   /** Show a plan; what was agreed to was agreed to for another one. */

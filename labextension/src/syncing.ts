@@ -46,7 +46,8 @@ export function addSyncing(
       return false;
     }
     const running = model.syncs.running(cluster.id);
-    const { blocked } = offerOf(model.judge(), model.diff, running);
+    const { diff } = model;
+    const { blocked } = offerOf(cluster, model.judge(), diff, running);
     if (scope === 'rated') {
       return blocked === null && (model.diff?.rows ?? []).some(isRated);
     }

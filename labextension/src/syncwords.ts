@@ -36,6 +36,10 @@ export function blockedWords(
   switch (blocked.kind) {
     case 'nothing':
       return trans.__('Nothing differs that a sync would change.');
+    case 'discovered':
+      return trans.__(
+        'Not now: the notebook that opened this cluster alone can reach it. Attach it by its address first.'
+      );
     case 'stale':
       // Its age would change each second.
       return trans.__('Not now: %1', trans.__('the last reading is too old'));
@@ -127,7 +131,7 @@ export function howWords(plan: Plan, trans: TranslationBundle): string {
       );
     case 'replace':
       return trans.__(
-        'The whole cluster starts anew in a new environment, at the same address. Clients reconnect by themselves.'
+        'A new environment is built beside the present one, then the whole cluster starts anew in it.'
       );
     case 'nothing':
       return trans.__('There is nothing to do: it is equal already.');

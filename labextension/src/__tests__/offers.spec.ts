@@ -9,8 +9,9 @@ import {
 } from '../offers';
 import type { IJudgement } from '../model';
 import type { PlanAction } from '../wire';
-import { diff, plan, row, sync } from './fakes';
+import { cluster, diff, plan, row, sync } from './fakes';
 
+const managed = cluster('c1');
 const fine: IJudgement = { verdict: 'breaks', reason: null };
 const rows = [
   row('numpy', { status: 'differs', severity: 'block' }),
@@ -31,7 +32,7 @@ const rows = [
 
 describe('offerOf', () => {
   it('counts the packages that differ and are rated', () => {
-    expect(offerOf(fine, diff({ rows }), null)).toEqual({
+    expect(offerOf(managed, fine, diff({ rows }), null)).toEqual({
       packages: 2,
       python: false,
       blocked: null
@@ -40,7 +41,7 @@ describe('offerOf', () => {
 
   it('counts Python apart', () => {
     const python = row('python', { status: 'differs', severity: 'block' });
-    expect(offerOf(fine, diff({ rows: [python] }), null)).toEqual({
+    expect(offerOf(managed, fine, diff({ rows: [python] }), null)).toEqual({
       packages: 0,
       python: true,
       blocked: null
@@ -68,7 +69,7 @@ describe('offerOf', () => {
   ] as const)(
     'offers nothing with %s',
     (_, judgement, known, running, kind) => {
-      const { blocked } = offerOf(judgement, known, running);
+      const { blocked } = offerOf(managed, judgement, known, running);
       expect(blocked?.kind).toBe(kind);
     }
   );
@@ -79,7 +80,14 @@ describe('offerOf', () => {
       verdict: 'unknown',
       reason: { kind: 'unread', diff: known }
     };
-    expect(offerOf(unread, known, null).blocked).toBeNull();
+    expect(offerOf(managed, unread, known, null).blocked).toBeNull();
+  });
+
+  it('offers nothing for what only its own notebook can reach', () => {
+    const found = cluster('c1', { source: 'discovered' });
+    const { blocked } = offerOf(found, fine, diff({ rows }), null);
+    expect(blocked?.kind).toBe('discovered');
+    expect(offerOf(found, fine, diff(), null).blocked?.kind).toBe('nothing');
   });
 
   it('lets one choose what is not rated too', () => {

@@ -92,14 +92,39 @@ describe('Preview', () => {
   });
 
   it('shows the fresh plan where the world has changed', async () => {
-    api.held.set('p9', plan({ id: 'p9', seconds: 3 }));
+    api.held.set('p9', plan({ id: 'p9', layer: 'l9' }));
     api.startFailure = new ApiError('conflict', 'Stale', '', null, 'p9');
     await preview.plan();
     expect(await preview.apply()).toBe(false);
     expect(shown()).toMatchObject({ note: 'stale', plan: { id: 'p9' } });
+    expect(api.started).toEqual(['p1']);
     api.startFailure = null;
     expect(await preview.apply()).toBe(true);
     expect(api.started).toEqual(['p1', 'p9']);
+  });
+
+  it('begins a fresh plan that does just what was agreed to, but once', async () => {
+    api.held.set('p9', plan({ id: 'p9', digest: 'd9', seconds: 3 }));
+    const stale = new ApiError('conflict', 'Stale', '', null, 'p9');
+    const start = jest.spyOn(api, 'startSync').mockRejectedValueOnce(stale);
+    await preview.plan();
+    expect(await preview.apply()).toBe(true);
+    expect(start.mock.calls).toEqual([['p1'], ['p9']]);
+    start.mockReset().mockRejectedValue(stale);
+    await preview.plan();
+    expect(await preview.apply()).toBe(false);
+    expect(start.mock.calls).toEqual([['p1'], ['p9']]);
+    expect(shown()).toMatchObject({ note: 'stale', plan: { id: 'p9' } });
+  });
+
+  it('begins no fresh plan that needs more than was agreed to', async () => {
+    api.held.set('p9', plan({ id: 'p9', needs: ['plain_connection'] }));
+    api.startFailure = new ApiError('conflict', 'Stale', '', null, 'p9');
+    await preview.plan();
+    expect(await preview.apply()).toBe(false);
+    expect(api.started).toEqual(['p1']);
+    expect(preview.needs).toEqual(['plain_connection']);
+    expect(preview.ready).toBe(false);
   });
 
   it('plans anew where the fresh plan did not last either', async () => {

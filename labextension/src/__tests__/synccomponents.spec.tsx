@@ -129,6 +129,12 @@ describe('PlanView', () => {
     expect(node.firstElementChild!.textContent).toContain('Nothing is lost');
   });
 
+  it('does not say that all stays where all starts anew', () => {
+    const node = view(plan({ how: 'replace' })).querySelector('[data-lost]')!;
+    expect(node.textContent).toContain('Nothing is lost');
+    expect(node.textContent).not.toContain('stay');
+  });
+
   it('says first what is lost, with the reason', () => {
     const lost = {
       futures: 1,
@@ -185,7 +191,7 @@ describe('PlanView', () => {
     const refuse = action({ kind: 'refuse', name: 'dask', why });
     const node = view(plan({ actions: [action({}), refuse] }));
     const [refused, changed] = node.querySelectorAll('details');
-    expect(refused.textContent).toContain('Can not be done for 1 package');
+    expect(refused.textContent).toContain('Can not be done (1)');
     expect(refused.textContent).toContain(why);
     expect(refused.textContent).toContain('1.26.4, not 2.3.1');
     expect(changed.textContent).not.toContain('dask');
@@ -198,7 +204,6 @@ describe('PlanView', () => {
           { group: 'g1', workers: ['a', 'b'], batch: 1 },
           { group: 'g1', workers: ['c'], batch: 2 }
         ],
-        restarts: ['The dashboard'],
         others: [
           { client: 'Client-1', host: '10.0.0.8', opened_by: null },
           { client: 'Client-2', host: null, opened_by: 'b.ipynb' }
@@ -206,11 +211,17 @@ describe('PlanView', () => {
       })
     ).querySelector('.jp-Coiled-effects')!;
     expect(node.textContent).toContain('3 workers restart, in 2 batches.');
-    expect(node.textContent).toContain('The dashboard');
     expect(node.textContent).toContain('2 other clients');
     expect(node.textContent).toContain('Client-1 on 10.0.0.8');
     expect(node.textContent).toContain('b.ipynb');
     expect(node.textContent).toContain('about 8 s');
+  });
+
+  it('says what restarts in the words of who planned it', () => {
+    const restarts = ['3 workers restart at once.'];
+    const node = view(plan({ restarts })).querySelector('.jp-Coiled-effects')!;
+    expect(node.textContent).toContain('3 workers restart at once.');
+    expect(node.textContent).not.toContain('2 workers');
   });
 
   it('folds a long list', () => {
@@ -467,6 +478,11 @@ describe('SyncCard', () => {
     expect(undone.textContent).toContain('Undone and verified');
     button(undone, 'Take the undo on analysis back').click();
     expect(pressed).toEqual(['undo', 'undo']);
+  });
+
+  it('has no log where nothing was said', () => {
+    const node = cardOf(sync('s1', { state: 'done' }));
+    expect(node.querySelector('details')).toBeNull();
   });
 
   it('keeps the log behind a click, and shows it as text', async () => {

@@ -247,7 +247,7 @@ describe('syncing', () => {
   });
 
   it('shows the plan of now where the world has changed', async () => {
-    api.held.set('p9', plan({ id: 'p9' }));
+    api.held.set('p9', plan({ id: 'p9', layer: 'l9' }));
     api.startFailure = new ApiError('conflict', 'Stale', '', null, 'p9');
     await during(CommandIDs.sync, async () => {
       await press();

@@ -113,7 +113,8 @@ function Planned(props: IPlannedProps): JSX.Element {
   const { agreed, busy, groups, needs, plan, trans } = props;
   const acts = plan.how === 'roll' || plan.how === 'replace';
   const expected = durationWords(Math.max(1, plan.seconds), trans);
-  const roll = rollWords(plan, trans);
+  // Who planned it says more than its numbers do.
+  const roll = plan.restarts.length > 0 ? '' : rollWords(plan, trans);
   return (
     <div data-plan={plan.id} data-how={plan.how}>
       {acts && <Lost plan={plan} trans={trans} />}
@@ -164,11 +165,7 @@ function Planned(props: IPlannedProps): JSX.Element {
         <Part
           key={part.groups.join()}
           part={part}
-          title={trans._n(
-            'Can not be done for %1 package',
-            'Can not be done for %1 packages',
-            part.actions.length
-          )}
+          title={trans.__('Can not be done (%1)', part.actions.length)}
           groups={groups}
           trans={trans}
         />
@@ -199,7 +196,11 @@ interface ILostProps {
 function Lost({ plan, trans }: ILostProps): JSX.Element {
   const none = losesNothing(plan);
   const [first, ...more] = none
-    ? [trans.__('Nothing is lost: results, scattered data and tasks stay.')]
+    ? [
+        plan.how === 'roll'
+          ? trans.__('Nothing is lost: results, scattered data and tasks stay.')
+          : trans.__('Nothing is lost: the cluster holds and runs nothing now.')
+      ]
     : lostWords(plan.lost, trans);
   return (
     <div className="jp-Coiled-lost" data-lost={!none}>
@@ -227,7 +228,9 @@ function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
   return (
     <details className="jp-Coiled-part" open={part.actions.length <= LISTED}>
       <summary className="jp-Coiled-partHead">
-        {trans.__('%1 · %2', title, groupsWords(part.groups, groups, trans))}
+        {[title, groupsWords(part.groups, groups, trans)]
+          .filter(Boolean)
+          .join(' · ')}
       </summary>
       <table className="jp-Coiled-actions">
         <thead>
@@ -249,7 +252,7 @@ function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
                 <span className="jp-Coiled-icon" aria-hidden="true">
                   {ICONS[action.kind]}
                 </span>{' '}
-                {actionWords(action.kind, trans)}:{' '}
+                {actionWords(action.kind, trans)}
                 <span className="jp-Coiled-versions">
                   {versionsWords(action, trans)}
                 </span>
@@ -269,9 +272,13 @@ function versionsWords(
 ): string {
   const [one, other] = [before ?? NONE, after ?? NONE];
   if (kind !== 'refuse') {
-    return `${one} → ${other}`;
+    return `: ${one} → ${other}`;
   }
-  return one === other ? one : trans.__('%1, not %2', one, other);
+  // Not everything that can't be done is about a version.
+  if (before === null && after === null) {
+    return '';
+  }
+  return one === other ? `: ${one}` : trans.__(': %1, not %2', one, other);
 }
 
 function Drain(props: IPlannedProps): JSX.Element {

@@ -128,7 +128,7 @@ export function SyncCard(props: ISyncCardProps): JSX.Element {
         trans={trans}
       />
       {!running && <Result {...props} />}
-      <Log {...props} />
+      {(running || sync.log.next > 0) && <Log {...props} />}
       <div className="jp-Coiled-row">
         {running && sync.state !== 'rolling_back' && (
           <button
