@@ -359,7 +359,10 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
     )
     .flatMap(cluster => {
       const sync = syncs.shown(cluster.id);
-      return sync ? [{ cluster, sync }] : [];
+      // How a sync of a cluster ended that has gone since matters only where it went with it.
+      return sync && (!hasEnded(cluster) || sync.state === 'lost')
+        ? [{ cluster, sync }]
+        : [];
     });
   return (
     <>

@@ -348,17 +348,20 @@ async function preview(
 ): Promise<void> {
   const { accept, begin, body, lead, title } = previewing;
   const shown = new Preview({ syncs: model.syncs, body, begin });
-  const diff = model.diff;
   let begun = false;
+  const content = new PlanBody({
+    preview: shown,
+    lead,
+    groups: () => {
+      const there = model.diff?.cluster;
+      return there?.id === cluster.id ? there.groups : [];
+    },
+    trans
+  });
   const dialog = new StayingDialog(
     {
       title,
-      body: new PlanBody({
-        preview: shown,
-        lead,
-        groups: diff?.cluster.id === cluster.id ? diff.cluster.groups : [],
-        trans
-      }),
+      body: content,
       buttons: [
         Dialog.cancelButton({ label: trans.__('Cancel') }),
         Dialog.okButton({ label: accept })
@@ -376,8 +379,12 @@ async function preview(
     button?.setAttribute('aria-disabled', String(!shown.ready));
   shown.changed.connect(enable);
   enable();
+  // The plan speaks of nodes that the panel may read only now.
+  const redraw = () => content.update();
+  model.changed.connect(redraw);
   void shown.plan();
   await dialog.launch();
+  model.changed.disconnect(redraw);
   if (begun) {
     show();
     if (shown.overtaken) {

@@ -63,33 +63,35 @@ export function actionWords(
   }[kind];
 }
 
-/** Which nodes groups are; those that aren't known any more keep their ids. */
+/** Which nodes groups are; of those that weren't read here only the plan tells how many. */
 export function groupsWords(
   ids: readonly string[],
   groups: readonly DiffGroup[],
+  plan: Plan,
   trans: TranslationBundle
 ): string {
   const known = groups.filter(({ id }) => ids.includes(id));
-  const roles = [...new Set(known.map(({ role }) => role))].map(role =>
-    role === 'worker'
-      ? trans._n(
-          '%1 worker',
-          '%1 workers',
-          known
-            .filter(group => group.role === role)
-            .reduce((sum, { nodes }) => sum + nodes.length, 0)
-        )
-      : roleWords(role, trans)
-  );
+  const workers = known
+    .filter(({ role }) => role === 'worker')
+    .flatMap(({ nodes }) => nodes);
+  const others = plan.rolls
+    .filter(
+      ({ group }) => ids.includes(group) && !known.some(it => it.id === group)
+    )
+    .flatMap(roll => roll.workers);
+  const count = new Set([...workers, ...others]).size;
+  const roles = [
+    count > 0 && trans._n('%1 worker', '%1 workers', count),
+    ...new Set(
+      known
+        .filter(({ role }) => role !== 'worker')
+        .map(({ role }) => roleWords(role, trans))
+    )
+  ].filter(Boolean);
   const hosts = [...new Set(known.map(({ host }) => host))];
-  const others = ids.filter(id => !known.some(group => group.id === id));
-  return [
-    known.length > 0 &&
-      trans.__('%1 on %2', roles.join(', '), hosts.join(', ')),
-    ...others
-  ]
-    .filter(Boolean)
-    .join(', ');
+  return hosts.length > 0
+    ? trans.__('%1 on %2', roles.join(', '), hosts.join(', '))
+    : roles.join(', ');
 }
 
 /** What would be lost, one sentence each; none where nothing is. */

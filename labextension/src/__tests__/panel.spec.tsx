@@ -5,6 +5,7 @@ import { act } from 'react';
 
 import { Model } from '../model';
 import { Panel } from '../panel';
+import type { Cluster } from '../wire';
 import { cluster, FakeApi, FakeKernels, NOW, settle, sync } from './fakes';
 
 (
@@ -126,6 +127,17 @@ describe('Panel', () => {
       );
       expect(model.cluster?.id).toBe('c1');
       expect(ids).toEqual(['s1', 's2']);
+    });
+
+    it('of a cluster that has gone is shown only where it went with it', async () => {
+      const gone = (state: Cluster['status']) =>
+        cluster('c1', { status: state });
+      api.list = [gone('stopped')];
+      await have(sync('s1', { state: 'done' }));
+      expect(part('[data-sync-id]')).toBeNull();
+      api.list = [gone('lost')];
+      await have(sync('s2', { state: 'lost' }));
+      expect(part('[data-sync-id=s2]')).not.toBeNull();
     });
 
     it('claims less while nobody answers', async () => {

@@ -181,9 +181,19 @@ describe('PlanView', () => {
     expect(head).toBe('3 packages change · 2 workers on h');
   });
 
-  it('names a group that is no longer known', () => {
-    const node = view(plan({ actions: [action({ group: 'g9' })] }));
-    expect(node.querySelector('summary')!.textContent).toContain('g9');
+  it('counts the workers of a group that was not read here', () => {
+    const rolls = [
+      { group: 'g9', workers: ['a', 'b'], batch: 1 },
+      { group: 'g9', workers: ['c'], batch: 2 }
+    ];
+    const node = view(plan({ actions: [action({ group: 'g9' })], rolls }));
+    expect(node.querySelector('summary')!.textContent).toBe(
+      '1 package changes · 3 workers'
+    );
+    const none = view(plan({ actions: [action({ group: '' })], rolls: [] }));
+    expect(none.querySelector('summary')!.textContent).toBe(
+      '1 package changes'
+    );
   });
 
   it('says apart what can not be done, and why', () => {

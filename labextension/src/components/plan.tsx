@@ -42,7 +42,7 @@ export interface IPlanViewProps {
   agreed: ReadonlySet<Need>;
   /** Seconds that a running task can go on. */
   drain: number;
-  /** The groups that the plan can speak of. */
+  /** The groups that were read last; the plan may speak of others. */
   groups: readonly DiffGroup[];
   onAgree: (need: Need, agreed: boolean) => void;
   onDrain: (seconds: number) => void;
@@ -166,6 +166,7 @@ function Planned(props: IPlannedProps): JSX.Element {
           key={part.groups.join()}
           part={part}
           title={trans.__('Can not be done (%1)', part.actions.length)}
+          plan={plan}
           groups={groups}
           trans={trans}
         />
@@ -179,6 +180,7 @@ function Planned(props: IPlannedProps): JSX.Element {
             '%1 packages change',
             part.actions.length
           )}
+          plan={plan}
           groups={groups}
           trans={trans}
         />
@@ -220,15 +222,17 @@ function Lost({ plan, trans }: ILostProps): JSX.Element {
 interface IPartProps {
   part: IPart;
   title: string;
+  plan: Plan;
   groups: readonly DiffGroup[];
   trans: TranslationBundle;
 }
 
-function Part({ part, title, groups, trans }: IPartProps): JSX.Element {
+function Part(props: IPartProps): JSX.Element {
+  const { part, title, plan, groups, trans } = props;
   return (
     <details className="jp-Coiled-part" open={part.actions.length <= LISTED}>
       <summary className="jp-Coiled-partHead">
-        {[title, groupsWords(part.groups, groups, trans)]
+        {[title, groupsWords(part.groups, groups, plan, trans)]
           .filter(Boolean)
           .join(' · ')}
       </summary>
@@ -305,7 +309,8 @@ function Drain(props: IPlannedProps): JSX.Element {
 export interface IPlanBodyOptions {
   preview: Preview;
   lead: string;
-  groups: readonly DiffGroup[];
+  /** The groups that were read last. */
+  groups: () => readonly DiffGroup[];
   trans: TranslationBundle;
 }
 
@@ -324,10 +329,11 @@ export class PlanBody extends ReactWidget {
   }
 
   protected render(): JSX.Element {
-    const { preview } = this._options;
+    const { groups, preview } = this._options;
     return (
       <PlanView
         {...this._options}
+        groups={groups()}
         stage={preview.stage}
         needs={preview.needs}
         agreed={preview.agreed}
