@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -190,6 +190,14 @@ class _Present(Struct, frozen=True):
     workers: dict[str, tuple[str, str, str, str | None]]
 
 
+class _Old(Struct, frozen=True):
+    """A worker before it was restarted; `served` is its own id."""
+
+    served: str
+    name: str
+    nanny: str
+
+
 class _Executing(Struct, frozen=True):
     executing: _Count
     queued: tuple[str, ...]
@@ -235,7 +243,7 @@ class Rolling:
         self._link = link
         self._identity: str | None = None
         self._nannies: dict[str, None] = {}
-        self._served: dict[str, str] = {}
+        self._old: dict[str, _Old] = {}
         self.reasons: dict[str, str] = {}
         """Why a nanny isn't pointed to any layer, as it said last."""
 
@@ -276,9 +284,8 @@ class Rolling:
             self._identity = None
         return _decoded(answer, kind)
 
-    async def _present(self, names: Iterable[str] | None = None) -> dict[str, tuple[str, str, str, str | None]]:
-        wanted = None if names is None else sorted(names)
-        return (await self._ask_scheduler(_Present, "present", wanted)).workers
+    async def _present(self) -> dict[str, tuple[str, str, str, str | None]]:
+        return (await self._ask_scheduler(_Present, "present")).workers
 
     async def _all_nannies(self) -> list[str]:
         """Return the nannies of all workers, and those that were known before: a worker may be gone for a moment."""
@@ -564,9 +571,13 @@ class Rolling:
 
         That isn't proof of anything: see `joined`, and ask the new worker what it runs.
         """
-        present = {address: (served, nanny) for address, served, _, nanny in (await self._present()).values()}
-        self._served |= {worker: present[worker][0] for worker in workers if worker in present}
-        nannies = {nanny: worker for worker in workers if worker in present and (nanny := present[worker][1])}
+        present = {
+            address: _Old(served, name, nanny)
+            for name, (address, served, _, nanny) in (await self._present()).items()
+            if nanny
+        }
+        self._old |= {worker: present[worker] for worker in workers if worker in present}
+        nannies = {present[worker].nanny: worker for worker in workers if worker in present}
         done = await self._link.restart_nannies(sorted(nannies), deadline)
         return {nannies[nanny] for nanny in done}
 
@@ -576,19 +587,24 @@ class Rolling:
         Parameters
         ----------
         old
-            The addresses that they had; a worker that keeps its port is told from its predecessor by its own id.
+            The addresses that they had when they were restarted. A worker without a name of its own is named by its
+            address, so it comes back under another name: then its nanny tells. One that keeps its port is told from its
+            predecessor by its own id.
 
         """
         deadline = time.monotonic() + seconds
-        served = {self._served[address] for address in old if address in self._served}
+        known = [self._old[address] for address in old if address in self._old]
+        served = {one.served for one in known}
+        nannies = {one.name: one.nanny for one in known}
         pause = 0.02
         while True:
-            found = await self._present(names)
-            there = {
-                name
-                for name, (address, server, status, _) in found.items()
-                if status == "running" and server not in served and (address not in old or address in self._served)
-            }
+            found = [
+                (name, nanny)
+                for name, (address, server, status, nanny) in (await self._present()).items()
+                if status == "running" and server not in served and (address not in old or address in self._old)
+            ]
+            told, restarted = {name for name, _ in found}, {nanny for _, nanny in found}
+            there = {name for name in names if name in told or nannies.get(name) in restarted}
             late = set(names) - there
             if not late or time.monotonic() > deadline:
                 return late

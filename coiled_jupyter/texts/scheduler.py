@@ -84,13 +84,11 @@ def _counted(scheduler):
         }
 
 
-def _present(scheduler, names=None):
-    """Return ``{name: [address, id of the worker, status, nanny]}`` of the workers with these names, or of all."""
-    wanted = None if names is None else set(names)
+def _present(scheduler):
+    """Return ``{name: [address, id of the worker, status, nanny]}``."""
     return {
         str(worker.name): [address, worker.server_id, worker.status.name, worker.nanny]
         for address, worker in scheduler.workers.items()
-        if wanted is None or str(worker.name) in wanted
     }
 
 
