@@ -630,7 +630,16 @@ class Service:
             Nothing of it can be done, with the resolver's words.
 
         """
-        return self._plans.hold(await self._make_plan(body, user))
+        return self._plans.hold(await self._make_plan(body, user, self._undone_by(body)))
+
+    def _undone_by(self, body: PlanCreate) -> str | None:
+        """Return the sync that a plan back to an earlier state would undo: the last one, if that is where it came from."""
+        if body.source is None or body.source.layer is None:
+            return None
+        last = next((s for s in self.syncs() if s.cluster == body.cluster and s.state == "done"), None)
+        if last is None or last.undone_by is not None or (last.layer_before or BASE) != body.source.layer:
+            return None
+        return last.id if self.cluster(body.cluster).environment.layer == last.layer else None
 
     def held_plan(self, plan_id: str, user: str = "") -> Plan:
         """Return a plan that is held for this user, or raise NotFound."""

@@ -185,7 +185,8 @@ def _action(
     if after is None:
         reason = "The notebook doesn't have it." if name in wish.removed else "Nothing in the new environment needs it."
         return act("remove", reason)
-    reason = why.get(name, "") if name in wish.chosen else "Another package needs this version."
+    asked = f"{name}=={after}" in wish.wishes
+    reason = why.get(name, "") if name in wish.chosen and asked else "Another package needs this version."
     if before is None:
         return act("install", reason or "Another package needs it.")
     return act("upgrade" if newer(after, before) else "downgrade", reason)
