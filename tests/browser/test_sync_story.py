@@ -1,0 +1,174 @@
+"""The whole story of a sync in a real lab: a red row, a click, a preview, a green row, nothing lost; then undo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from coiled_jupyter.paths import cluster_dir
+from tests.environments import environment
+from tests.processes import JupyterServer
+from tests.texts.test_probe import interpreters
+
+from .test_first_look import ROOT, create, ready, show
+
+TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.2", "msgpack==1.2.4", "tornado==6.6.1")
+PANEL = "#coiled-jupyter-panel"
+CONNECT = """
+import warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from distributed import Client
+from distributed.security import Security
+folder = {folder!r}
+client = Client({address!r}, timeout=30, security=Security(
+    tls_ca_file=folder + "/ca.pem", tls_client_cert=folder + "/cert.pem", tls_client_key=folder + "/key.pem",
+    require_encryption=True))
+futures = client.map(pow, range(200), [2] * 200, key="kept")
+scattered = client.scatter([1, 2, 3], broadcast=False)
+print("gathered", len(client.gather(futures)))
+"""
+SUBMIT = """
+try:
+    print("sum", client.submit(np.sum, np.arange(4), pure=False).result(timeout=30))
+except Exception as error:
+    print("failed", type(error).__name__)
+"""
+KEPT = """
+ran = client.run_on_scheduler(eval, "[sum(1 for t in s.transition_log if t[1] == 'processing' and t[2] == 'memory'"
+    " and str(t[0]).startswith('kept')) for s in __import__('distributed').Scheduler._instances][0]")
+right = client.gather(futures) == [n ** 2 for n in range(200)] and client.gather(scattered) == [1, 2, 3]
+print("kept", right, ran)
+"""
+SLOW = """
+import time
+slow = client.submit(time.sleep, 5, key="slow")
+print("begun")
+"""
+ENDED = """
+slow.result(timeout=60)
+ran = client.run_on_scheduler(eval, "[sum(1 for t in s.transition_log if t[1] == 'processing' and t[2] == 'memory'"
+    " and str(t[0]) == 'slow') for s in __import__('distributed').Scheduler._instances][0]")
+print("slow", ran)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    root = tmp_path_factory.mktemp("story")
+    python = environment(interpreters()["3.11"], *TODAY, "numpy==2.4.6", "ipykernel")
+    spec = root / "home" / "data" / "kernels" / "analysis"
+    spec.mkdir(parents=True)
+    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "analysis", "language": "python"}))
+    notebook = {
+        "cells": [],
+        "metadata": {"kernelspec": {"name": "analysis", "display_name": "analysis", "language": "python"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    (root / "work").mkdir()
+    (root / "work" / "story.ipynb").write_text(json.dumps(notebook))
+    settings = root / "home/config/lab/user-settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (root / "pages").mkdir()
+    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
+    server = JupyterServer(
+        root,
+        "lab",
+        f"--LabApp.extra_labextensions_path={root / 'pages'}",
+        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    )
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
+        )
+        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+        page.goto(f"{lab.url}/lab/tree/story.ipynb?token={lab.token}")
+        ready(page)
+        page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
+        page.wait_for_selector(PANEL, state="visible")
+        yield page
+        browser.close()
+
+
+def cell(page, code: str, seconds: float = 90) -> str:
+    """Run code in the notebook's kernel and return what it printed."""
+    return page.evaluate(
+        """async ([code, seconds]) => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const future = kernel.requestExecute({code});
+            let said = '';
+            future.onIOPub = message => {
+                if (message.header.msg_type === 'stream') said += message.content.text;
+                if (message.header.msg_type === 'error') said += message.content.evalue;
+            };
+            const late = new Promise((_, reject) => setTimeout(() => reject(new Error('late: ' + said)), seconds * 1000));
+            await Promise.race([future.done, late]);
+            return said;
+        }""",
+        [code.strip(), seconds],
+    )
+
+
+def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, page):
+    cluster = create(lab, name="story", workers=3, requirements=list(TODAY), python="3.11")
+    assert cluster["status"] in ("running", "idle"), cluster
+    folder = str(cluster_dir(cluster["id"]))
+    said = cell(page, CONNECT.format(folder=folder, address=cluster["scheduler"]["address"]))
+    assert "gathered 200" in said, said
+    row = page.locator(f"{PANEL} [data-package=numpy]")
+    expect(row).to_have_attribute("data-severity", "block", timeout=40_000)
+    expect(page.locator("[data-verdict=breaks]")).to_be_visible(timeout=20_000)
+    assert "failed" in cell(page, SUBMIT)
+    assert "begun" in cell(page, SLOW)
+    show(page, "sync-red")
+
+    offer = page.locator("[data-sync-offer][aria-disabled=false]")
+    expect(offer).to_be_visible(timeout=30_000)
+    offer.click()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog.locator("[data-plan]")).to_be_visible(timeout=60_000)
+    expect(dialog).to_contain_text("numpy")
+    expect(dialog).to_contain_text("2.4.6")
+    expect(dialog).to_contain_text("Nothing is lost")
+    show(page, "sync-preview")
+    dialog.get_by_role("button", name="Sync", exact=True).click()
+    card = page.locator("[data-sync-id]").first
+    expect(card).to_have_attribute("data-state", "done", timeout=120_000)
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=60_000)
+    expect(page.locator(f"{PANEL} [data-package=numpy][data-severity=block]")).to_have_count(0)
+    show(page, "sync-done")
+    # The same client goes on; what was there is there, and nothing ran twice.
+    assert "sum 6" in cell(page, SUBMIT)
+    assert "kept True 200" in cell(page, KEPT)
+    assert "slow 1" in cell(page, ENDED)
+
+    # It is there after a reload, and undo brings the red row back, without loss too.
+    page.reload()
+    ready(page)
+    page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
+    card = page.locator("[data-sync-id]").first
+    expect(card).to_have_attribute("data-state", "done", timeout=40_000)
+    card.get_by_role("button", name="Undo").click()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog.locator("[data-plan]")).to_be_visible(timeout=60_000)
+    dialog.get_by_role("button", name="Undo", exact=True).click()
+    expect(row).to_have_attribute("data-severity", "block", timeout=120_000)
+    expect(page.locator("[data-verdict=breaks]")).to_be_visible()
+    assert "kept True 200" in cell(page, KEPT)
+    show(page, "sync-undone")
