@@ -219,10 +219,13 @@ class Service:
         """Keep `watch.cluster` at what its supervisor says until the cluster has ended."""
         cluster_id = watch.cluster.id
         misses = 0
-        while watch.cluster.status not in ENDED:
+        # Cancelling isn't enough: up to Python 3.11 `asyncio.wait_for` loses what comes together with its result.
+        while watch.cluster.status not in ENDED and self._follows(watch):
             try:
                 watch.client = await supervisors.SupervisorClient.connect(cluster_id, timeout=5)
                 async for told in watch.client.watch():
+                    if not self._follows(watch):
+                        return
                     misses = 0
                     watch.answered = True
                     if isinstance(told, Sync):
@@ -235,6 +238,8 @@ class Service:
                 if watch.client is not None:
                     await watch.client.close()
                     watch.client = None
+            if not self._follows(watch):
+                return
             misses += 1
             row = self._ledger.get(cluster_id)
             if row is None:
@@ -271,6 +276,10 @@ class Service:
         )
         self._ledger.snapshot(cluster.id, lost, ended=True)
         return lost
+
+    def _follows(self, watch: _Watch) -> bool:
+        """Whether this cluster is still on the list, as this watch."""
+        return self._watches.get(watch.cluster.id) is watch
 
     def _update(self, watch: _Watch, cluster: Cluster) -> None:
         if cluster != watch.cluster:
