@@ -232,14 +232,27 @@ class _Maker:
         self._refuse_scheduler(places)
         concerned = {place.key for place in places}
         workers = [worker for worker in movable if worker.place in concerned]
-        rolls, lost, alone = core.batches(workers, self._group_of)
-        if alone and self._basis.cluster.source != "managed":
-            lost, alone = (
-                core.everything(workers, "There is no second worker that could take what the only one holds."),
-                False,
-            )
+        rolls, lost, alone = self._batches(workers, places)
         layer = core.layer_id({place.key: place.layer or "" for place in places}) if places else self._before
         return self._held("roll", done, places, rolls, lost, layer, alone=alone)
+
+    def _batches(
+        self,
+        workers: Sequence[SurveyWorker],
+        places: Sequence[SyncPlace],
+        expected: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> tuple[tuple[PlanRoll, ...], PlanLost, bool]:
+        """Return in which order workers restart, what that loses, and whether a temporary second worker is needed.
+
+        `expected` is what the places will have, where the places don't say that themselves.
+        """
+        layers = [(expected or {}).get(place.key, place.expected) for place in places]
+        lacking = core.stranded(workers, self._basis.survey.needs, layers)
+        rolls, lost, alone = core.batches(workers, self._group_of, lacking)
+        if alone and self._basis.cluster.source != "managed":
+            why = "There is no second worker that could take what the only one holds."
+            return rolls, core.everything(workers, why), False
+        return rolls, lost, alone
 
     async def _have(self, target: Target, wish: Wanted) -> tuple[tuple[Wheel, ...], Had, str]:
         """Return the wheels of what no index has, all that the environment will have, and its lock."""
@@ -368,16 +381,14 @@ class _Maker:
                     layer=known.layer,
                     # A base environment may have been changed by others since; what it has then is no fault.
                     expected=dict(known.expected) if known.layer is not None else {},
+                    lock=known.lock,
+                    imports=known.imports,
+                    wheels=known.wheels,
                 )
             )
         concerned = {place.key for place in places}
         workers = [worker for worker in movable if worker.place in concerned]
-        rolls, lost, alone = core.batches(workers, self._group_of)
-        if alone and self._basis.cluster.source != "managed":
-            lost, alone = (
-                core.everything(workers, "There is no second worker that could take what the only one holds."),
-                False,
-            )
+        rolls, lost, alone = self._batches(workers, places, {key: place.expected for key, place in kept.items()})
         return self._held("roll", done, places, rolls, lost, layer, alone=alone)
 
     def _back_to_interpreter(self, state: State) -> Held:
@@ -436,9 +447,9 @@ class _Maker:
                 self._before,
                 how,
                 layer,
-                [] if back else _told(basis.kernel),
-                sorted((e.role, e.host, e.prefix, _told(e)) for e in basis.readings.environments),
-                listed,
+                () if back else _told(basis.kernel),
+                sorted({(e.role, e.host, e.prefix, _told(e)) for e in basis.readings.environments}),
+                _changes(listed, basis.readings.environments),
                 needs,
                 lock,
                 [place.lock for place in places],
@@ -510,9 +521,21 @@ def check_usable(plan: Plan) -> None:
         )
 
 
-def _told(environment: Environment) -> list[tuple[str, str]]:
+def _told(environment: Environment) -> tuple[tuple[str, str], ...]:
     """Return what a plan rests on; whether files were looked at yet is no change of the world."""
-    return [(package.name, package.version) for package in environment.packages]
+    return tuple((package.name, package.version) for package in environment.packages)
+
+
+def _changes(actions: Sequence[PlanAction], groups: Sequence[Environment]) -> list[tuple[str, ...]]:
+    """Return what a plan does, by places: groups come and go with what their files say and their processes load."""
+    where = {group.id: (group.role, group.host, group.prefix) for group in groups}
+    return sorted(
+        {
+            (action.kind, action.name, action.before or "", action.after or "", *where.get(action.group, ()))
+            for action in actions
+            if action.kind == "refuse" or action.before != action.after
+        }
+    )
 
 
 def _target(place: SurveyPlace) -> Target:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct
@@ -213,12 +214,31 @@ def remaining(
     return tuple(row for row in diff.rows if row.severity in ("block", "warn"))
 
 
+def stranded(
+    workers: Iterable[SurveyWorker], needs: Mapping[str, Iterable[str]], layers: Iterable[Mapping[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    """Return, by worker, what its values need to be unpickled and some layer (distributions by name) hasn't.
+
+    A layer without a distribution is one of which that isn't known.
+    """
+    known = [set(layer) for layer in layers if layer]
+    found = {}
+    for worker in workers:
+        lacking = {name for name in needs.get(worker.address, ()) for layer in known if name not in layer}
+        if lacking:
+            found[worker.address] = tuple(sorted(lacking))
+    return found
+
+
 def batches(
-    workers: Sequence[SurveyWorker], group_of: Mapping[str, str]
+    workers: Sequence[SurveyWorker],
+    group_of: Mapping[str, str],
+    lacking: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[tuple[PlanRoll, ...], PlanLost, bool]:
     """Return in which order workers restart, what that loses, and whether a temporary second worker is needed.
 
-    Sized so that what a batch holds fits into the others; all at once where nobody holds or does anything.
+    Sized so that what a batch holds fits into the others; all at once where nobody holds or does anything. `lacking` is
+    what `stranded` found.
     """
     if not workers:
         return (), PlanLost(), False
@@ -235,8 +255,15 @@ def batches(
         if worker.actors:
             reasons.append(f"worker {worker.name} holds {worker.actors} actors, which can't move")
             lost = _add(lost, replace(worker, futures=0, scattered=0, running=0))
-        if not alone and worker.alone > room:
+        missing = lacking.get(worker.address, ())
+        if missing:
+            reasons.append(
+                f"values on worker {worker.name} need {', '.join(missing[:5])}, which the new environment doesn't have"
+            )
+        full = not alone and worker.alone > room
+        if full:
             reasons.append(f"what worker {worker.name} holds doesn't fit into the others")
+        if missing or full:
             lost = _add(lost, replace(worker, actors=0, running=0))
         batch = rolled[-1] if rolled else []
         rest = sum(_room(other) for other in workers if other not in batch and other is not worker)

@@ -99,13 +99,24 @@ class SurveyPlace(Struct, frozen=True, kw_only=True):
 
 
 class Survey(Struct, frozen=True, kw_only=True):
-    """One look at a whole cluster; `reasons` names by address what didn't answer and why."""
+    """One look at a whole cluster.
+
+    Attributes
+    ----------
+    reasons
+        By address, why what didn't answer didn't.
+    needs
+        By worker, the normalized names of the distributions that its values need where they are unpickled, as far as that
+        could be seen in the time that there was.
+
+    """
 
     scheduler: SurveyProcess | None
     workers: tuple[SurveyWorker, ...]
     places: tuple[SurveyPlace, ...]
     encrypted: bool
     reasons: dict[str, str] = {}
+    needs: dict[str, tuple[_Text, ...]] = {}
 
 
 def decode(text: str, kind: type[Struct]) -> Struct:

@@ -95,7 +95,7 @@ class SyncSpec(Struct, frozen=True, kw_only=True):
 
 
 class StatePlace(Struct, frozen=True, kw_only=True):
-    """Where a state's layer lies on one place, and how its nannies are pointed to it."""
+    """Where a state's layer lies on one place, how its nannies are pointed to it, and how it is made again."""
 
     key: str
     host: str
@@ -106,6 +106,9 @@ class StatePlace(Struct, frozen=True, kw_only=True):
     entries: tuple[str, ...] = ()
     expected: Mapping[str, str] = {}
     size: int | None = None
+    lock: str = ""
+    imports: tuple[str, ...] = ()
+    wheels: tuple[Wheel, ...] = ()
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -160,7 +163,8 @@ def verified(environment: Environment, place: SyncPlace | StatePlace, path: str)
             if expected.get(name) != found.get(name):
                 wrong.append(f"{name} is {found.get(name, 'missing')} instead of {expected.get(name, 'none')}")
         wrong += [f"{p.name} still runs {old}" for p in environment.packages for old in running(p)]
-    wrong += [f"{problem.package or problem.where}: {problem.kind}" for problem in environment.problems]
+        # What a base environment had before is no fault of a sync.
+        wrong += [f"{problem.package or problem.where}: {problem.kind}" for problem in environment.problems]
     text = "as planned" if not wrong else "; ".join(wrong[:5]) + ("; …" if len(wrong) > 5 else "")
     return SyncGroup(
         group=environment.id,

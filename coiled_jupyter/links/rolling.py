@@ -444,9 +444,10 @@ class Rolling:
                     pause = min(pause * 1.3, 0.3)
         finally:
             if not ended:
-                await asyncio.shield(self._cancel(nanny, request.id))
+                await asyncio.shield(self.stop_build(nanny, request.id))
 
-    async def _cancel(self, nanny: str, layer: str) -> None:
+    async def stop_build(self, nanny: str, layer: str) -> None:
+        """End the build of a layer where one runs."""
         await self._ask("nanny", [nanny], "cancel", layer)
 
     async def send(self, nanny: str, name: str, data: bytes) -> str:
@@ -562,6 +563,13 @@ class Rolling:
             found[worker] = _decoded(answer, _Executing).executing
         return found
 
+    async def answering(self, workers: Sequence[str]) -> None:
+        """See that the nannies of workers answer; Unavailable names one that doesn't."""
+        nannies = {nanny: name for name, (address, *_, nanny) in (await self._present()).items() if address in workers}
+        for nanny, answer in (await self._ask("nanny", [nanny for nanny in nannies if nanny], "where")).items():
+            if isinstance(answer, CoiledError):
+                raise Unavailable(f"The nanny of worker {nannies[nanny]} doesn't answer: {answer.message}")
+
     async def give_up(self, workers: Sequence[str]) -> None:
         """Let fenced workers run as before, and end what moves their values away."""
         await self._ask_scheduler(_Nothing, "give_up", list(workers))
@@ -592,6 +600,8 @@ class Rolling:
             predecessor by its own id.
 
         """
+        if not names:
+            return set()
         deadline = time.monotonic() + seconds
         known = [self._old[address] for address in old if address in self._old]
         served = {one.served for one in known}

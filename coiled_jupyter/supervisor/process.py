@@ -73,6 +73,8 @@ SILENT_SECONDS = 6.0
 """A worker tells of itself each half second or some seconds; after so long without it is named."""
 MEND_SECONDS = 60.0
 """How long a cluster whose start in another environment failed waits for its sync to bring the old one back."""
+LOST_SECONDS = 30.0
+"""How long a new process looks for the scheduler of a cluster before a sync that was interrupted counts as lost."""
 CALM_LOOKS = 3
 """Looks in a row at which adaptive scaling must want fewer workers before some go."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
@@ -268,12 +270,20 @@ class Supervisor:
         self._step("Connect", "running")
         modules = await asyncio.to_thread(_import_link)
         self._use(modules, address, msgspec.structs.asdict(self.spec.tls) if self.spec.tls else None)
+        adopted, since = None, time.monotonic()
         while not self._stopping.is_set():
             await self._look()
-            if self.cluster.status != "unreachable" and self.cluster.steps[0].state != "done":
-                self._step("Connect", "done")
-                with contextlib.suppress(CoiledError):
-                    await self.syncing.adopt()
+            if self.cluster.status != "unreachable":
+                if self.cluster.steps[0].state != "done":
+                    self._step("Connect", "done")
+                scheduler = self.cluster.scheduler.id if self.cluster.scheduler else None
+                # Another scheduler at the same address knows nothing of what the last one was told.
+                if scheduler != adopted:
+                    with contextlib.suppress(CoiledError):
+                        await self.syncing.adopt()
+                        adopted = scheduler
+            elif adopted is None and time.monotonic() - since > LOST_SECONDS:
+                self.syncing.lose("Its process was ended, and the cluster has gone, so nothing is claimed of it.")
             await asyncio.sleep(POLL_SECONDS)
 
     def _use(self, modules: tuple[Any, Any, Any], address: str, tls: dict[str, str] | None) -> None:
@@ -393,7 +403,7 @@ class Supervisor:
             self._set(status="unreachable", reason=f"The scheduler doesn't answer: {why}")
         else:
             self._judge()
-            if self.cluster.desired.adaptive is not None:
+            if self.cluster.desired.adaptive is not None and not self.syncing.running:
                 await self._adapt(self.cluster.desired.adaptive)
         await self._lease()
         nodes = frozenset(worker.id for worker in self.cluster.workers)
@@ -459,6 +469,10 @@ class Supervisor:
             _log.warning("the cluster's files could not be tidied", exc_info=True)
 
     async def _lease(self) -> None:
+        if self.syncing.running:
+            # It ends by itself; whoever comes next sees how.
+            self._held_at = time.monotonic()
+            return
         # One that comes from here on is for the next look.
         released, self._released = self._released, False
         if released:
@@ -778,11 +792,15 @@ class Supervisor:
             self._fleet.grow(len(before) + 1)
             name = next(name for name in self._fleet.names if name not in before)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            await self._observe()
-            if any(worker.name == name for worker in self.cluster.workers):
-                return name
-            await asyncio.sleep(0.05)
+        try:
+            while time.monotonic() < deadline:
+                await self._observe()
+                if any(worker.name == name for worker in self.cluster.workers):
+                    return name
+                await asyncio.sleep(0.05)
+        except BaseException:
+            self._begin(self.take_back(name))
+            raise
         await self.take_back(name)
         return None
 

@@ -24,8 +24,8 @@ from packaging.version import InvalidVersion, Version
 from .. import tasks
 from ..core.cluster import Readings, now
 from ..core.errors import CoiledError, Conflict, Impossible, Unavailable
-from ..core.survey import Survey, SurveyPlace, SurveyWorker
-from ..core.sync import LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
+from ..core.survey import Survey, SurveyPlace
+from ..core.sync import FINAL, LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
 from ..core.wire import Cluster, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
 from ..links.rolling import LayerRequest, PointedLayer, Rolling
 from ..software import uv
@@ -35,7 +35,13 @@ FENCE_SECONDS = 60.0
 RESTART_SECONDS = 60.0
 JOIN_SECONDS = 60.0
 BUILD_SECONDS = 1200.0
+FOLLOW_SECONDS = 15.0
+"""How long a worker may stay away whose nanny didn't say that it has restarted it."""
 BACK_DRAIN_SECONDS = 600.0
+BACK_PAUSES = (1.0, 5.0)
+"""Seconds between the attempts to bring the old state back, while the cluster is there."""
+STRAYED_LOOKS = 3
+"""How often workers are moved that were found to run from elsewhere, since they were started in between."""
 RESTARTED_AT_ONCE = 16
 READ_SECONDS = 30.0
 TELL_SECONDS = 0.3
@@ -87,6 +93,10 @@ class _Stuck(CoiledError):
     kind = "unavailable"
 
 
+class _Full(_Stuck):
+    """The scheduler refused to retire workers, which it may accept for fewer at once."""
+
+
 class Run:
     """One run.
 
@@ -119,6 +129,7 @@ class Run:
         self._told_at = 0.0
         self._old_interpreter: str | None = None
         self._prior: dict[str, StatePlace] = {place.key: place for place in before.places} if before else {}
+        self._others: frozenset[str] = frozenset()
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -139,6 +150,9 @@ class Run:
                 work.result()
                 return
             await tasks.end([work])
+            if self.sync.state in FINAL:
+                # It had ended before it heard of that.
+                return
             self._say("Cancelled by the user")
             await self._go_back("cancelled", "Cancelled: the old state is back.")
         except CoiledError as error:
@@ -154,11 +168,12 @@ class Run:
     async def recover(self, why: str) -> None:
         """Go back from wherever another supervisor left this run."""
         self._touched = self.sync.state in ("rolling", "verifying", "rolling_back")
-        try:
-            await self._go_back("failed", why)
-        except Exception:  # noqa: BLE001 - outermost edge of a run
-            _log.exception("a sync could not be brought back by a fault of ours")
-            self._end("failed", f"{why} A fault of ours hindered going back; see the log.", (), PlanLost())
+        with contextlib.suppress(CoiledError):
+            speakers = {place.key: place.speaker for place in (await self._host.rolling.survey()).places}
+            for place in self.spec.places:
+                if place.layer is not None and place.key in speakers:
+                    await self._host.rolling.stop_build(speakers[place.key], place.layer)
+        await self._go_back("failed", why)
 
     async def _forward(self) -> None:
         if self.spec.how == "replace":
@@ -169,18 +184,19 @@ class Run:
     # ---- rolling ----------------------------------------------------------------------------------------------
 
     async def _roll(self) -> None:
-        target = await self._build()
+        # Places that the plan leaves alone stay in the layer that they have.
+        target = {**self._prior, **await self._build(self.spec.places)}
         self._finish("Build the environment")
         self._tell(state="rolling")
         self._begin("Move the workers")
         self._touched = True
         self._save(self.sync, self.spec)
         await self._point(target)
-        await self._move(self.spec.drain_seconds, lost_ok=self.spec.lost_ok)
+        await self._move(self.spec.drain_seconds)
         self._finish("Move the workers")
         self._tell(state="verifying")
         self._begin("Verify")
-        groups = await self._verify(target)
+        groups = await self._verify(target, self.spec.drain_seconds)
         self._finish("Verify")
         places = tuple(target.values())
         self.after = State(
@@ -195,11 +211,15 @@ class Run:
         self._host.settled(self)
         self._end("done", self._done_text(groups), groups, self.spec.lost)
 
-    async def _build(self) -> dict[str, StatePlace]:
+    async def _build(self, places: Iterable[SyncPlace]) -> dict[str, StatePlace]:
         """Build every layer that is missing, at once, and return what the nannies are to be pointed to."""
-        self._begin("Build the environment")
+        if self.sync.state == "building":
+            self._begin("Build the environment")
         survey = await self._host.rolling.survey()
         speakers = {place.key: place for place in survey.places}
+        planned = {place.key for place in self.spec.places} | self._prior.keys()
+        # What can't be moved was refused by the plan, so nothing is claimed of it.
+        self._others = frozenset(w.address for w in survey.workers if w.nanny is None or w.place not in planned)
 
         async def one(place: SyncPlace) -> StatePlace:
             known = speakers.get(place.key)
@@ -219,7 +239,13 @@ class Run:
                 environ=dict(self.spec.environ),
                 options=self.spec.options,
                 only_binary=self.spec.only_binary,
-                wheels=tuple([await self._send(known.speaker, wheel.path, wheel.sha256) for wheel in place.wheels]),
+                wheels=tuple(
+                    [
+                        await self._send(known.speaker, path)
+                        for wheel in place.wheels
+                        if (path := Path(wheel.path)).exists()
+                    ]
+                ),
             )
             last = None
             async for last in self._host.rolling.build(known.speaker, request, BUILD_SECONDS):
@@ -237,9 +263,12 @@ class Run:
                 entries=last.entries,
                 expected=place.expected,
                 size=last.size,
+                lock=place.lock,
+                imports=place.imports,
+                wheels=place.wheels,
             )
 
-        made = await _all([one(place) for place in self.spec.places])
+        made = await _all([one(place) for place in places])
         return {place.key: place for place in made}
 
     async def _installer(self, place: SurveyPlace, survey: Survey) -> str | None:
@@ -255,17 +284,21 @@ class Run:
         self._say(f"Sending uv to {place.host}")
         return await self._host.rolling.send(place.speaker, "uv", await asyncio.to_thread(Path(own).read_bytes))
 
-    async def _send(self, nanny: str, path: str, sha256: str) -> str:
-        data = await asyncio.to_thread(Path(path).read_bytes)
-        return await self._host.rolling.send(nanny, Path(path).name, data)
+    async def _send(self, nanny: str, path: Path) -> str:
+        data = await asyncio.to_thread(path.read_bytes)
+        return await self._host.rolling.send(nanny, path.name, data)
 
     async def _point(self, target: Mapping[str, StatePlace]) -> None:
         layers = pointed(target.values())
         rolling = self._host.rolling
+        survey = await rolling.survey()
         if layers:
             found = await rolling.point(layers)
-            strayed = sorted(nanny for nanny, layer in found.items() if layer is None)
-            if strayed and not self._bases(target):
+            wanted = {
+                w.nanny: target[w.place].layer for w in survey.workers if w.nanny and w.place and w.place in target
+            }
+            strayed = sorted(nanny for nanny, layer in wanted.items() if found.get(nanny, layer) != layer)
+            if strayed:
                 why = rolling.reasons.get(strayed[0], "") or "it doesn't say why"
                 raise Unavailable(f"The nanny {strayed[0]} could not be pointed to the new environment: {why}")
         else:
@@ -273,23 +306,17 @@ class Run:
             if kept:
                 raise Unavailable(f"The nanny {kept[0]} could not be pointed back to the base environment")
         # What the scheduler lacks altogether it can import from a layer, without being restarted.
-        survey = await rolling.survey()
         near = [p for p in target.values() if survey.scheduler and p.layer and p.host == survey.scheduler.host]
         if near:
             await rolling.extend_scheduler(near[0].entries)
         else:
             await rolling.restore_scheduler()
 
-    @staticmethod
-    def _bases(target: Mapping[str, StatePlace]) -> bool:
-        return any(place.layer is None for place in target.values())
-
-    async def _move(self, drain: float, *, lost_ok: bool) -> None:
-        """Restart every worker of the plan, batch by batch, and see that each runs from where it shall."""
-        names = {worker.id: worker.name for worker in self._host.cluster.workers}
+    async def _move(self, drain: float) -> None:
+        """Restart every worker of the plan, batch by batch."""
         if self.spec.alone:
             self._lent = await self._host.lend()
-            if self._lent is None and not lost_ok:
+            if self._lent is None and not self.spec.lost_ok:
                 raise _Stuck("There is no room for a temporary worker that would keep the results")
             if self._lent is not None:
                 self._say("A temporary worker takes what the only one holds")
@@ -298,49 +325,67 @@ class Run:
             planned.setdefault(roll.batch, []).extend(roll.workers)
         for number, batch in sorted(planned.items()):
             self._progress("Move the workers", f"batch {number} of {len(planned)}")
-            await self._batch(batch, names, drain, lost_ok=lost_ok)
+            await self._batch(batch, drain)
+        await self._end_lent()
+
+    async def _end_lent(self) -> None:
         if self._lent is not None:
             await self._host.take_back(self._lent)
             self._lent = None
 
-    async def _batch(self, batch: Sequence[str], names: Mapping[str, str], drain: float, *, lost_ok: bool) -> None:
+    async def _batch(self, batch: Sequence[str], drain: float) -> None:
+        """Restart workers at once, or one by one where they can't hand over what they hold all at once."""
         await self._host.observe()
-        present = {worker.id for worker in self._host.cluster.workers}
-        # One that left or was replaced meanwhile has started in the new environment.
-        workers = [worker for worker in batch if worker in present]
+        names = {worker.id: worker.name for worker in self._host.cluster.workers}
+        # Of one that left or was replaced meanwhile it is read where it runs from.
+        workers = [worker for worker in batch if worker in names]
         if not workers:
             return
         rolling = self._host.rolling
         try:
-            await self._fence(workers, lost_ok=lost_ok)
+            # A nanny that is silent now would restart its worker whenever it wakes up.
+            await rolling.answering(workers)
+            await self._fence(workers)
             await self._drain(workers, drain)
-            await self._fence(workers, lost_ok=lost_ok)
+            await self._fence(workers)
+            await rolling.answering(workers)
+        except _Full:
+            await rolling.give_up(workers)
+            if len(workers) == 1:
+                raise
+            # Somebody has begun to use the cluster since the batches were planned.
+            for worker in workers:
+                await self._batch([worker], drain)
+            return
         except (CoiledError, asyncio.CancelledError):
             with contextlib.suppress(CoiledError):
                 await asyncio.shield(rolling.give_up(workers))
             raise
         for some in (workers[i : i + RESTARTED_AT_ONCE] for i in range(0, len(workers), RESTARTED_AT_ONCE)):
-            await rolling.restart(some, RESTART_SECONDS)
-            wanted = [names[worker] for worker in some if worker in names]
-            late = await rolling.joined(wanted, frozenset(some), JOIN_SECONDS)
+            done = await rolling.restart(some, RESTART_SECONDS)
+            sure = [names[worker] for worker in some if worker in done]
+            late = await rolling.joined(sure, frozenset(some), JOIN_SECONDS)
+            unsure = [names[worker] for worker in some if worker not in done]
+            late |= await rolling.joined(unsure, frozenset(some), FOLLOW_SECONDS)
             if late:
                 raise Unavailable(f"Worker {', '.join(sorted(late)[:5])} didn't come back in the new environment")
-            self._say(f"Restarted: worker {', '.join(sorted(wanted))}")
+            self._say(f"Restarted: worker {', '.join(sorted([*sure, *unsure]))}")
 
-    async def _fence(self, workers: Sequence[str], *, lost_ok: bool) -> None:
-        """Let workers take nothing new and hand over what they hold; _Stuck where the scheduler refuses."""
+    async def _fence(self, workers: Sequence[str]) -> None:
+        """Let workers take nothing new and hand over what they hold; _Stuck where the scheduler refuses.
+
+        A worker that was refused isn't restarted even if it holds nothing: it goes on taking tasks.
+        """
         accepted = await self._host.rolling.fence(workers, FENCE_SECONDS)
-        refused = [worker for worker in workers if worker not in accepted]
-        if not refused or lost_ok:
+        refused = {worker for worker in workers if worker not in accepted}
+        if not refused or self.spec.lost_ok:
             return
-        held = {worker.address: worker for worker in (await self._host.rolling.survey()).workers}
-        for address in refused:
-            worker = held.get(address)
-            if worker is not None and _holds(worker):
-                raise _Stuck(
-                    f"Worker {worker.name} can't hand over what it holds: "
-                    + (f"{worker.actors} actors live on it" if worker.actors else "the others have no room for it")
-                )
+        for worker in (await self._host.rolling.survey()).workers:
+            if worker.address not in refused:
+                continue
+            if worker.actors:
+                raise _Stuck(f"Worker {worker.name} can't hand over what it holds: {worker.actors} actors live on it")
+            raise _Full(f"Worker {worker.name} can't hand over what it holds: the others have no room for it")
 
     async def _drain(self, workers: Sequence[str], bound: float) -> None:
         deadline = time.monotonic() + bound
@@ -360,38 +405,56 @@ class Run:
 
     # ---- verifying --------------------------------------------------------------------------------------------
 
-    async def _verify(self, target: Mapping[str, StatePlace]) -> tuple[SyncGroup, ...]:
-        """Return what every worker was read to have; Unavailable where any isn't as planned."""
-        groups = await self._look(target)
+    async def _verify(self, target: Mapping[str, StatePlace], drain: float) -> tuple[SyncGroup, ...]:
+        """Return what every worker was read to have; Unavailable where any isn't as planned.
+
+        Workers that were started before their nanny was pointed, as one that was killed meanwhile, are moved first.
+        """
+        for last in (False,) * STRAYED_LOOKS + (True,):
+            groups, strayed, count = await self._look(target)
+            if not strayed or last:
+                break
+            size = max(count // 2, 1)
+            for some in (strayed[i : i + size] for i in range(0, len(strayed), size)):
+                await self._batch(some, drain)
         wrong = [group for group in groups if not group.verified]
         if wrong:
             raise Unavailable(f"{len(wrong)} groups of workers aren't as planned: {wrong[0].text}")
         return groups
 
-    async def _look(self, target: Mapping[str, StatePlace]) -> tuple[SyncGroup, ...]:
+    async def _look(self, target: Mapping[str, StatePlace]) -> tuple[tuple[SyncGroup, ...], list[str], int]:
+        """Return what the groups of workers have, which workers run from elsewhere, and how many workers there are."""
         deadline = time.monotonic() + READ_SECONDS
         while True:
             survey = await self._host.rolling.survey()
-            place_of = {worker.address: worker.place for worker in survey.workers}
+            concerned = {w.address: w for w in survey.workers if w.address not in self._others and w.nanny}
             readings = await self._host.read_anew()
             workers = [environment for environment in readings.environments if environment.role == "worker"]
-            unread = [entry for entry in readings.unread if entry.node != "scheduler"]
+            unread = [entry for entry in readings.unread if entry.node not in {"scheduler", *self._others}]
             read = {node for environment in workers for node in environment.nodes}
-            if not unread and set(place_of) <= read:
+            silent = [w for w in concerned.values() if w.place is None]
+            if not unread and not silent and concerned.keys() <= read:
                 break
             if time.monotonic() > deadline:
-                why = unread[0].reason if unread else "it joined a moment ago"
-                raise Unavailable(f"{len(unread) or 1} of the workers could not be read: {why}")
+                why = (
+                    f"{len(unread)} of the workers could not be read: {unread[0].reason}"
+                    if unread
+                    else f"The nanny of worker {silent[0].name} doesn't answer"
+                    if silent
+                    else "A worker could not be read, since it joined a moment ago"
+                )
+                raise Unavailable(why)
             await asyncio.sleep(0.2)
-        groups = []
+        groups, strayed = [], []
         for environment in workers:
-            key = next((place_of.get(node) for node in environment.nodes if place_of.get(node)), None)
-            place = target.get(key or "")
+            nodes = [node for node in environment.nodes if node in concerned]
+            place = next((target[key] for node in nodes if (key := concerned[node].place or "") in target), None)
             if place is not None:
                 groups.append(verified(environment, place, place.path))
+                strayed += nodes if environment.prefix != place.path else []
         if not groups:
             raise Unavailable("No worker that belongs to the plan could be read")
-        return tuple(groups)
+        return tuple(groups), strayed, len(survey.workers)
 
     # ---- replacing --------------------------------------------------------------------------------------------
 
@@ -446,51 +509,63 @@ class Run:
             return
         self._tell(state="rolling_back")
         self._begin("Go back")
-        try:
-            groups = await self._back()
-        except CoiledError as error:
-            self._finish("Go back", "failed", error.message)
-            gone = self._host.cluster.status in ("unreachable", "failed", "stopped", "lost", "stopping")
-            if gone:
-                self._end("lost", f"{why} The cluster has gone since, so nothing is claimed of it.", (), PlanLost())
-            else:
-                text = f"{why} Not every worker could be brought back: {error.message}"
-                self._end(state, text, (), PlanLost())
+        groups: tuple[SyncGroup, ...] = ()
+        fault = ""
+        for pause in (*BACK_PAUSES, None):
+            try:
+                groups, fault = await self._back(), ""
+                break
+            except CoiledError as error:
+                fault = error.message
+            except Exception:  # noqa: BLE001 - outermost edge of a run: it has to end, whatever happened
+                _log.exception("a sync could not be brought back by a fault of ours")
+                fault = "A fault of ours hindered that; the cluster's log has its details."
+            if pause is not None:
+                self._say(f"Going back is tried again: {fault}")
+                await asyncio.sleep(pause)
+        if fault:
+            self._finish("Go back", "failed", fault)
+            text = f"{why} Not every worker could be brought back, so nothing is claimed of the cluster: {fault}"
+            self._end("lost", text, (), PlanLost())
         else:
             self._finish("Go back")
             self._end(state, f"{why} The old state is back, as read from every worker.", groups, PlanLost())
 
     async def _back(self) -> tuple[SyncGroup, ...]:
         if self.spec.how == "replace":
-            if self._old_interpreter is not None:
-                await self._host.start_anew(str(Path(self._old_interpreter) / "bin" / "python"))
-            return ()
-        target = {
-            place.key: self._prior.get(place.key)
-            or StatePlace(
+            return await self._back_anew()
+        base = {
+            place.key: StatePlace(
                 key=place.key, host=place.host, prefix=place.prefix, layer=None, path=place.prefix, executable=""
             )
             for place in self.spec.places
         }
+        rolling = self._host.rolling
+        survey = await rolling.survey()
+        # Whoever was fenced and not restarted runs as before.
+        await rolling.give_up([worker.address for worker in survey.workers])
+        there = {place.key: place.layers for place in survey.places}
+        # A layer that was removed meanwhile is made again.
+        gone = [p for p in self._prior.values() if p.layer and p.key in there and p.layer not in there[p.key]]
+        made = await self._build([_again(place) for place in gone]) if gone else {}
+        target = {**base, **self._prior, **made}
         await self._point(target)
-        survey = await self._host.rolling.survey()
+        groups = await self._verify(target, BACK_DRAIN_SECONDS)
+        await self._end_lent()
+        return groups
+
+    async def _back_anew(self) -> tuple[SyncGroup, ...]:
+        """Start the whole cluster anew where it ran before."""
+        if self._old_interpreter is None:
+            return ()
+        path = self._old_interpreter
+        await self._host.start_anew(str(Path(path) / "bin" / "python"))
         readings = await self._host.read_anew()
-        prefixes = {node: e.prefix for e in readings.environments if e.role == "worker" for node in e.nodes}
-        strayed = [
-            worker
-            for worker in survey.workers
-            if worker.place in target and prefixes.get(worker.address) != target[worker.place].path
-        ]
-        names = {worker.address: worker.name for worker in survey.workers}
-        size = max(len(survey.workers) // 2, 1)
-        for some in (strayed[i : i + size] for i in range(0, len(strayed), size)):
-            addresses = [worker.address for worker in some]
-            await self._host.observe()
-            await self._batch(addresses, names, BACK_DRAIN_SECONDS, lost_ok=self.spec.lost_ok)
-        if self._lent is not None:
-            await self._host.take_back(self._lent)
-            self._lent = None
-        return await self._verify(target)
+        place = StatePlace(key="", host="", prefix=path, layer=None, path=path, executable="")
+        groups = tuple(verified(environment, place, path) for environment in readings.environments)
+        if readings.unread or not groups or not all(group.verified for group in groups):
+            raise Unavailable("The old cluster started, and could not be read as it was")
+        return groups
 
     # ---- telling ----------------------------------------------------------------------------------------------
 
@@ -558,8 +633,18 @@ def _runs_there(libc: str) -> bool:
         return False
 
 
-def _holds(worker: SurveyWorker) -> bool:
-    return bool(worker.futures or worker.scattered or worker.running or worker.actors)
+def _again(place: StatePlace) -> SyncPlace:
+    """Return what makes a state's layer again."""
+    return SyncPlace(
+        key=place.key,
+        host=place.host,
+        prefix=place.prefix,
+        layer=place.layer,
+        lock=place.lock,
+        expected=place.expected,
+        imports=place.imports,
+        wheels=place.wheels,
+    )
 
 
 async def _all(work: Sequence[Awaitable[StatePlace]]) -> list[StatePlace]:

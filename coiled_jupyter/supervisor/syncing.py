@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 REHEARSAL_SECONDS = 60.0
 STOP_SECONDS = 30.0
 LEND_SECONDS = 30.0
+NEEDS_SECONDS = 2.0
+"""How long workers look at what their values need; what isn't seen by then the roll meets, and goes back."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -61,7 +63,15 @@ class Syncing:
 
     async def survey(self) -> Survey:
         """Look at what a plan has to know."""
-        return await self.rolling.survey()
+        survey = await self.rolling.survey()
+        holding = [worker.address for worker in survey.workers if worker.alone]
+        if not holding:
+            return survey
+        found = await self.rolling.needs(holding, NEEDS_SECONDS)
+        # Modules that belong to no distribution lie elsewhere than the packages, where every layer's workers look too.
+        return msgspec.structs.replace(
+            survey, needs={worker: needs.distributions for worker, needs in found.items() if needs.distributions}
+        )
 
     def begin(self, spec: SyncSpec) -> Sync:
         """Start a sync; Conflict where one runs, the cluster can't be changed now, or it isn't in the planned state."""
@@ -116,7 +126,13 @@ class Syncing:
 
     def _lost(self, text: str) -> None:
         if self._run is not None and self._run.sync.state not in FINAL:
-            sync = msgspec.structs.replace(self._run.sync, state="lost", result=SyncResult(text=text), ended_at=now())
+            sync = msgspec.structs.replace(
+                self._run.sync,
+                state="lost",
+                result=SyncResult(text=text),
+                ended_at=now(),
+                revision=self._run.sync.revision + 1,
+            )
             self._run.sync = sync
             self._supervisor.ledger.save_sync(sync, self._run.spec)
             self.told(sync)
@@ -127,7 +143,10 @@ class Syncing:
         """Find out which state an attached cluster is in, and bring it back where a sync was interrupted."""
         ledger = self._supervisor.ledger
         states = {state.id: state for state in ledger.states(self.cluster.id)}
+        if self.running:
+            return
         survey = await self.rolling.survey()
+        self._enter(None, save=False)
         pointed = {place.key: place.layer for place in survey.places}
         for state in states.values():
             if state.how == "roll" and state.places and all(pointed.get(p.key) == p.layer for p in state.places):
@@ -136,12 +155,24 @@ class Syncing:
         for sync, spec in ledger.syncs():
             if sync.cluster == self.cluster.id and sync.state not in FINAL:
                 before = states.get(spec.layer_before) if spec.layer_before != BASE else None
+                self._enter(before, save=False)
                 from .sync import Run
 
                 run = self._run = Run(self, spec, before, ledger.save_sync)
                 run.sync = sync
                 self._task = asyncio.create_task(self._recover(run), name=f"recover {spec.id}")
                 break
+
+    def lose(self, why: str) -> None:
+        """Tell of syncs that another process began that nothing is known of them."""
+        ledger = self._supervisor.ledger
+        for sync, spec in ledger.syncs():
+            if sync.cluster == self.cluster.id and sync.state not in FINAL and not self.running:
+                lost = msgspec.structs.replace(
+                    sync, state="lost", result=SyncResult(text=why), ended_at=now(), revision=sync.revision + 1
+                )
+                ledger.save_sync(lost, spec)
+                self.told(lost)
 
     async def _recover(self, run: Run) -> None:
         await run.recover("The process that carried it out was ended.")
