@@ -282,7 +282,8 @@ class Service:
         return self._watches.get(watch.cluster.id) is watch
 
     def _update(self, watch: _Watch, cluster: Cluster) -> None:
-        if cluster != watch.cluster:
+        # One that was let go of is told of no more.
+        if cluster != watch.cluster and self._watches.get(cluster.id) is watch:
             watch.cluster = cluster
             self._signal(cluster.id)
 

@@ -26,6 +26,8 @@ class RemoteCluster:
         Whether workers have one.
     extra
         More variables of the environment; `PYTHONPATH` among them puts folders on the nodes' sys.path.
+    arguments
+        More arguments of ``dask worker``.
 
     """
 
@@ -40,9 +42,11 @@ class RemoteCluster:
         nannies: bool = True,
         extra: dict[str, str] | None = None,
         scheduler_python: Path | str | None = None,
+        arguments: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.python, self._nannies = folder, str(python), nannies
+        self._worker_arguments = arguments
         self.processes: list[subprocess.Popen[bytes]] = []
         self._environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK", "COILED"))}
         self._environ |= {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", **(extra or {})}
@@ -75,7 +79,7 @@ class RemoteCluster:
     ) -> subprocess.Popen[bytes]:
         arguments = [self.address, "--name", name, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60"]
         arguments += ["--local-directory", str(self.folder / f"local-{name}"), "--host", "127.0.0.1"]
-        arguments += [] if self._nannies else ["--no-nanny"]
+        arguments += [*self._worker_arguments, *([] if self._nannies else ["--no-nanny"])]
         return self._run(python or self.python, "dask_worker", *arguments, extra=extra)
 
     def _run(self, python, program: str, *arguments: str, extra=None) -> subprocess.Popen[bytes]:

@@ -358,7 +358,8 @@ def _rolls(rolled: Sequence[Sequence[SurveyWorker]], group_of: Mapping[str, str]
 def _room(worker: SurveyWorker) -> int:
     if worker.memory_limit is None:
         return 1 << 50
-    return max(int(worker.memory_limit * ROOM) - worker.memory, 0)
+    # What it said of its memory may be older than what it holds.
+    return max(int(worker.memory_limit * ROOM) - max(worker.memory, worker.alone), 0)
 
 
 def _add(lost: PlanLost, worker: SurveyWorker) -> PlanLost:

@@ -62,6 +62,9 @@ class Host(Protocol):
     async def observe(self) -> None:
         """Look at the scheduler anew."""
 
+    async def gone(self) -> bool:
+        """Whether nothing listens at the scheduler's address any more."""
+
     async def read_anew(self) -> Readings:
         """Read every node, trusting nothing that was read before."""
 
@@ -517,6 +520,8 @@ class Run:
                 break
             except CoiledError as error:
                 fault = error.message
+                if await self._host.gone():
+                    break
             except Exception:  # noqa: BLE001 - outermost edge of a run: it has to end, whatever happened
                 _log.exception("a sync could not be brought back by a fault of ours")
                 fault = "A fault of ours hindered that; the cluster's log has its details."

@@ -8,6 +8,7 @@ import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 REHEARSAL_SECONDS = 60.0
 STOP_SECONDS = 30.0
 LEND_SECONDS = 30.0
+GONE_SECONDS = 2.0
 NEEDS_SECONDS = 2.0
 """How long workers look at what their values need; what isn't seen by then the roll meets, and goes back."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
@@ -261,6 +263,18 @@ class Syncing:
     async def observe(self) -> None:
         """Look at the scheduler anew."""
         await self._supervisor.observe()
+
+    async def gone(self) -> bool:
+        """Whether nothing listens at the scheduler's address any more; a silent one isn't gone."""
+        address = urlsplit(self._supervisor.link.address)
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(address.hostname, address.port), GONE_SECONDS)
+        except ConnectionRefusedError:
+            return True
+        except (OSError, ValueError, asyncio.TimeoutError):
+            return False
+        writer.close()
+        return False
 
     async def read_anew(self) -> Readings:
         """Read every node, trusting nothing that was read before."""

@@ -1,0 +1,721 @@
+"""Syncs of real clusters under faults: each is done, or wholly back, or lost, and nothing is green that isn't so.
+
+After each fault an independent reading, by fresh processes of the workers' own interpreters, is compared with the diff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from uv import find_uv_bin
+
+from coiled_jupyter.core.errors import CoiledError, Conflict
+from coiled_jupyter.core.sync import FINAL
+from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanFrom
+from coiled_jupyter.ledger import Ledger
+from coiled_jupyter.paths import cluster_dir
+from coiled_jupyter.service import Service
+from tests.fakes import InterpreterKernels
+from tests.notebook import Notebook
+from tests.remote import RemoteCluster
+from tests.supervisor.test_sync import COUNTS, TODAY, Lab, cell, lab, python_of, told
+
+FULL = pytest.mark.full_matrix
+KERNEL = (*TODAY, "numpy==2.4.6", "ipykernel")
+STEPS = ("building", "rolling", "verifying")
+# What a worker's own interpreter has, as a fresh process of it reads it, with the files that are missing of each.
+FRESH = """
+import csv, importlib.metadata as m, json, os
+found = {}
+for d in m.distributions():
+    name = d.metadata["Name"].lower().replace("_", "-").replace(".", "-")
+    record = os.path.join(str(d._path), "RECORD")
+    base = os.path.dirname(str(d._path))
+    rows = list(csv.reader(open(record, encoding="utf-8", newline=""))) if os.path.exists(record) else [["no RECORD"]]
+    gone = [r[0] for r in rows if r and not r[0].endswith(".pyc") and not os.path.exists(os.path.join(base, r[0]))]
+    found[name] = [d.version, gone]
+try:
+    import numpy
+    found["import numpy"] = [numpy.__version__, []]
+except ImportError:
+    pass
+print(json.dumps(found))
+"""
+SEEN = """
+import json
+_seen = (
+    "__import__('json').dumps([__import__('sys').executable, __import__('sys').prefix, "
+    "getattr(__import__('sys').modules.get('numpy'), '__version__', None)])"
+)
+_answers = client.run(eval, _seen, on_error="ignore")
+sorted(_answers.items())
+"""
+
+
+class Site:
+    """One cluster with a user's client at it, and what is true of it."""
+
+    def __init__(self, lab: Lab, cluster: str, notebook: Notebook, home: Path | None = None) -> None:
+        self.lab, self.cluster, self.notebook, self.home = lab, cluster, notebook, home
+        self.green = 0
+
+    @property
+    def service(self) -> Service:
+        return self.lab.service
+
+    async def truth(self) -> dict[str, dict[str, list]]:
+        """Return by worker what a fresh process of its interpreter says."""
+        workers = await cell(self.notebook, SEEN, 60)
+        found: dict[str, dict[str, list]] = {}
+        read: dict[str, dict[str, list]] = {}
+        for address, text in workers:
+            python, prefix, loaded = json.loads(text)
+            assert Path(python).parent.parent == Path(prefix), (python, prefix)
+            if python not in read:
+                environ = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+                done = await asyncio.to_thread(
+                    subprocess.run, [python, "-I", "-c", FRESH], capture_output=True, text=True, env=environ, timeout=60
+                )
+                assert done.returncode == 0, done.stderr
+                read[python] = json.loads(done.stdout)
+            found[address] = read[python]
+            assert loaded is None or loaded == read[python]["numpy"][0], (loaded, read[python])
+        return found
+
+    async def check(self, sync: object = None) -> str:
+        """See that a sync has ended in one of the allowed ways, and that what the diff calls the same is the same."""
+        if sync is not None:
+            assert sync.state in FINAL, told(sync)
+            if sync.state in ("failed", "cancelled"):
+                # Nothing was touched, or all of it is back as read from every worker.
+                assert all(group.verified for group in sync.result.groups), told(sync)
+        diff = await self.lab.diff(self.cluster)
+        if sync is not None and sync.state == "lost":
+            assert diff.verdict != "equal", told(sync)
+        truth = await self.truth()
+        groups = {group.id: group for group in await self.service.environments(cluster=self.cluster)}
+        if not diff.unread:
+            nodes = {node for group in groups.values() if group.role == "worker" for node in group.nodes}
+            assert set(truth) <= nodes, (truth.keys(), nodes)
+        for row in diff.rows:
+            for side in row.groups:
+                group = groups.get(side.group)
+                if group is None or group.role != "worker":
+                    continue
+                for node in group.nodes:
+                    has = truth.get(node, {}).get(row.name)
+                    if node in truth and row.name != "python" and row.severity == "ok" and row.kernel is not None:
+                        self.green += 1
+                        assert (has and has[0]) == side.version, (row, has)
+                        assert not (has and has[1]), (row.name, has[1])
+        states = {sync.state if sync else "", *({"numpy"} & set().union(*truth.values()) if truth else ())}
+        if sync is not None and sync.state == "done" and sync.undo_of is None:
+            assert all(has["numpy"] == has["import numpy"] == ["2.4.6", []] for has in truth.values()), states
+        elif sync is not None and sync.state in ("failed", "cancelled"):
+            assert not any("numpy" in has for has in truth.values()), (told(sync), truth.keys())
+        self.quiet()
+        return sync.state if sync else ""
+
+    def quiet(self) -> None:
+        """See that no build of a sync that has ended goes on, and that no layer is there that isn't complete."""
+        if self.home is None:
+            return
+        deadline = time.monotonic() + 10
+        while left := builders(self.home):
+            assert time.monotonic() < deadline, [p.cmdline()[:3] for p in left]
+            time.sleep(0.1)
+
+    async def sync(self, fault=None, step: str = "rolling", **fields):
+        """Run a sync with a fault at a step, and return how it ended."""
+        plan = await self.lab.plan(self.cluster, **fields)
+        assert plan.how == "roll", plan
+        begun = await self.service.sync(plan.id)
+        await self.lab.until(lambda: self.state(begun.id) in (step, *FINAL), 60)
+        if fault is not None:
+            await fault(begun)
+        return await self.lab.ended(begun, 200)
+
+    def state(self, sync: str) -> str:
+        return self.service.find_sync(sync).state
+
+    async def back(self, sync) -> None:
+        """Bring the base state back, with a layer that has to be built again."""
+        if sync.state == "done":
+            undone = await self.lab.ended(await self.service.undo(sync.id))
+            assert undone.state == "done", told(undone)
+        if self.home is not None and self.home.exists():
+            for folder in self.home.iterdir():
+                if folder.is_dir() and not folder.name.startswith("."):
+                    shutil.rmtree(folder)
+
+    def workers(self) -> list[psutil.Process]:
+        return [process for process, _ in _processes(self.lab.attached)]
+
+    def nannies(self) -> list[psutil.Process]:
+        return [nanny for _, nanny in _processes(self.lab.attached)]
+
+    def supervisor(self) -> int:
+        return Ledger().get(self.cluster).pid
+
+
+def _processes(attached: RemoteCluster) -> list[tuple[psutil.Process, psutil.Process]]:
+    """Return each worker of a cluster with its nanny, by their processes."""
+    found = []
+    for program in attached.processes[1:]:
+        with contextlib.suppress(psutil.Error):
+            nanny = psutil.Process(program.pid)
+            found += [(c, nanny) for c in nanny.children() if "spawn_main" in " ".join(c.cmdline())]
+    return found
+
+
+def builders(home: Path) -> list[psutil.Process]:
+    """Return the processes that build layers in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if (
+                process.status() != psutil.STATUS_ZOMBIE
+                and (
+                    any("Builds one layer" in word for word in words)
+                    or (words and Path(words[0]).name == "uv" and any(str(home) in word for word in words))
+                )
+                and (str(home) in process.cwd() or any(str(home) in word for word in words))
+            ):
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def attached(folder: Path, workers: int = 2, *, base=TODAY, cache: Path | None = None, uv_cache: bool = True, **fields):
+    """Run somebody's cluster whose layers lie in a folder of its own."""
+    cache = cache or folder / "cache"
+    extra = {"XDG_CACHE_HOME": str(cache), **fields.pop("extra", {})}
+    if uv_cache:
+        extra["UV_CACHE_DIR"] = subprocess.run(
+            [find_uv_bin(), "cache", "dir"], capture_output=True, text=True
+        ).stdout.strip()
+    with RemoteCluster(folder / "remote", python_of("3.11", *base), workers=workers, extra=extra, **fields) as cluster:
+        yield cluster, cache / "coiled-jupyter" / "layers"
+
+
+def site(cluster: RemoteCluster, home: Path | None, body, kernel: Path | None = None, configuration=None) -> None:
+    kernel = kernel or python_of("3.11", *KERNEL)
+
+    async def go(lab: Lab) -> None:
+        lab.attached = cluster
+        made = await lab.attach(cluster)
+        with contextlib.closing(await asyncio.to_thread(Notebook, kernel, cluster.address, cluster.tls)) as notebook:
+            await cell(notebook, COUNTS)
+            await body(Site(lab, made, notebook, home))
+
+    lab(go, {"k": (kernel, ("numpy",))}, configuration)
+
+
+async def values(site: Site, count: int = 40) -> None:
+    await cell(
+        site.notebook,
+        f"futures = client.map(pow, range({count}), [2] * {count}, key='kept')\nlen(client.gather(futures))",
+    )
+
+
+async def all_there(site: Site, count: int = 40) -> None:
+    assert await cell(site.notebook, f"client.gather(futures) == [n ** 2 for n in range({count})]")
+
+
+# ---- faults -----------------------------------------------------------------------------------------------------
+
+
+def cancel(site: Site):
+    async def act(sync) -> None:
+        with contextlib.suppress(Conflict, CoiledError):
+            await site.service.cancel_sync(sync.id)
+
+    return act
+
+
+def kill_worker(site: Site):
+    async def act(sync) -> None:
+        with contextlib.suppress(psutil.Error, IndexError):
+            site.workers()[-1].kill()
+
+    return act
+
+
+def kill_nanny(site: Site):
+    async def act(sync) -> None:
+        site.nannies()[-1].kill()
+
+    return act
+
+
+def kill_supervisor(site: Site):
+    async def act(sync) -> None:
+        os.kill(site.supervisor(), signal.SIGKILL)
+
+    return act
+
+
+def stopped(which: str, seconds: float):
+    def fault(site: Site):
+        async def act(sync) -> None:
+            with contextlib.suppress(psutil.Error, IndexError):
+                process = getattr(site, which)()[-1]
+                process.suspend()
+                await asyncio.sleep(seconds)
+                process.resume()
+
+        return act
+
+    return fault
+
+
+async def grown(site: Site, count: int) -> None:
+    """See that the cluster has its workers again."""
+    cluster = site.lab.attached
+    alive = [p for p in cluster.processes[1:] if p.poll() is None]
+    for number in range(count - len(alive)):
+        cluster.add_worker(f"again-{time.monotonic_ns()}-{number}")
+    await site.lab.until(lambda: len(site.service.cluster(site.cluster).workers) >= count)
+
+
+def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(tmp_path):
+    async def body(site: Site) -> None:
+        await values(site)
+        for step in STEPS:
+            ended = await site.sync(cancel(site), step)
+            assert await site.check(ended) in ("cancelled", "done"), told(ended)
+            assert step == "verifying" or ended.state == "cancelled", told(ended)
+            await all_there(site)
+            await site.back(ended)
+        assert site.green > 0
+        assert await cell(site.notebook, "counts('kept')") == [40, 0]
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=FULL)])
+def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_complete(tmp_path, times):
+    seed = int(os.environ.get("COILED_JUPYTER_TEST_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
+    chance = random.Random(seed)
+    print(f"COILED_JUPYTER_TEST_SEED={seed}")
+
+    async def body(site: Site) -> None:
+        await values(site)
+        for number in range(times):
+
+            async def later(sync, number=number) -> None:
+                await asyncio.sleep(chance.random() * (2.5 if number % 2 else 6))
+                if number % 2:
+                    # The installer, wherever it is by now.
+                    for process in builders(site.home):
+                        with contextlib.suppress(psutil.Error):
+                            process.kill()
+                else:
+                    await cancel(site)(sync)
+
+            ended = await site.sync(later, "building")
+            assert await site.check(ended) in ("cancelled", "failed", "done"), told(ended)
+            await all_there(site)
+            await site.back(ended)
+        last = await site.sync()
+        assert await site.check(last) == "done", told(last)
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
+
+
+@pytest.mark.parametrize(
+    ("fault", "step"),
+    [
+        pytest.param(kill_worker, "building", marks=FULL),
+        (kill_worker, "rolling"),
+        (kill_supervisor, "rolling"),
+        pytest.param(kill_worker, "verifying", marks=FULL),
+        pytest.param(kill_nanny, "building", marks=FULL),
+        pytest.param(kill_nanny, "rolling", marks=FULL),
+        pytest.param(kill_nanny, "verifying", marks=FULL),
+        pytest.param(kill_supervisor, "building", marks=FULL),
+        pytest.param(kill_supervisor, "verifying", marks=FULL),
+        *(
+            pytest.param(stopped(which, seconds), step, marks=FULL, id=f"stopped-{which}-{seconds}-{step}")
+            for which in ("workers", "nannies")
+            for seconds in (3, 20)
+            for step in STEPS
+        ),
+    ],
+)
+def test_whatever_is_killed_or_stopped_nothing_is_green_that_is_not(tmp_path, fault, step):
+    async def body(site: Site) -> None:
+        ended = await site.sync(fault(site), step)
+        await grown(site, 3)
+        state = await site.check(ended)
+        assert state in ("done", "failed", "lost"), told(ended)
+        if fault is kill_supervisor and step == "rolling":
+            assert state in ("failed", "done"), told(ended)
+        # Whatever it was, the next one goes through.
+        if state != "done":
+            again = await site.sync()
+            assert await site.check(again) == "done", told(again)
+
+    with attached(tmp_path, 3) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_server_that_ends_leaves_the_sync_to_its_supervisor_and_the_next_server_sees_it_done(tmp_path):
+    async def body(site: Site) -> None:
+        async def restarted(sync) -> None:
+            await site.service.close()
+            site.lab.service = Service(kernels=InterpreterKernels({"k": (python_of("3.11", *KERNEL), ("numpy",))}))
+            await site.service.start()
+
+        try:
+            ended = await site.sync(restarted, "rolling")
+            await site.lab.ready(site.cluster, 2)
+            assert await site.check(ended) == "done", told(ended)
+            await site.service.delete(site.cluster)
+        finally:
+            await site.service.close()
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_scheduler_that_ends_leaves_a_sync_lost_and_nothing_green(tmp_path):
+    async def body(site: Site) -> None:
+        async def kill(sync) -> None:
+            site.lab.attached.processes[0].kill()
+
+        ended = await site.sync(kill, "rolling")
+        assert ended.state == "lost", told(ended)
+        diff = await site.service.diff(site.cluster, kernel="k")
+        assert diff.verdict not in ("equal", "differs"), diff.verdict
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
+
+
+@pytest.mark.parametrize("step", [pytest.param("building", marks=FULL), "rolling"])
+def test_a_managed_cluster_whose_supervisor_ends_goes_with_it_and_its_sync_is_lost(step):
+    async def body(lab: Lab) -> None:
+        made = await lab.service.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
+        await lab.ready(made.id, 1)
+        begun = await lab.service.sync((await lab.plan(made.id)).id)
+        await lab.until(lambda: lab.service.find_sync(begun.id).state in (step, *FINAL))
+        os.kill(Ledger().get(made.id).pid, signal.SIGKILL)
+        ended = await lab.ended(begun)
+        assert ended.state == "lost", told(ended)
+        await lab.until(lambda: lab.service.cluster(made.id).status == "lost")
+        assert (await lab.service.diff(made.id, kernel="k")).verdict not in ("equal", "differs")
+
+    lab(body, {"k": (python_of("3.11", *KERNEL), ("numpy",))})
+
+
+def test_a_single_managed_worker_keeps_its_values_by_a_temporary_second_also_where_it_is_cancelled():
+    kernel = python_of("3.11", *KERNEL)
+
+    async def body(lab: Lab) -> None:
+        made = await lab.service.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
+        await lab.ready(made.id, 1)
+        tls = {f"{name}_file": str(cluster_dir(made.id) / f"{name}.pem") for name in ("ca", "cert", "key")}
+        address = lab.service.cluster(made.id).scheduler.address
+        with contextlib.closing(await asyncio.to_thread(Notebook, kernel, address, tls)) as notebook:
+            await cell(notebook, COUNTS)
+            here = Site(lab, made.id, notebook)
+            await values(here)
+            await cell(notebook, "scattered = client.scatter([1, 2, 3])\nlen(scattered)")
+            assert (await lab.plan(made.id)).needs == ()
+            ended = await here.sync(cancel(here), "rolling")
+            assert await here.check(ended) in ("cancelled", "done"), told(ended)
+            await lab.until(lambda: len(lab.service.cluster(made.id).workers) == 1)
+            if ended.state != "done":
+                ended = await here.sync()
+                assert await here.check(ended) == "done", told(ended)
+            await lab.until(lambda: len(lab.service.cluster(made.id).workers) == 1)
+            await all_there(here)
+            assert await cell(notebook, "client.gather(scattered)") == [1, 2, 3]
+            assert await cell(notebook, "counts('kept')") == [40, 0]
+
+    lab(body, {"k": (kernel, ("numpy",))})
+
+
+# ---- layers that can't be ---------------------------------------------------------------------------------------
+
+
+def test_a_package_that_does_not_import_there_is_found_before_any_worker_moves(tmp_path):
+    project = tmp_path / "acme"
+    (project / "acme").mkdir(parents=True)
+    (project / "acme" / "__init__.py").write_text("raise ImportError('libacme.so: cannot open shared object file')\n")
+    (project / "pyproject.toml").write_text('[project]\nname = "acme"\nversion = "1.0"\n')
+    kernel = python_of("3.11", *KERNEL, str(project))
+
+    async def body(site: Site) -> None:
+        await values(site)
+        before = [worker.id for worker in site.service.cluster(site.cluster).workers]
+        ended = await site.sync()
+        assert await site.check(ended) == "failed", told(ended)
+        assert "libacme.so" in ended.result.text, told(ended)
+        assert [worker.id for worker in site.service.cluster(site.cluster).workers] == before
+        await all_there(site)
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body, kernel)
+
+
+def test_a_layer_that_was_damaged_or_removed_is_made_again_before_it_is_used(tmp_path):
+    async def body(site: Site) -> None:
+        first = await site.sync()
+        assert await site.check(first) == "done", told(first)
+        undone = await site.lab.ended(await site.service.undo(first.id))
+        assert undone.state == "done", told(undone)
+        (layer,) = (f for f in site.home.iterdir() if f.is_dir() and not f.name.startswith("."))
+        (packages,) = layer.glob("lib/python*/site-packages")
+        # A nanny would start a worker of a layer without distributed again and again.
+        shutil.rmtree(packages / "distributed")
+        second = await site.sync()
+        assert await site.check(second) == "done", told(second)
+        # Nobody can go back to a folder that isn't there, unless it's known how it was made.
+        third = await site.lab.ended(await site.service.undo(second.id))
+        assert third.state == "done", told(third)
+        shutil.rmtree(layer)
+        again = await site.lab.plan(site.cluster, source=PlanFrom(layer=second.layer))
+        ended = await site.lab.sync(again)
+        assert await site.check(ended) == "done", told(ended)
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_full_disk_fails_before_any_worker_moves_and_leaves_no_half_layer(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(small)], capture_output=True)
+    if made.returncode:
+        pytest.skip("only root can mount the small disk that this fills")
+
+    async def body(site: Site) -> None:
+        ended = await site.sync()
+        assert await site.check(ended) == "failed", told(ended)
+        assert "space" in ended.result.text, told(ended)
+        assert not list(site.home.glob("*/coiled-jupyter.json"))
+
+    try:
+        with attached(tmp_path, cache=small) as (cluster, home):
+            site(cluster, home, body)
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False)
+
+
+# ---- what the plan foresees, or the roll stops at -------------------------------------------------------------------
+
+
+def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(tmp_path):
+    async def body(site: Site) -> None:
+        await values(site)
+        await cell(
+            site.notebook,
+            "import tabulate\nclass_value = client.submit(getattr, tabulate, 'Line', key='needy')\nstr(class_value.status)",
+        )
+        await cell(site.notebook, "from distributed import wait\nwait(class_value, timeout=20)\nclass_value.status")
+        plan = await site.lab.plan(site.cluster)
+        assert plan.needs == ("lost_results",), plan
+        assert "tabulate" in plan.lost.why, plan.lost
+        await cell(site.notebook, "class_value.release()\ndel class_value\nNone")
+        await asyncio.sleep(0.5)
+        assert (await site.lab.plan(site.cluster)).needs == ()
+        await cell(
+            site.notebook,
+            "class Counter:\n    n = 0\n    def add(self):\n        self.n += 1\n        return self.n\n"
+            "actor = client.submit(Counter, actor=True).result(timeout=20)\nactor.add().result(timeout=20)",
+        )
+        plan = await site.lab.plan(site.cluster)
+        assert plan.needs == ("lost_results",)
+        assert "actors" in plan.lost.why
+        await cell(site.notebook, "import gc\ndel actor\ngc.collect()\nNone")
+        deadline = time.monotonic() + 10
+        while (plan := await site.lab.plan(site.cluster)).needs:
+            assert time.monotonic() < deadline, plan.lost
+            await asyncio.sleep(0.3)
+        await cell(site.notebook, "import time\nslow = client.submit(time.sleep, 12, key='slow-1')\nNone")
+        await asyncio.sleep(0.3)
+        ended = await site.sync(drain_seconds=1.0)
+        assert await site.check(ended) == "failed", told(ended)
+        assert "longer than 1 s" in ended.result.text
+        await cell(site.notebook, "slow.result(timeout=30)")
+        assert await cell(site.notebook, "counts('slow')") == [1, 0]
+        assert await cell(site.notebook, "counts('kept')") == [40, 0]
+        await all_there(site)
+
+    kernel = python_of("3.11", *KERNEL, "tabulate==0.9.0")
+    bare = python_of("3.11", *KERNEL)
+
+    async def with_table(site: Site) -> None:
+        site.service._kernels.pythons["k"] = (bare, ("numpy",))
+        await body(site)
+
+    with attached(tmp_path, base=(*TODAY, "tabulate==0.9.0")) as (cluster, home):
+        site(cluster, home, with_table, kernel)
+
+
+def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_path):
+    big = (
+        "from distributed import wait\nimport operator\n"
+        "big = [client.submit(operator.mul, b'x', 50_000_000 + n, key=f'{P}-{n}', workers=[a]) "
+        "for n, a in enumerate(list(client.scheduler_info()['workers']) * 2)]\n"
+        "wait(big, timeout=30)\nNone"
+    )
+
+    async def body(site: Site) -> None:
+        await cell(site.notebook, "P = 'big'\n" + big)
+        plan = await site.lab.plan(site.cluster)
+        assert plan.needs == ("lost_results",), plan
+        assert "fit" in plan.lost.why
+        assert plan.lost.futures >= 2
+        await cell(site.notebook, "del big\nNone")
+        deadline = time.monotonic() + 20
+        while (plan := await site.lab.plan(site.cluster)).needs:
+            assert time.monotonic() < deadline, plan.lost
+            await asyncio.sleep(0.3)
+
+        async def fill(sync) -> None:
+            await cell(site.notebook, "P = 'late'\n" + big)
+
+        ended = await site.sync(fill, "building")
+        assert await site.check(ended) in ("failed", "done"), told(ended)
+        assert await cell(site.notebook, "[f.status for f in big]") == ["finished"] * 4
+        assert await cell(site.notebook, "counts('late')") == [4, 0]
+
+    extra = {
+        "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "false",
+        "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "false",
+    }
+    with attached(tmp_path, extra=extra, arguments=("--memory-limit", "300MB")) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_single_worker_of_a_cluster_that_is_not_ours_asks_first_and_newcomers_join_the_layer(tmp_path):
+    async def body(site: Site) -> None:
+        await values(site, 5)
+        plan = await site.lab.plan(site.cluster)
+        assert plan.needs == ("lost_results",)
+        with pytest.raises(Conflict):
+            await site.service.sync(plan.id)
+
+        async def joins(sync) -> None:
+            site.lab.attached.add_worker("late")
+
+        ended = await site.sync(joins, "rolling", confirm=("lost_results",))
+        await site.lab.ready(site.cluster, 2)
+        assert await site.check(ended) == "done", told(ended)
+
+    with attached(tmp_path, 1) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_nannies_of_one_process_move_together_and_five_rolls_leave_nothing_suspicious(tmp_path):
+    async def body(site: Site) -> None:
+        await values(site)
+        await cell(site.notebook, "scattered = client.scatter([1, 2, 3])\nlen(scattered)")
+        ended = None
+        for number in range(5):
+            if number % 2:
+                ended = await site.lab.ended(await site.service.undo(ended.id))
+            else:
+                ended = await site.sync()
+            assert await site.check(ended) == "done", told(ended)
+            await all_there(site)
+            assert await cell(site.notebook, "client.gather(scattered)") == [1, 2, 3]
+        assert await cell(site.notebook, "counts('')[1]") == 0
+        assert await cell(site.notebook, "counts('kept')") == [40, 0]
+
+    with attached(tmp_path, 1, arguments=("--nworkers", "2")) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_notebooks_own_local_cluster_is_refused_with_the_reason(tmp_path):
+    program = (
+        "from distributed import LocalCluster\nimport sys\n"
+        "if __name__ == '__main__':\n"
+        "    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)\n"
+        "    print(cluster.scheduler_address, flush=True)\n    sys.stdin.read()\n"
+    )
+    script = tmp_path / "own.py"
+    script.write_text(program)
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK"))}
+    own = subprocess.Popen(
+        [str(python_of("3.11", *TODAY)), str(script)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, cwd=tmp_path,
+    )  # fmt: skip
+
+    async def body(lab: Lab) -> None:
+        made = await lab.service.attach(ClusterAttach(address=own.stdout.readline().strip()))
+        await lab.ready(made.id, 2)
+        plan = await lab.plan(made.id)
+        assert plan.how == "refused", plan
+        assert any("shares a process with the scheduler" in action.why for action in plan.actions)
+
+    try:
+        lab(body, {"k": (python_of("3.11", *KERNEL), ("numpy",))})
+    finally:
+        own.stdin.close()
+        own.wait(20)
+        own.stdout.close()
+
+
+def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tmp_path):
+    other = python_of("3.11", *TODAY, "numpy==2.4.6")
+    base = python_of("3.11", *TODAY)
+
+    def files(python: Path) -> set[tuple[str, int]]:
+        top = python.parent.parent
+        return {
+            (str(p), p.lstat().st_mtime_ns) for p in top.rglob("*") if "__pycache__" not in p.parts and not p.is_dir()
+        }
+
+    async def body(site: Site) -> None:
+        cluster = site.lab.attached
+        # One that has all already, one that has none of it.
+        cluster.add_worker("other", python=other)
+        await site.lab.ready(site.cluster, 2)
+        await values(site)
+        before = files(base), files(other)
+        ended = await site.sync()
+        assert await site.check(ended) == "done", told(ended)
+        await all_there(site)
+        assert (files(base), files(other)) == before
+
+    with attached(tmp_path, 1) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_plan_holds_while_only_time_passes_and_not_when_packages_change(tmp_path):
+    async def body(site: Site) -> None:
+        plan = await site.lab.plan(site.cluster)
+        # Whose files are looked at, what runs, who has just joined: none of it is what the plan rests on.
+        await values(site)
+        site.lab.attached.add_worker("late")
+        await site.lab.ready(site.cluster, 3)
+        assert (await site.lab.plan(site.cluster)).digest == plan.digest
+        running = await cell(site.notebook, "import time\nslow = client.map(time.sleep, [2, 2.1, 2.2])\nNone")
+        assert running is None
+        assert (await site.lab.plan(site.cluster)).digest == plan.digest
+        await site.lab.diff(site.cluster)
+        assert (await site.lab.plan(site.cluster)).digest == plan.digest
+        site.lab.attached.add_worker("other", python=python_of("3.11", *TODAY, "tabulate==0.9.0"))
+        await site.lab.ready(site.cluster, 4)
+        assert (await site.lab.plan(site.cluster)).digest != plan.digest
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
