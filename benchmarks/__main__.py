@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import cluster, diff, imports, kernel, probe, readings, service
+from . import cluster, diff, imports, kernel, probe, readings, service, sync
 from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
@@ -26,7 +26,16 @@ def main() -> int:
     # Imports are measured as users have them.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     figures = []
-    for module, rounds in ((imports, 9), (diff, 9), (probe, 7), (kernel, 7), (readings, 5), (cluster, 5), (service, 5)):
+    for module, rounds in (
+        (imports, 9),
+        (diff, 9),
+        (probe, 7),
+        (kernel, 7),
+        (readings, 5),
+        (cluster, 5),
+        (service, 5),
+        (sync, 3),
+    ):
         made = module.measure(1 if arguments.quick else rounds)
         print(shown(made), flush=True)
         figures += made
