@@ -55,6 +55,8 @@ _STATUSES: tuple[RowStatus, ...] = (
 _RANK = {severity: rank for rank, severity in enumerate(ORDER)}
 _DAMAGES: tuple[Damage, ...] = ("missing_files", "duplicate", "conda_conflict", "no_record", "leftover")
 _SHOWN_NODES = 3
+OLDER = "what was there before"
+"""What a process tells to run where its code was replaced or edited under it, and no version says so."""
 
 
 def compare(
@@ -444,13 +446,13 @@ class _Comparison:
         told: list[str] = []
         runs: list[_Finding] = []
         place = self.kernel
-        here = running(mine) if mine else []
+        here = running(mine, untold=True) if mine else []
         if mine is not None and here:
             who.append("the notebook's kernel")
-            told.append(f"The notebook's kernel still runs {_listed(here)}, though {mine.version} is installed.")
+            told.append(f"The notebook's kernel still runs {_still(here, mine.version)}.")
         stale: dict[tuple[str, str], list[str]] = {}
         for side, other in zip(self.sides, theirs, strict=True):
-            old = running(other) if other else []
+            old = running(other, untold=True) if other else []
             if other is None:
                 continue
             for loaded in other.loaded if old else ():
@@ -458,7 +460,8 @@ class _Comparison:
                     place = side
                     key = ("the scheduler" if side.scheduler else "workers", f"{loaded.version}\0{other.version}")
                     stale.setdefault(key, []).extend(loaded.nodes)
-            if mine is not None and (here or old):
+            # What the older code was isn't known, so neither is what it breaks.
+            if mine is not None and (here or old) and OLDER not in (*here, *old):
                 for left in here or [mine.version]:
                     for right in old or [other.version]:
                         if not equal_versions(left, right):
@@ -468,7 +471,7 @@ class _Comparison:
             loaded_version, _, installed = versions.partition("\0")
             what = "The scheduler" if role == "the scheduler" else self._workers(nodes)
             verb = "runs" if len(nodes) == 1 or role == "the scheduler" else "run"
-            told.append(f"{what} still {verb} {loaded_version}, though {installed} is installed.")
+            told.append(f"{what} still {verb} {_still([loaded_version], installed)}.")
             who.append(
                 "the scheduler, with all of its cluster" if role == "the scheduler" else what[:1].lower() + what[1:]
             )
@@ -603,21 +606,32 @@ def _plainly_same(mine: Package, other: Package | None) -> bool:
         and mine.content == other.content
         and mine.build == other.build
         and mine.channel == other.channel
-        and (not mine.loaded or not running(mine))
-        and (not other.loaded or not running(other))
+        and (not mine.loaded or not running(mine, untold=True))
+        and (not other.loaded or not running(other, untold=True))
     )
 
 
-def running(package: Package) -> list[str]:
-    """Return the versions that processes run though another is installed."""
+def running(package: Package, *, untold: bool = False) -> list[str]:
+    """Return the versions that processes run though another is installed; with `untold` also `OLDER`."""
     # A module's own `__version__` isn't always a version; such a text can't show that an old one runs.
     return [
         loaded.version
         for loaded in package.loaded
-        if loaded.version != package.version
-        and is_version(loaded.version)
-        and not equal_versions(loaded.version, package.version)
+        if (untold and loaded.version == OLDER)
+        or (
+            loaded.version != package.version
+            and is_version(loaded.version)
+            and not equal_versions(loaded.version, package.version)
+        )
     ]
+
+
+def _still(versions: Sequence[str], installed: str) -> str:
+    return (
+        "what was there before its files were changed"
+        if OLDER in versions
+        else f"{_listed(versions)}, though {installed} is installed"
+    )
 
 
 def _same_source(a: Source | None, b: Source | None, same_host: bool) -> bool:

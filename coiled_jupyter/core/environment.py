@@ -190,9 +190,10 @@ def decode_answer(data: str | bytes, names: Mapping[str, str | None] = conda.NAM
         age = None
     reading = answer.reading
     if reading is not None:
+        loaded = reading.loaded
         reading = _checked(reading, names)
         if answer.content is not None:
-            reading = _with_content(reading, answer.content)
+            reading = _with_content(reading, answer.content, loaded)
     return Answer(keys=_show(answer.keys)[:100], content_age=age, reading=reading)
 
 
@@ -224,7 +225,7 @@ def _checked(reading: Reading, names: Mapping[str, str | None] = conda.NAMES) ->
     return _clean(reading, names)
 
 
-def _with_content(reading: Reading, content: ReadContent) -> Reading:
+def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, tuple[str | None, bool]]) -> Reading:
     if content.error is not None or len(content.modules) > PACKAGE_LIMIT:
         problem = ReadProblem("unreadable", None, "the files of the distributions", "Look at how many there are")
         return msgspec.structs.replace(reading, problems=(*reading.problems, problem))
@@ -243,8 +244,16 @@ def _with_content(reading: Reading, content: ReadContent) -> Reading:
     for module in content.modules:
         source = Source(url=_show(module.path), kind="module")
         name = _show(module.name)[:200]
+        runs, _ = loaded.get(name, (None, True))
         packages.append(
-            ReadPackage(name, "", source=source, in_use=True, content=module.content and _show(module.content)[:80])
+            ReadPackage(
+                name,
+                "",
+                loaded=runs and _show(runs),
+                source=source,
+                in_use=True,
+                content=module.content and _show(module.content)[:80],
+            )
         )
     conditional = {
         _show(name)[:200]: tuple(_show(marker) for marker in markers)

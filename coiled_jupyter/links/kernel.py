@@ -372,7 +372,7 @@ class KernelLink:
 
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
-        sources = {name: source(name) for name in ("probe", "content", "node", "clients")}
+        sources = {name: source(name) for name in ("probe", "content", "edits", "node", "clients")}
         expression = "(lambda n: (exec({}, n), n['install']({}))[1])({})".format(
             repr(source("kernel_handler")), repr(sources), repr(namespace)
         )

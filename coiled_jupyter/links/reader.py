@@ -251,8 +251,10 @@ class Reader:
             if answer is None:
                 self._nodes.pop(speaker, None)
                 continue
+            # What the files are: where they change, other processes may run what was there before.
+            looked = place.mark.rpartition(" ")[2] if place else ""
             installed = self._enter(speaker, answer, place, fresh)
-            return key if installed != key else None
+            return key if installed != key or looked not in ("", answer.keys.rpartition(" ")[2]) else None
         # Nobody has confirmed it: what was read before isn't known to hold.
         self._places.pop(key, None)
         for node in nodes:

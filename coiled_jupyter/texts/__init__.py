@@ -12,7 +12,7 @@ LOAD = "(lambda m: (K in m or eval(B), m[K].node(*A))[1])(__import__('sys').modu
 
 # Apart, since every node compiles the text above, and only a new process this one.
 _BEGIN = (
-    "(lambda u, g: (exec(u(Z), g), g['enter'](K, u(M))))"
+    "(lambda u, g: (exec(u(Z), g), g['enter'](K, u(M), u(E))))"
     "(lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'), {'__name__': K})"
 )
 
@@ -50,7 +50,7 @@ def packed(name: str) -> str:
 def node_key() -> str:
     """Return the name under which the texts of this version stay in a node's ``sys.modules``."""
     seen = hashlib.blake2b(digest_size=6)
-    for name in ("node", "mark", "probe", "content"):
+    for name in ("node", "mark", "edits", "probe", "content"):
         seen.update(source(name).encode("utf-8"))
     return "_coiled_jupyter_" + seen.hexdigest()
 
@@ -58,7 +58,8 @@ def node_key() -> str:
 def node_names(verb: str, *arguments: Any, needs: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the names for `LOAD` that make a node answer ``node(verb, …)`` with the texts that it needs for it."""
     sources = {name: packed(name) for name in needs}
-    return {"K": node_key(), "A": [verb, sources, *arguments], "B": _BEGIN, "Z": packed("node"), "M": packed("mark")}
+    kept = {"Z": packed("node"), "M": packed("mark"), "E": packed("edits")}
+    return {"K": node_key(), "A": [verb, sources, *arguments], "B": _BEGIN, **kept}
 
 
 def scheduler_names(identity: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def install(sources):
             return json.dumps({"ok": False, "reason": "this kernel has no control handlers (it isn't ipykernel)"})
         # Most kernels are never asked for their Dask clients: that text is loaded when one is.
         texts = {name: _load(name, source) for name, source in sources.items() if name != "clients"}
+        texts["probe"]["watch"](texts["edits"]["edited"])
         texts["probe"]["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
 
         def handle(stream, ident, parent):

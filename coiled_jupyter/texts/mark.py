@@ -157,8 +157,21 @@ def _imported(folders):
     return sorted(found)
 
 
-def keys():
-    """Return ``"<installed> <imported>"``, two digests."""
+def outside():
+    """Whether a module was imported that lies outside of any installation."""
+    inside = tuple({os.path.join(x, "") for x in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
+    for name, module in list(sys.modules.items()):
+        try:
+            path = vars(module).get("__file__")
+        except Exception:
+            continue
+        if isinstance(path, str) and path.endswith(".py") and not path.startswith(inside) and name[:2] != "__":
+            return True
+    return False
+
+
+def keys(edited=tuple):
+    """Return ``"<installed> <imported>"``, two digests; `edited` is that of the text ``edits``."""
     try:
         if time.monotonic() - _TOLD[0] < SHARED_SECONDS:
             return _TOLD[1]
@@ -169,7 +182,7 @@ def keys():
         if not HISTORY or HISTORY[-1] != (folders, imported):
             HISTORY.append((folders, imported))
             del HISTORY[1:-KEPT]
-        told = _digest(place) + " " + _digest(imported)
+        told = _digest(place) + " " + _digest((imported, edited()))
         _TOLD[:] = time.monotonic(), told
         return told
     except BaseException as error:

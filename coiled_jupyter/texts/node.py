@@ -45,9 +45,10 @@ def answer(keys, probe, content, known, local, wanted, forget):
 class _Node(types.ModuleType):
     """The module that stays in the process."""
 
-    def __init__(self, key, mark):
+    def __init__(self, key, mark, edits):
         super().__init__(key)
         self.texts = {"mark": _load(mark, "mark")}
+        self._edits = edits
 
     def _need(self, sources):
         for name, source in sources.items():
@@ -55,6 +56,15 @@ class _Node(types.ModuleType):
                 self.texts[name] = _load(zlib.decompress(base64.b64decode(source)).decode("utf-8"), name)
                 if name == "probe":
                     self.texts[name]["recall"](self.texts["mark"]["HISTORY"])
+                    self.texts[name]["watch"](self._edited)
+
+    def _edited(self):
+        if "edits" not in self.texts:
+            # Most workers import nothing that no installer brought.
+            if not self.texts["mark"]["outside"]():
+                return []
+            self.texts["edits"] = _load(self._edits, "edits")
+        return self.texts["edits"]["edited"]()
 
     def forget(self):
         for name in ("mark", "probe"):
@@ -66,7 +76,7 @@ class _Node(types.ModuleType):
             self._need(sources or {})
             if verb == "anew":
                 self.forget()
-            keys = self.texts["mark"]["keys"]()
+            keys = self.texts["mark"]["keys"](self._edited)
             if verb in ("keys", "anew"):
                 return keys
             if verb == "loaded":
@@ -78,6 +88,6 @@ class _Node(types.ModuleType):
             return "error " + type(error).__name__
 
 
-def enter(key, mark):
+def enter(key, mark, edits):
     """Enter the module in ``sys.modules``."""
-    sys.modules.setdefault(key, _Node(key, mark))
+    sys.modules.setdefault(key, _Node(key, mark, edits))

@@ -16,8 +16,8 @@ import time
 
 LIMIT = 20000
 TEXT_LIMIT = 500
-REPLACED = "replaced since start"
-"""Stands for the version that runs where a package was replaced on disk after the process had started."""
+OLDER = "what was there before"
+"""Stands for what runs where a package was replaced, or code without a version edited, after it was imported."""
 # A pipe in the place of a file must hold nobody up.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
@@ -34,6 +34,8 @@ _LISTED = [None]
 _OWN = set()
 # The last reading, with what it was made from.
 _LAST = {}
+# Returns [(module, path)] of code that runs otherwise than its file says (the text `edits`).
+_EDITED = [tuple]
 # The user's namespaces, where the program has any: a module named there is the user's choice, whoever imported it.
 _NAMESPACES = []
 
@@ -347,7 +349,7 @@ def _first(record, listed, started):
         replaced = started is not None and max(status.st_mtime, status.st_ctime) > started + 1
     except OSError:
         replaced = False
-    return REPLACED if replaced else record["version"]
+    return OLDER if replaced else record["version"]
 
 
 def _named():
@@ -379,6 +381,32 @@ def baseline(fresh=False, namespaces=()):
         return False
 
 
+def watch(edited):
+    """Ask `edited`, that of the text ``edits``, at each look."""
+    _EDITED[0] = edited
+
+
+def _older(edited, found):
+    """Return ``{name: [version, in use]}`` of code that runs otherwise than its file says; mark editable installs."""
+    from urllib.parse import unquote, urlsplit
+
+    others, trees = {}, {}
+    for key, record in found.items():
+        source = record["source"] or {}
+        if source.get("kind") == "editable" and source.get("url", "").startswith("file://"):
+            trees[os.path.join(os.path.realpath(unquote(urlsplit(source["url"]).path)), "")] = key
+    for name, path in edited:
+        real = os.path.realpath(path)
+        owners = [key for root, key in trees.items() if real.startswith(root)]
+        if owners:
+            found[owners[0]]["loaded"] = OLDER
+        else:
+            top, dot, _ = name.partition(".")
+            package = dot or os.path.basename(path) == "__init__.py"
+            others[_clip(top + ("/" if package else ".py"))] = [OLDER, True]
+    return others
+
+
 def recall(history):
     """Take over what was seen before this text came: ``[([(folder, [(entry, time)])], [(module, version)])]``.
 
@@ -396,13 +424,13 @@ def recall(history):
                 except Exception:
                     continue
                 if listed is None and started is not None and moment > (started + 1) * 1e9:
-                    version = REPLACED
+                    version = OLDER
                 names.setdefault(_normal(name), version)
         before = names if listed is None else listed
         for module, _ in imported:
             if _normal(module) in before:
                 _RUNS.setdefault(_normal(module), before[_normal(module)])
-        first = first or {name: version for name, version in names.items() if version != REPLACED}
+        first = first or {name: version for name, version in names.items() if version != OLDER}
         listed = names
     _LISTED[0] = first
 
@@ -509,7 +537,9 @@ def _digest(value):
 
 def _look():
     """Return the reading as it was made when something last changed, made anew when something may have."""
-    if _LAST and _LAST["signature"] is not None and _LAST["signature"] == _signature():
+    edited = list(_EDITED[0]())
+    known = _LAST and _LAST["signature"] is not None and _LAST["edited"] == edited
+    if known and _LAST["signature"] == _signature():
         return _LAST
     before = [len(sys.modules), _stamps()]
     problems = []
@@ -519,6 +549,7 @@ def _look():
     except Exception as error:
         fix = "What is imported could not be read: " + type(error).__name__
         problems.append({"kind": "unreadable", "package": None, "where": "sys.modules", "fix": fix})
+    others = _older(edited, found) if edited else {}
     conda = _conda(found, problems)
     keys = ("name", "version", "source", "installer", "requested")
     installed = [{key: found[name][key] for key in keys} for name in sorted(found)]
@@ -527,6 +558,7 @@ def _look():
         for name, record in sorted(found.items())
         if record.get("loaded") or record.get("in_use")
     }
+    loaded.update(others)
     where = _where()
     where.pop("pid")
     # Written once: of a thousand distributions it takes some milliseconds.
@@ -534,6 +566,7 @@ def _look():
     _LAST.clear()
     _LAST.update(
         signature=None,
+        edited=edited,
         found=found,
         packages=packages,
         conda=conda,

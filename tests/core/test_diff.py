@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coiled_jupyter.core.diff import compare, verdict
+from coiled_jupyter.core.diff import OLDER, compare, verdict
 from coiled_jupyter.core.environment import Reading, ReadPackage, digest, group, kernel_environment
 from coiled_jupyter.core.rules import RuleFile, combine
 from coiled_jupyter.core.wire import Diff, Environment, Loaded, Package, Problem, Source, Unread
+from coiled_jupyter.texts import probe
 
 AT = "2026-01-01T00:00:10.000Z"
 TAKEN = "2026-01-01T00:00:00.000Z"
@@ -161,6 +162,16 @@ def test_a_process_that_runs_another_version_must_restart():
     assert row(made, "toolz").status == "restart_needed"
     assert "kernel still runs 1.0" in row(made, "toolz").why
     assert made.verdict != "equal"
+
+
+def test_what_was_replaced_under_a_process_is_not_green_though_no_version_says_what_runs():
+    kernel = reading({"toolz": package("toolz", "1.1", in_use=True)})
+    made = diff(kernel, {"w": reading({"toolz": package("toolz", "1.1", loaded=OLDER)})})
+    assert row(made, "toolz").status == "restart_needed"
+    assert row(made, "toolz").why == "Worker w still runs what was there before its files were changed."
+    assert row(made, "toolz").fix == "Restart worker w."
+    assert made.verdict != "equal"
+    assert OLDER == probe.OLDER
 
 
 def test_equal_versions_of_other_source_are_not_green():

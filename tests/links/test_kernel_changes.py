@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 from uv import find_uv_bin
 
-from coiled_jupyter.core.diff import compare
+from coiled_jupyter.core.cluster import now
+from coiled_jupyter.core.diff import OLDER, compare
 from coiled_jupyter.core.environment import kernel_environment, modules
 
 from .test_kernel import readable, with_kernel
@@ -117,3 +119,32 @@ def test_edited_files_and_modules_beside_the_notebook_are_seen(specs, monkeypatc
     assert before["helpers.py"].source.kind == "module"
     assert before["helpers.py"].content != after["helpers.py"].content
     assert modules(kernel_environment(second.reading, "k", second.taken_at)) == ("helpers",)
+
+
+def test_code_that_was_edited_after_its_import_still_runs(specs, monkeypatch):
+    work = specs.parent / "work"
+
+    async def body(session, link):
+        await session.run(f"import os; os.chdir({str(work)!r}); import sys; sys.path.insert(0, ''); import helpers")
+        told = [packages(await checked(link, session.id, "helpers.py"))["helpers.py"].loaded]
+        (work / "helpers.py").write_text("def f():\n    return 2\n")
+        told.append(packages(await checked(link, session.id, "helpers.py"))["helpers.py"].loaded)
+        environment = kernel_environment((await link.read(session.id)).reading, session.id, now(), 1.0)
+        await session.run("import importlib; importlib.reload(helpers)")
+        told.append(packages(await checked(link, session.id, "helpers.py"))["helpers.py"].loaded)
+        return told, environment
+
+    told, environment = with_kernel("own", body, specs, monkeypatch)
+    assert told == [None, OLDER, None]
+    same = msgspec.structs.replace(
+        environment,
+        role="worker",
+        packages=tuple(msgspec.structs.replace(p, loaded=()) for p in environment.packages),
+    )
+    diff = compare(
+        environment, [same], cluster_id="c", cluster_name="c", kernel_id="k", kernel_label="k", at=environment.taken_at
+    )
+    (row,) = [row for row in diff.rows if row.name == "helpers.py"]
+    assert row.status == "restart_needed"
+    assert row.why == "The notebook's kernel still runs what was there before its files were changed."
+    assert diff.verdict != "equal"

@@ -382,6 +382,64 @@ def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, pl
         attached(kernel, remote, body, process)
 
 
+@pytest.mark.parametrize("kind", ["beside", "editable"])
+def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
+    """The disks are equal, and one worker runs what was there before; a restart of the worker mends it."""
+    name = {"beside": "helpers.py", "editable": "helpers"}[kind]
+    for each in (kernel, place) if kind == "editable" else ():
+        project = tmp_path / f"project-{each is kernel}"
+        project.mkdir()
+        (project / "helpers.py").write_text("A = 1\n")
+        (project / "pyproject.toml").write_text(
+            '[build-system]\nrequires = ["setuptools>=64"]\nbuild-backend = "setuptools.build_meta"\n'
+            '[project]\nname = "helpers"\nversion = "1.0"\n[tool.setuptools]\npy-modules = ["helpers"]\n'
+        )
+        each.install("-e", str(project))
+    files = [
+        tmp_path / ("project-True" if kind == "editable" else "notebook") / "helpers.py",
+        tmp_path / ("project-False" if kind == "editable" else "cluster") / "helpers.py",
+    ]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("A = 1\n")
+    beside = kind == "beside"
+    process = Process(kernel.python, files[0].parent if beside else None, "import helpers\n")
+    extra = {"PYTHONPATH": str(files[1].parent)} if beside else {}
+
+    async def body(service, cluster_id):
+        from coiled_jupyter.links.scheduler import SchedulerLink
+
+        workers = sorted(worker.id for worker in service.cluster(cluster_id).workers)
+        link = SchedulerLink(remote.address)
+        # The other worker is the one that is asked for its files.
+        await link.evaluate_on_workers(workers[1:], "str(__import__('helpers'))", {})
+        await verdicts(service, cluster_id, 60, settled("same"))
+        for file in files:
+            file.write_text("A = 2\n")
+        seen = await verdicts(service, cluster_id, 60, settled("restart_needed"))
+        reload = "str(__import__('importlib').reload(__import__('helpers')))"
+        await link.evaluate_on_workers(workers[1:], reload, {})
+        await verdicts(service, cluster_id, 60, settled("same"))
+        return workers, seen
+
+    def settled(status):
+        return lambda d: statuses(d).get(name) == status and d.checked.content
+
+    try:
+        with remote_of(place, tmp_path / "r", extra=extra) as remote:
+            workers, seen = attached(kernel, remote, body, process)
+    finally:
+        if kind == "editable":
+            command = [find_uv_bin(), "pip", "uninstall", "-q", "--python", str(kernel.python), "helpers"]
+            subprocess.run(command, check=True)
+    (row,) = [row for row in seen[-1].rows if row.name == name]
+    assert row.why == f"Worker {workers[1]} still runs what was there before its files were changed."
+    assert row.severity == "warn"
+    # From the edit on, as soon as its files were looked at.
+    edited = [d for d in seen if statuses(d).get(name) != "same"]
+    assert "equal" not in {d.verdict for d in edited}
+
+
 def tree(place, name):
     """Return what is there of a package, file by file."""
     found = {}
