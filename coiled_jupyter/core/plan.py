@@ -178,7 +178,9 @@ def _action(
         source = wish.local[name].source
         return act("build", f"Built from {source.url if source else 'the notebook'}, as the notebook has it.")
     if before == after:
-        damaged = any(problem.package == name for problem in group.problems) or bool(present and running(present))
+        damaged = any(problem.package == name for problem in group.problems) or bool(
+            present and running(present, untold=True)
+        )
         source = present.source if present else None
         if after is not None and (damaged or source is not None) and name in wish.chosen:
             return act("install", why.get(name, "") or "Its installation on the cluster is replaced.")

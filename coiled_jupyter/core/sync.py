@@ -162,7 +162,7 @@ def verified(environment: Environment, place: SyncPlace | StatePlace, path: str)
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 wrong.append(f"{name} is {found.get(name, 'missing')} instead of {expected.get(name, 'none')}")
-        wrong += [f"{p.name} still runs {old}" for p in environment.packages for old in running(p)]
+        wrong += [f"{p.name} still runs {old}" for p in environment.packages for old in running(p, untold=True)]
         # What a base environment had before is no fault of a sync.
         wrong += [f"{problem.package or problem.where}: {problem.kind}" for problem in environment.problems]
     text = "as planned" if not wrong else "; ".join(wrong[:5]) + ("; …" if len(wrong) > 5 else "")
