@@ -200,6 +200,46 @@ def test_a_cluster_from_click_to_gone(server):
     assert server.api("GET", path)[0] == 404
 
 
+def sync_once(server, kernel: str) -> None:
+    """Plan, sync, undo, cancel and clean by every route of syncs."""
+    body = {"name": "synced", "workers": 1, "requirements": ["iniconfig==1.1.1"]}
+    _, cluster = server.api("POST", "clusters", body)
+    path = f"clusters/{cluster['id']}"
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=120)
+
+    def begin() -> dict:
+        status, plan = server.api("POST", "plans", {"cluster": cluster["id"], "kernel": kernel, "scope": ["iniconfig"]})
+        assert (status, plan["how"]) == (201, "roll"), plan
+        assert server.api("GET", f"plans/{plan['id']}")[1] == plan
+        status, sync = server.api("POST", "syncs", {"plan": plan["id"]})
+        assert status == 201, sync
+        return sync
+
+    def ended(sync: dict, state: str) -> dict:
+        final = ("done", "failed", "cancelled", "lost")
+        where = f"syncs/{sync['id']}"
+        found = wait_for(
+            lambda: (s := server.api("GET", where)[1])["state"] in final and s, what="the sync's end", seconds=120
+        )
+        assert found["state"] == state, found
+        return found
+
+    done = ended(begin(), "done")
+    assert done["id"] in {sync["id"] for sync in server.api("GET", "syncs")[1]}
+    status, undo = server.api("POST", f"syncs/{done['id']}/undo")
+    assert (status, undo["undo_of"]) == (201, done["id"]), undo
+    ended(undo, "done")
+    again = begin()
+    assert server.api("DELETE", f"syncs/{again['id']}")[0] == 200
+    ended(again, "cancelled")
+    assert {"base", done["layer"]} <= {layer["id"] for layer in server.api("GET", "layers")[1]}
+    # The last process that ran from it may be ending yet.
+    wait_for(lambda: server.api("DELETE", f"layers/{done['layer']}")[0] == 204, what="the layer's removal", seconds=30)
+    assert server.api("DELETE", path)[0] == 204
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+    server.api("DELETE", path)
+
+
 def test_every_documented_operation_answers_what_the_document_says(server):
     """`server.api` holds each answer against the document; here each operation succeeds once."""
     schema.SEEN.clear()
@@ -218,9 +258,10 @@ def test_every_documented_operation_answers_what_the_document_says(server):
     assert server.api("PATCH", "rules", {"ignores": []})[0] == 200
     assert server.api("PATCH", path, {"name": "renamed"})[0] == 200
     assert server.api("POST", f"{path}/restart", {"what": "workers"})[0] == 202
-    assert server.ask("DELETE", f"/api/kernels/{kernel['id']}")[0] == 204
     assert server.api("DELETE", path)[0] == 204
     wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+    sync_once(server, kernel["id"])
+    assert server.ask("DELETE", f"/api/kernels/{kernel['id']}")[0] == 204
     server.api("DELETE", path)
     documented = document()["paths"]
     assert {(m.upper(), p) for p, methods in documented.items() for m in methods} == schema.SEEN
