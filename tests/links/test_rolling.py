@@ -7,8 +7,8 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import random
+import shutil
 import signal
 import subprocess
 import time
