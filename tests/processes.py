@@ -36,6 +36,14 @@ def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
         time.sleep(0.1)
 
 
+def words(process: psutil.Process) -> str:
+    """Return a process's command line; of one that has ended, or is a zombie, an empty text."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def of_clusters(cluster_id: str = "") -> list[psutil.Process]:
     """Return the live processes of clusters of this session's runtime folder, also those that have lost their parent."""
     mine = os.environ["COILED_JUPYTER_RUNTIME_DIR"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.processes import wait_for
+from tests.processes import wait_for, words
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = ROOT / "scripts" / "lab"
@@ -47,7 +47,7 @@ def test_the_lab_starts_in_seconds_shows_the_numpy_and_leaves_no_process(env, tm
         ).groups()
         family = psutil.Process(lab.pid).children(recursive=True)
         assert len(family) >= 7  # lab, supervisor, launcher, scheduler, two nannies, two workers
-        assert all(token not in " ".join(process.cmdline()) for process in family)
+        assert all(token not in words(process) for process in family)
 
         def ask(path, body=None):
             request = urllib.request.Request(

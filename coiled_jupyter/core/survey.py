@@ -105,6 +105,8 @@ class Survey(Struct, frozen=True, kw_only=True):
     ----------
     reasons
         By address, why what didn't answer didn't.
+    starting
+        Nannies, seen before, whose next worker hasn't come to the scheduler yet.
     needs
         By worker, the normalized names of the distributions that its values need where they are unpickled, as far as that
         could be seen in the time that there was.
@@ -116,6 +118,7 @@ class Survey(Struct, frozen=True, kw_only=True):
     places: tuple[SurveyPlace, ...]
     encrypted: bool
     reasons: dict[str, str] = {}
+    starting: tuple[_Text, ...] = ()
     needs: dict[str, tuple[_Text, ...]] = {}
 
 

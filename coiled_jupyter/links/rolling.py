@@ -30,6 +30,8 @@ DEADLINE = 10.0
 REGISTER_SECONDS = 20.0
 SPEAKERS = 3
 """How many nannies of one place are asked about it, until one answers."""
+ABSENT_SECONDS = 3.0
+"""How long a nanny may be silent whose worker isn't at the scheduler, until it counts as ended."""
 SILENT_SECONDS = 20.0
 """How long the nanny that builds may be silent before the build counts as lost."""
 CHUNK = 3 * 512 * 1024
@@ -161,6 +163,7 @@ class _Where(Struct, frozen=True):
     layer: _Text | None
     why: _Text
     obstacle: _Text
+    nannies: dict[_Text, _Text] = {}
 
 
 class _Details(Struct, frozen=True):
@@ -307,10 +310,12 @@ class Rolling:
             if walk is None:
                 break
         nannies = list(dict.fromkeys(worker.nanny for worker in counted if worker.nanny))
+        absent = [nanny for nanny in self._nannies if nanny not in nannies]
         self._nannies |= dict.fromkeys(nannies)
         reasons: dict[str, str] = {}
         wheres: dict[str, _Where] = {}
-        for nanny, answer in (await self._ask("nanny", nannies, "where")).items():
+        answers, starting = await asyncio.gather(self._ask("nanny", nannies, "where"), self._starting(absent))
+        for nanny, answer in answers.items():
             try:
                 wheres[nanny] = _decoded(answer, _Where)
             except CoiledError as error:
@@ -343,7 +348,21 @@ class Rolling:
             places=tuple(places),
             encrypted=self._link.address.partition("://")[0] in ("tls", "wss"),
             reasons=reasons,
+            starting=starting,
         )
+
+    async def _starting(self, absent: Sequence[str]) -> tuple[str, ...]:
+        """Return which of the nannies whose workers aren't at the scheduler will bring one; forget those that have ended."""
+        found = []
+        for nanny, answer in (await self._ask("nanny", absent, "where", deadline=ABSENT_SECONDS)).items():
+            try:
+                where = _decoded(answer, _Where)
+            except CoiledError:
+                self._nannies.pop(nanny, None)
+                continue
+            if where.nannies.get(nanny) in ("init", "starting", "running", "paused"):
+                found.append(nanny)
+        return tuple(found)
 
     async def _places(
         self, wheres: Mapping[str, _Where], reasons: dict[str, str]

@@ -436,7 +436,8 @@ class Run:
             unread = [entry for entry in readings.unread if entry.node not in {"scheduler", *self._others}]
             read = {node for environment in workers for node in environment.nodes}
             silent = [w for w in concerned.values() if w.place is None]
-            if not unread and not silent and concerned.keys() <= read:
+            # A worker that is started now may have been started before its nanny was pointed.
+            if not unread and not silent and not survey.starting and concerned.keys() <= read:
                 break
             if time.monotonic() > deadline:
                 why = (
@@ -444,6 +445,8 @@ class Run:
                     if unread
                     else f"The nanny of worker {silent[0].name} doesn't answer"
                     if silent
+                    else f"The next worker of the nanny {survey.starting[0]} doesn't come"
+                    if survey.starting
                     else "A worker could not be read, since it joined a moment ago"
                 )
                 raise Unavailable(why)

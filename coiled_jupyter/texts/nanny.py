@@ -116,6 +116,18 @@ def _libc():
         return "musl" if sys.platform == "linux" else ""
 
 
+def _nannies():
+    """Return the states of this process's nannies, by address."""
+    found = {}
+    for nanny in list(getattr(getattr(sys.modules.get("distributed.nanny"), "Nanny", None), "_instances", ())):
+        try:
+            found[nanny.address] = nanny.status.name
+        except Exception:
+            # One that doesn't listen yet has no address.
+            continue
+    return found
+
+
 def where():
     """Return where this nanny's process runs, and where it is pointed."""
     known = sys.modules.get(_point()["KEY"])
@@ -126,6 +138,7 @@ def where():
         "layer": getattr(known, "layer", None),
         "why": getattr(known, "why", ""),
         "obstacle": _point()["obstacle"](),
+        "nannies": _nannies(),
     }
 
 

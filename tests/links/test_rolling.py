@@ -307,6 +307,29 @@ None"""
         on(running, body)
 
 
+@pytest.mark.parametrize("which", ["today", "old"])
+def test_a_worker_that_is_being_started_is_not_taken_for_one_that_has_gone(which, request):
+    ground = request.getfixturevalue(which)
+
+    async def body(steps: On) -> None:
+        (before,) = await steps.workers(1)
+        (worker,) = (await steps.rolling.survey()).workers
+        psutil.Process(worker.nanny_process.pid).children()[-1].kill()
+        deadline = time.monotonic() + 20
+        while (survey := await steps.rolling.survey()).workers:
+            assert time.monotonic() < deadline
+            if survey.workers[0].address != before:
+                raise AssertionError("the next worker came before its predecessor was missed")
+        while not survey.workers:
+            assert survey.starting == (worker.nanny,)
+            assert time.monotonic() < deadline
+            survey = await steps.rolling.survey()
+        assert survey.starting == ()
+
+    with ground.cluster("starting", workers=1) as running:
+        on(running, body)
+
+
 def test_nannies_of_one_process_are_pointed_together_and_each_can_end(today):
     async def body(steps: On) -> None:
         workers = await steps.workers(2)

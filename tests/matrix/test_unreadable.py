@@ -21,6 +21,7 @@ from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.links.scheduler import SchedulerLink
 from coiled_jupyter.service import Service
 from tests.environments import environment
+from tests.processes import words
 from tests.remote import RemoteCluster
 from tests.texts.test_probe import interpreters
 
@@ -300,7 +301,7 @@ def test_newcomers_and_replaced_workers_are_read(tmp_path):
             remote.add_worker("late", other)
             _, late = await lab.until(read_in_full(3))
             nanny = psutil.Process(remote.processes[1].pid)
-            worker = next(p for p in nanny.children(recursive=True) if "spawn_main" in " ".join(p.cmdline()))
+            worker = next(p for p in nanny.children(recursive=True) if "spawn_main" in words(p))
             before = {node for e in late for node in e.nodes}
             worker.kill()
             _, replaced = await lab.until(

@@ -15,7 +15,7 @@ import pytest
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.server.openapi import document
 from tests import schema
-from tests.processes import JupyterServer, wait_for
+from tests.processes import JupyterServer, wait_for, words
 
 SPY = """
 import json, sys
@@ -186,7 +186,7 @@ def test_a_cluster_from_click_to_gone(server):
     listening = [c for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert listening
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
-    assert all(server.token not in " ".join(p.cmdline()) for p in family)
+    assert all(server.token not in words(p) for p in family)
     modules = set(server.ask("GET", "/spy")[1])
     assert {"coiled_jupyter", "msgspec"} <= modules
     assert not {"dask", "distributed"} & modules
@@ -357,7 +357,7 @@ def test_a_stopped_worker_holds_nobody_up(server):
         return sorted(times)[len(times) // 2]
 
     before = usual()
-    worker = next(p for p in server.descendants() if "spawn_main" in " ".join(p.cmdline()))
+    worker = next(p for p in server.descendants() if "spawn_main" in words(p))
     worker.send_signal(signal.SIGSTOP)
     try:
         wait_for(lambda: server.api("GET", path)[1]["status"] == "degraded", what="the silence to be named", seconds=10)
@@ -432,7 +432,7 @@ def test_a_flood_of_creations_ends_at_the_limit_and_a_million_workers_at_the_doo
             assert server.ask("GET", "/api/status")[0] == 200
             assert time.monotonic() - asked < 2
         family = server.descendants()
-        assert sum("spawn_main" in " ".join(p.cmdline()) for p in family) <= 2
+        assert sum("spawn_main" in words(p) for p in family) <= 2
     finally:
         server.close()
     _, alive = psutil.wait_procs(family, timeout=20)
@@ -498,9 +498,9 @@ def test_no_orphans_and_no_lost_cluster(tmp_path, victim, stopped):
         family = server.descendants()
         before, lines = server.api("GET", path)[1], server.api("GET", f"{path}/logs?node=scheduler")[1]["lines"]
         if stopped:
-            next(p for p in family if "spawn_main" in " ".join(p.cmdline())).send_signal(signal.SIGSTOP)
+            next(p for p in family if "spawn_main" in words(p)).send_signal(signal.SIGSTOP)
         if victim == "supervisor":
-            supervisor = next(p for p in family if "coiled_jupyter.supervisor" in p.cmdline())
+            supervisor = next(p for p in family if "coiled_jupyter.supervisor" in words(p).split())
             supervisor.send_signal(signal.SIGKILL)
             wait_for(lambda: server.api("GET", path)[1]["status"] == "lost", what="the loss to be seen", seconds=15)
             _, alive = psutil.wait_procs(family, timeout=15)

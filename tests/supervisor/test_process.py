@@ -28,7 +28,7 @@ from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import ENDED, Service
 from coiled_jupyter.supervisor.process import MISSED_SECONDS
-from tests.processes import of_clusters
+from tests.processes import of_clusters, words
 from tests.texts.test_probe import interpreters
 
 
@@ -51,7 +51,7 @@ class Lab:
         for process in launcher.children():
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
                 ports = {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-                workers = [kin for kin in process.children() if "spawn_main" in " ".join(kin.cmdline())]
+                workers = [kin for kin in process.children() if "spawn_main" in words(kin)]
                 # The guard is in the launcher's group, nodes are in groups of their own.
                 guard = os.getpgid(process.pid) == launcher.pid
                 found["guard" if guard else "scheduler" if scheduler in ports else "nanny"].append(process)
@@ -358,7 +358,7 @@ def test_secrets_stay_in_the_workers(monkeypatch):
         variables += [Path(f"/proc/{p.pid}/environ").read_text() for p in lab.processes("worker")]
         assert "hush-hush" in variables[-1]
         assert [text for text in variables if "hush-token" in text] == []
-        texts = [" ".join(p.cmdline()) for p in everybody]
+        texts = [words(p) for p in everybody]
         texts += [path.read_text(errors="replace") for path in cluster_dir(lab.id).glob("logs/*")]
         assert len(texts) > len(lab.family)
         texts.append(Ledger().path.read_bytes().decode("latin-1"))
