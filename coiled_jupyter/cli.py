@@ -12,11 +12,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-
-from . import cli_sync
+from . import cli_software, cli_sync
+from .cli_base import body, given, print_json
 from .configuration import read as read_configuration
 from .core.cluster import age
 from .core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
@@ -35,7 +34,6 @@ from .service import ENDED, Service
 
 DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
 _TEXT_LIMIT = 200_000
-_T = TypeVar("_T")
 CONTENT_SECONDS = 20.0
 ATTACH_SECONDS = 15.0
 _ORDER = ("block", "warn", "note", "ok")
@@ -60,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "status", "clusters and core usage (the default)")
     diff = _command(commands, "diff", "compare this interpreter with a cluster")
     diff.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    diff.add_argument("--software", metavar="NAME", help="show what a software environment has beside it")
     diff.add_argument("--all", action="store_true", help="print equal packages too")
     diff.add_argument(
         "--fail-on", choices=("block", "warn", "note"), default="warn", help="least severity that exits with 1"
@@ -68,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("file", nargs="?", metavar="FILE", help="a file with its text; standard input if left out")
     explain.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
     cli_sync.add(_command, commands)
+    cli_software.add(_command, commands)
     cluster = commands.add_parser("cluster", help="create, list and stop clusters")
     verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
     create = _command(verbs, "create", "start a local cluster")
@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--requirement", action="append", metavar="REQ", help="a package of its environment, such as numpy==1.26.4"
     )
     create.add_argument("--python", metavar="X.Y", help="Python of that environment")
+    create.add_argument("--software", metavar="NAME", help="a software environment instead")
     create.add_argument(
         "--adaptive", nargs=2, type=int, metavar=("MIN", "MAX"), help="let it grow and shrink with its work"
     )
@@ -147,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except CoiledError as error:
         if getattr(arguments, "json", False):
-            _print_json(error.to_wire())
+            print_json(error.to_wire())
         else:
             field = str(error.data.get("field", ""))
             where = f"{field}: " if field and field not in error.message else ""
@@ -165,7 +166,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         await _settle(service)
         command = arguments.command or "status"
         if command in ("sync", "undo"):
-            return await {"sync": cli_sync.sync, "undo": cli_sync.undo}[command](service, arguments, _print_json)
+            return await {"sync": cli_sync.sync, "undo": cli_sync.undo}[command](service, arguments)
+        if command == "software":
+            return await cli_software.run(service, arguments)
         if command == "cluster":
             return await _VERBS[arguments.verb](service, arguments)
         return await {"status": _status, "diff": _diff, "explain": _explain}[command](service, arguments)
@@ -187,7 +190,7 @@ async def _settle(service: Service) -> None:
 async def _status(service: Service, arguments: argparse.Namespace) -> int:
     usage = service.usage()
     if getattr(arguments, "json", False):
-        _print_json(usage)
+        print_json(usage)
         return DONE
     cores = usage.cores
     print(f"Cores: {cores.busy} busy, {cores.allocated} allocated, {cores.requested} requested, limit {cores.limit}")
@@ -196,22 +199,22 @@ async def _status(service: Service, arguments: argparse.Namespace) -> int:
 
 
 async def _diff(service: Service, arguments: argparse.Namespace) -> int:
-    diff = await _compared(service, service.find(arguments.cluster).id)
+    diff = await _compared(service, service.find(arguments.cluster).id, arguments.software)
     if arguments.json:
-        _print_json(diff)
+        print_json(diff)
     else:
-        _print_diff(diff, everything=arguments.all)
+        _print_diff(diff, everything=arguments.all, software=arguments.software)
     limit = _ORDER.index(arguments.fail_on)
     if any(_ORDER.index(row.severity) <= limit for row in diff.rows):
         return FAILED
     return UNREAD if diff.verdict == "unknown" else DONE
 
 
-async def _compared(service: Service, cluster_id: str) -> Diff:
+async def _compared(service: Service, cluster_id: str, software: str | None) -> Diff:
     """Return a diff for which the files were looked at too, as far as that ends in time."""
     deadline = time.monotonic() + CONTENT_SECONDS
     while True:
-        diff = await service.diff(cluster_id)
+        diff = await service.diff(cluster_id, software=software)
         waiting = diff.verdict == "unknown" and diff.level == "all" and not diff.unread and not diff.checked.content
         if not waiting or time.monotonic() > deadline:
             return diff
@@ -222,10 +225,10 @@ async def _explain(service: Service, arguments: argparse.Namespace) -> int:
     # In a thread, since standard input may wait for a person.
     text = await asyncio.to_thread(_text, arguments.file)
     explanation = await service.explain(
-        _body({"cluster": service.find(arguments.cluster).id, "text": text}, ExplainRequest)
+        body({"cluster": service.find(arguments.cluster).id, "text": text}, ExplainRequest)
     )
     if arguments.json:
-        _print_json(explanation)
+        print_json(explanation)
     else:
         _print_explanation(explanation)
     return UNREAD if explanation.verdict == "unknown" and not explanation.causes else DONE
@@ -245,15 +248,6 @@ def _text(path: str | None) -> str:
         raise Invalid("file", f"{path or 'Standard input'} can't be read", "Name a file with the traceback") from None
 
 
-def _body(raw: dict[str, Any], kind: type[_T]) -> _T:
-    """Return a request of the REST API, checked as there."""
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        raise Invalid(path.rstrip("`"), f"{path.rstrip('`')}: {text}") from None
-
-
 async def _create(service: Service, arguments: argparse.Namespace) -> int:
     raw = {
         "name": arguments.name,
@@ -262,11 +256,12 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
         "memory_limit": arguments.memory,
         "requirements": arguments.requirement,
         "python": arguments.python,
+        "software": arguments.software,
         "environ": dict(map(_variable, arguments.env)) if arguments.env else None,
     }
     if arguments.adaptive is not None:
         raw["adaptive"] = dict(zip(("minimum", "maximum"), arguments.adaptive, strict=True))
-    cluster = await service.create(_body({k: v for k, v in raw.items() if v is not None}, ClusterCreate))
+    cluster = await service.create(body(given(**raw), ClusterCreate))
     shown: set[str] = set()
     while not arguments.no_wait and cluster.status == "starting":
         await asyncio.sleep(0.1)
@@ -274,7 +269,7 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
         if not arguments.json:
             _print_steps(cluster, shown)
     if arguments.json:
-        _print_json(cluster)
+        print_json(cluster)
     elif cluster.status == "failed":
         print(f"coiled-jupyter: {cluster.name} failed: {cluster.reason}", file=sys.stderr)
     else:
@@ -295,13 +290,13 @@ async def _attach(service: Service, arguments: argparse.Namespace) -> int:
     files = {"ca_file": arguments.ca, "cert_file": arguments.cert, "key_file": arguments.key}
     if any(files.values()):
         raw["tls"] = {key: str(Path(path).absolute()) for key, path in files.items() if path}
-    cluster = await service.attach(_body({k: v for k, v in raw.items() if v is not None}, ClusterAttach))
+    cluster = await service.attach(body(given(**raw), ClusterAttach))
     deadline = time.monotonic() + ATTACH_SECONDS
     while cluster.status == "starting" and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
         cluster = service.cluster(cluster.id)
     if arguments.json:
-        _print_json(cluster)
+        print_json(cluster)
     else:
         _print_clusters([cluster])
     return UNREAD if cluster.status in ("starting", "unreachable") else DONE
@@ -309,7 +304,7 @@ async def _attach(service: Service, arguments: argparse.Namespace) -> int:
 
 async def _list(service: Service, arguments: argparse.Namespace) -> int:
     if arguments.json:
-        _print_json(service.clusters())
+        print_json(service.clusters())
     else:
         _print_clusters(service.clusters())
     return DONE
@@ -320,7 +315,7 @@ async def _stop(service: Service, arguments: argparse.Namespace) -> int:
     await service.delete(cluster.id)
     if cluster.source == "attached":
         if arguments.json:
-            _print_json(cluster)
+            print_json(cluster)
         else:
             print(f"{cluster.name} is no longer followed; it goes on")
         return DONE
@@ -331,7 +326,7 @@ async def _stop(service: Service, arguments: argparse.Namespace) -> int:
         if time.monotonic() > deadline:
             raise Timeout(f"{cluster.name} is still stopping after 30 s", "Look again with `coiled-jupyter status`")
     if arguments.json:
-        _print_json(cluster)
+        print_json(cluster)
     else:
         print(f"{cluster.name} is {cluster.status}")
     return DONE
@@ -361,9 +356,9 @@ async def _keep(service: Service, arguments: argparse.Namespace) -> int:
 async def _change(
     service: Service, arguments: argparse.Namespace, raw: dict[str, Any], asked: int | None = None
 ) -> int:
-    changed = await service.change(service.find(arguments.cluster).id, _body(raw, ClusterChange))
+    changed = await service.change(service.find(arguments.cluster).id, body(raw, ClusterChange))
     if arguments.json:
-        _print_json(changed)
+        print_json(changed)
         return DONE
     _print_clusters([service.cluster(changed.id)])
     if changed.granted is not None:
@@ -375,7 +370,7 @@ async def _restart(service: Service, arguments: argparse.Namespace) -> int:
     before = service.find(arguments.cluster)
     cluster = await service.restart(before.id, ClusterRestart(what=arguments.what))
     if arguments.json:
-        _print_json(cluster)
+        print_json(cluster)
     else:
         print(f"{cluster.name}: {'its workers start' if arguments.what == 'workers' else 'it starts'} anew")
     return DONE
@@ -388,7 +383,7 @@ async def _logs(service: Service, arguments: argparse.Namespace) -> int:
         logs = await service.logs(cluster.id, node=arguments.node, after=after)
         after = logs.next
         if arguments.json:
-            _print_json(logs)
+            print_json(logs)
         else:
             for line in logs.lines:
                 print(f"{line.node}: {line.text}", flush=arguments.follow)
@@ -409,10 +404,6 @@ _VERBS = {
     "logs": _logs,
     "stop": _stop,
 }
-
-
-def _print_json(value: Any) -> None:
-    print(msgspec.json.encode(value).decode())
 
 
 def _print_steps(cluster: Cluster, shown: set[str]) -> None:
@@ -437,16 +428,18 @@ def _print_clusters(clusters: Sequence[Cluster]) -> None:
             print(f"  {cluster.reason}")
 
 
-def _print_diff(diff: Diff, *, everything: bool) -> None:
+def _print_diff(diff: Diff, *, everything: bool, software: str | None) -> None:
     print(f"{diff.kernel.label} · Python {diff.kernel.python}  against  {diff.cluster.name}")
     print(_VERDICTS[diff.verdict])
     for unread in diff.unread:
         print(f"? {unread.node}: {unread.reason}")
     rows = [row for row in diff.rows if everything or row.severity != "ok"]
-    table = [("", "Package", "Here", "Cluster", "Why"), *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(4)]
+    table = [("", "Package", "Here", "Cluster", software or "", "Why"), *(_cells(row) for row in rows)]
+    # The third column is there where it was asked for.
+    columns = [i for i in range(6) if i != 4 or software is not None]
+    widths = [max(len(line[i]) for line in table) for i in range(5)] + [0]
     for line in table if rows else ():
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]).rstrip())
+        print("  ".join(line[i].ljust(widths[i]) for i in columns).rstrip())
     print(", ".join(f"{getattr(diff.severities, severity)} {severity}" for severity in _ORDER))
 
 
@@ -458,10 +451,12 @@ def _print_explanation(explanation: Explanation) -> None:
         print(f"    fix:  {cause.row.fix}")
 
 
-def _cells(row: Row) -> tuple[str, str, str, str, str]:
+def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
     versions = sorted({group.version or "-" for group in row.groups})
     cluster = versions[0] if len(versions) == 1 else " / ".join(versions)
-    return _MARKS[row.severity], row.name, row.kernel.version if row.kernel else "-", cluster or "-", row.why
+    here = row.kernel.version if row.kernel else "-"
+    software = row.software.version if row.software else "-"
+    return _MARKS[row.severity], row.name, here, cluster or "-", software, row.why
 
 
 if __name__ == "__main__":

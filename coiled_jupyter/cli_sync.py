@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
+from .cli_base import body, print_json
 from .core.errors import CoiledError, Conflict, Invalid, NotFound
 from .core.sync import BASE, FINAL
 from .core.wire import Layer, Plan, PlanCreate, Sync
@@ -29,7 +28,6 @@ _AGREEMENTS = {
     "lost_results": ("--lose-results", "results would be lost"),
     "plain_connection": ("--plain-connection", "credentials of the index would cross a connection without TLS"),
 }
-_Emit = Callable[[Any], None]
 
 
 def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
@@ -38,6 +36,7 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     sync.add_argument("packages", nargs="*", metavar="PKG", help="only these; all if left out")
     sync.add_argument("--rated", action="store_true", help="only what is rated warn or block")
     sync.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    sync.add_argument("--software", metavar="NAME", help="a software environment's packages instead")
     sync.add_argument("--drain-seconds", type=float, default=120.0, metavar="S", help="how long tasks may run on; 120")
     sync.add_argument("--dry-run", action="store_true", help="print the plan and leave")
     _agree(sync)
@@ -55,22 +54,24 @@ def _agree(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain-connection", action="store_true", help="send credentials of the index without TLS")
 
 
-async def sync(service: Service, arguments: argparse.Namespace, emit: _Emit) -> int:
+async def sync(service: Service, arguments: argparse.Namespace) -> int:
     """Plan, ask, carry out and wait; 0 where it is done or nothing is to do, 1 where it failed."""
     if arguments.packages and arguments.rated:
         raise Invalid("packages", "Name packages or give --rated, not both")
     scope: Any = tuple(arguments.packages) or ("rated" if arguments.rated else "all")
     raw = {"cluster": service.find(arguments.cluster).id, "scope": scope, "drain_seconds": arguments.drain_seconds}
-    return await _plan_and_run(service, arguments, raw, emit)
+    if arguments.software is not None:
+        raw["from"] = {"software": arguments.software}
+    return await _plan_and_run(service, arguments, raw)
 
 
-async def undo(service: Service, arguments: argparse.Namespace, emit: _Emit) -> int:
+async def undo(service: Service, arguments: argparse.Namespace) -> int:
     """Go back to the state before the last sync, or to a chosen one."""
     cluster = service.find(arguments.cluster)
     known = [layer for layer in service.layers() if cluster.id in layer.known_by]
     if arguments.list:
         if arguments.json:
-            emit(known)
+            print_json(known)
         else:
             _print_layers(known, cluster.environment.layer or BASE)
         return 0
@@ -81,22 +82,22 @@ async def undo(service: Service, arguments: argparse.Namespace, emit: _Emit) -> 
             raise NotFound("There is no sync of this cluster to undo", "Choose a state with --to; --list shows them")
         target = last.layer_before or BASE
     raw = {"cluster": cluster.id, "from": {"layer": target}}
-    return await _plan_and_run(service, arguments, raw, emit)
+    return await _plan_and_run(service, arguments, raw)
 
 
-async def _plan_and_run(service: Service, arguments: argparse.Namespace, raw: dict[str, Any], emit: _Emit) -> int:
+async def _plan_and_run(service: Service, arguments: argparse.Namespace, raw: dict[str, Any]) -> int:
     agreed = [name for name, (flag, _) in _AGREEMENTS.items() if getattr(arguments, flag[2:].replace("-", "_"))]
-    plan = await service.plan(_convert({**raw, "confirm": agreed}))
+    plan = await service.plan(body({**raw, "confirm": agreed}, PlanCreate))
     quiet = arguments.json
     if not quiet:
         _print_plan(plan)
     if arguments.dry_run:
         if quiet:
-            emit(plan)
+            print_json(plan)
         return 1 if plan.how == "refused" else 0
     if plan.how == "nothing":
         if quiet:
-            emit(plan)
+            print_json(plan)
         return 0
     missing = [f"{_AGREEMENTS[need][1]} (agree with {_AGREEMENTS[need][0]})" for need in plan.needs]
     if missing:
@@ -106,7 +107,7 @@ async def _plan_and_run(service: Service, arguments: argparse.Namespace, raw: di
         return 1
     done = await _follow(service, await service.sync(plan.id), quiet=quiet)
     if quiet:
-        emit(done)
+        print_json(done)
     elif done.result is not None:
         print(f"{'✓' if done.state == 'done' else '✕'} {done.result.text}")
         for group in done.result.groups:
@@ -147,14 +148,6 @@ async def _follow(service: Service, sync: Sync, *, quiet: bool) -> Sync:
             await service.cancel_sync(sync.id)
             print("Cancelled: the old state comes back", file=sys.stderr)
         raise
-
-
-def _convert(raw: dict[str, Any]) -> PlanCreate:
-    try:
-        return msgspec.convert(raw, PlanCreate)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$.")
-        raise Invalid(path.rstrip("`"), f"{path.rstrip('`')}: {text}") from None
 
 
 def _print_plan(plan: Plan) -> None:

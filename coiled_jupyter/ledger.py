@@ -81,7 +81,7 @@ class Row:
     ticks: str | None
     created: float
     spec: LaunchSpec | None
-    """What it was started from, without variables and index options; None in a row of an older version."""
+    """What it was started from, without variables, index options and lock; None in a row of an older version."""
 
 
 def _place() -> str:
@@ -445,7 +445,7 @@ def _connect(path: Path, isolation_level: Literal["DEFERRED"] | None = "DEFERRED
 
 
 def _without_secrets(spec: LaunchSpec) -> LaunchSpec:
-    build = spec.build and msgspec.structs.replace(spec.build, index_options=())
+    build = spec.build and msgspec.structs.replace(spec.build, index_options=(), lock="")
     return msgspec.structs.replace(spec, environ={}, build=build)
 
 
@@ -468,7 +468,8 @@ def _check_free(live: list[sqlite3.Row], name: str) -> None:
 
 
 def _first_state(spec: LaunchSpec) -> Cluster:
-    names = ["Resolve packages", "Build environment"] if spec.build else []
+    names = ["Resolve packages"] if spec.build and not spec.build.lock else []
+    names += ["Build environment"] if spec.build else []
     names += ["Start scheduler", "Start workers"] if spec.address is None else ["Connect"]
     return Cluster(
         id=spec.id,

@@ -141,8 +141,6 @@ class _Maker:
         if not self._workers:
             raise Impossible("The cluster has no workers to synchronize", "Add a worker first")
         layer = body.source.layer if body.source else None
-        if body.source is not None and body.source.software is not None:
-            raise NotFound(f"There is no software environment {body.source.software}")
         movable = self._movable()
         if layer is not None:
             return self._to_state(layer, movable)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import importlib.metadata
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -48,6 +49,7 @@ from .core.wire import (
     Explanation,
     Layer,
     LayerPlace,
+    LeftOut,
     Limits,
     Logs,
     Memory,
@@ -56,6 +58,9 @@ from .core.wire import (
     PlanFrom,
     Rules,
     RulesChange,
+    Software,
+    SoftwareCreate,
+    SoftwareExport,
     Sync,
     SyncResult,
     Tasks,
@@ -70,6 +75,8 @@ from .links import here
 from .links.kernel import KernelReading
 from .paths import alive_path, cluster_dir
 from .rulebook import RuleBook
+from .software import build as software_builds
+from .software import files, named
 from .software import requirements as requirement_lines
 from .supervisor import client as supervisors
 from .supervisor import logs
@@ -133,6 +140,7 @@ class Service:
         rules_file = self.configuration.rules_file
         self._rulebook = RuleBook(Path(rules_file).expanduser() if rules_file else None)
         self._plans = planning.Plans(self.configuration)
+        self._software = named.NamedEnvironments(self.configuration)
         self._syncs: dict[str, Sync] = {}
         self._watches: dict[str, _Watch] = {}
         self._children: dict[str, supervisors.Process[bytes]] = {}
@@ -564,6 +572,8 @@ class Service:
         if body.requirements is not None:
             lines = requirement_lines.check(body.requirements)
             build, interpreter = self._build(lines, body.python), None
+        elif body.software is not None:
+            build, interpreter = self._software.build_spec(self._software.get(body.software)), None
         elif body.kernel is not None:
             reading = (await self._read_kernel(body.kernel)).reading
             build, interpreter = self._build(_pins(reading), reading.executable), None
@@ -579,6 +589,7 @@ class Service:
             factory=body.factory or "local",
             interpreter=interpreter,
             build=build,
+            software=body.software,
             workers=_first(body),
             threads_per_worker=body.threads_per_worker or 1,
             memory_limit=memory_limit,
@@ -604,7 +615,10 @@ class Service:
         if len(chosen) > 1:
             raise Invalid(chosen[1], f"Give one of {' and '.join(chosen)}, not both")
         if body.software is not None:
-            raise Invalid("software", f"There is no software environment {body.software}")
+            try:
+                self._software.get(body.software)
+            except NotFound as error:
+                raise Invalid("software", error.message, error.hint) from None
         if body.python is not None and body.requirements is None:
             raise Invalid("python", "A Python version goes with requirements only")
         if body.adaptive is not None:
@@ -624,6 +638,124 @@ class Service:
                 raise Invalid("environ", f"{key[:40]!r} is no name of an environment variable, or its value isn't text")
             if _ENVIRON_REFUSED.fullmatch(key):
                 raise Invalid("environ", f"The variable {key} can't be set: it would change how Python or Dask start")
+
+    # ---- software environments --------------------------------------------------------------------------------
+
+    async def software(self) -> list[Software]:
+        """Return the software environments of this user, by name, without their packages."""
+        return await asyncio.to_thread(self._described, None)
+
+    async def find_software(self, name: str) -> Software:
+        """Return one software environment, or raise NotFound."""
+        (found,) = await asyncio.to_thread(self._described, name)
+        return found
+
+    def _described(self, name: str | None) -> list[Software]:
+        users = {c.name: c.environment.software or c.environment.prefix or "" for c in self._live()}
+        users |= {f"kernel {kernel.name}": kernel.software or kernel.prefix for kernel in named.kernels()}
+        if name is not None:
+            return [self._software.describe(self._software.get(name), users, packages=True)]
+        found = []
+        for one in self._software.names():
+            # One that is damaged doesn't hide the others; by its name it says what is wrong.
+            with contextlib.suppress(NotFound, Unavailable):
+                found.append(self._software.describe(self._software.get(one), users, packages=False))
+        return found
+
+    def _live(self) -> list[Cluster]:
+        return [cluster for cluster in self.clusters() if cluster.status not in ENDED]
+
+    async def create_software(self, body: SoftwareCreate) -> Software:
+        """Lock packages and keep them under a name; nothing is installed.
+
+        Without a kernel, requirements or a file, the packages of this interpreter.
+
+        Raises
+        ------
+        Invalid
+            A field is wrong, or the file asks for what isn't taken.
+        Conflict
+            There is one of this name.
+        Impossible
+            It can't be resolved, with the resolver's words.
+
+        """
+        chosen = [field for field in ("kernel", "requirements", "file") if getattr(body, field) is not None]
+        if len(chosen) > 1:
+            raise Invalid(chosen[1], f"Give one of {' and '.join(chosen)}, not both")
+        stored = await self._software.create(body.name, await self._wanted(body), replace=body.replace)
+        return await self.find_software(stored.name)
+
+    async def _wanted(self, body: SoftwareCreate) -> named.Wanted:
+        own = ".".join(map(str, sys.version_info[:3]))
+        # What isn't asked for by its full version is this Python where it's of that series.
+        python = own if body.python is None or f"{own}.".startswith(f"{body.python}.") else body.python
+        if body.requirements is not None:
+            return named.Wanted(
+                source="requirements",
+                python=python,
+                interpreter=_own_python(python),
+                hard=requirement_lines.check(body.requirements),
+            )
+        if body.file is not None:
+            found = await asyncio.to_thread(files.parse, body.file.name, body.file.text, python, self.conda_names())
+            if body.python is None and found.python is not None and not f"{own}.".startswith(f"{found.python}."):
+                python = found.python
+            return named.Wanted(
+                source=Path(body.file.name).name,
+                python=python,
+                interpreter=_own_python(python),
+                hard=found.lines,
+                pythons=found.pythons,
+                hashes=found.hashes,
+                doubtful=found.doubtful,
+                left_out=found.left_out,
+            )
+        if body.python is not None:
+            raise Invalid("python", "A Python version goes with requirements or a file only")
+        reading = (await self._read_kernel(body.kernel)).reading if body.kernel else (await self._own_reading())
+        _needs_dask(reading)
+        return named.Wanted(
+            source="kernel",
+            python=reading.python,
+            interpreter=reading.executable,
+            wishes=_pins(reading),
+            left_out=tuple(
+                LeftOut(name=package.name, why="It isn't from an index, so nobody else could install it.")
+                for package in reading.packages
+                if package.source is not None and package.source.kind != "module"
+            ),
+        )
+
+    async def _own_reading(self) -> Reading:
+        reading, _ = await asyncio.to_thread(here.read)
+        return reading
+
+    def delete_software(self, name: str) -> None:
+        """Forget a software environment; Conflict where a cluster runs it."""
+        users = [cluster.name for cluster in self._live() if cluster.environment.software == name]
+        if users:
+            raise Conflict(f"The software environment {name} is in use by {', '.join(users)}", "Stop it first")
+        self._software.delete(name)
+
+    def export_software(self, name: str, form: str | None) -> SoftwareExport:
+        """Return a software environment as a file: ``pylock`` (PEP 751), ``requirements`` or ``environment``."""
+        stored = self._software.get(name)
+        try:
+            return self._software.export(stored, msgspec.convert(form or "pylock", named.Format))
+        except msgspec.ValidationError:
+            raise Invalid("format", "The format is pylock, requirements or environment") from None
+
+    async def install_software(self, name: str) -> tuple[str, Path]:
+        """Build a software environment here with a Jupyter kernel; return the kernel's name and the folder."""
+        return await self._software.install(self._software.get(name))
+
+    async def clean_software(self) -> named.Freed:
+        """Remove what was built of software environments and nothing uses any more."""
+        kept = {cluster.environment.prefix for cluster in self._live() if cluster.environment.prefix}
+        kept |= {str(Path(s.interpreter).parent.parent) for s in self._ledger.states() if s.interpreter}
+        kept |= {kernel.prefix for kernel in named.kernels()}
+        return await asyncio.to_thread(self._software.clean, kept)
 
     # ---- syncs ------------------------------------------------------------------------------------------------
 
@@ -665,10 +797,13 @@ class Service:
         if cluster.status not in ("running", "idle", "degraded"):
             raise Conflict(f"The cluster is {cluster.status}", "Try again when it runs")
         kernel_id = body.source.kernel if body.source and body.source.kernel else body.kernel
+        software = body.source.software if body.source else None
+        if software is not None:
+            self._software.get(software)
         client = await self._client(cluster)
         try:
             (environment, missing, executable), survey = await asyncio.gather(
-                self._kernel_side(kernel_id), client.survey()
+                self._software_side(software) if software is not None else self._kernel_side(kernel_id), client.survey()
             )
             readings = await client.environments(modules(environment) if environment else ())
         finally:
@@ -697,6 +832,12 @@ class Service:
             rules=rules,
         )
         return await self._plans.make(basis, body, user, undo_of=undo_of)
+
+    async def _software_side(self, name: str) -> tuple[Environment, tuple[Unread, ...], str]:
+        stored = self._software.get(name)
+        interpreter = self._software.build_spec(stored).python or sys.executable
+        environment = named.environment(stored)
+        return environment, (), interpreter if os.sep in interpreter else software_builds.python_path(interpreter)
 
     async def _kernel_side(self, kernel: str | None) -> tuple[Environment | None, tuple[Unread, ...], str]:
         environment, missing = await self._side(kernel)
@@ -892,8 +1033,7 @@ class Service:
 
         What can't be read is named in `unread`; only an unknown id raises.
         """
-        if software is not None:
-            raise NotFound(f"There is no software environment {software}")
+        stored = self._software.get(software) if software is not None else None
         cluster = self.cluster(cluster_id)
         environment, missing = await self._side(kernel)
         readings = await self._readings(cluster, modules(environment) if environment else ())
@@ -908,6 +1048,7 @@ class Service:
             unread=(*missing, *readings.unread),
             at=now(),
             rules=self._rulebook.rules(),
+            software={**stored.versions, "python": stored.python} if stored else None,
         )
 
     async def explain(self, body: ExplainRequest) -> Explanation:
@@ -1053,6 +1194,10 @@ def _pins(reading: Reading) -> tuple[str, ...]:
         with contextlib.suppress(Invalid):
             good.extend(requirement_lines.check([line]))
     return tuple(good)
+
+
+def _own_python(python: str) -> str | None:
+    return sys.executable if python == ".".join(map(str, sys.version_info[:3])) else None
 
 
 def _needs_dask(reading: Reading) -> None:

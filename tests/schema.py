@@ -32,6 +32,8 @@ def template(path: str) -> str:
     pieces = path.split("?")[0].split("/")
     if pieces[0] in ("clusters", "plans", "syncs", "layers") and len(pieces) > 1:
         pieces[1] = "{id}"
+    if pieces[0] == "software" and len(pieces) > 1:
+        pieces[1] = "{name}"
     return "/" + "/".join(pieces)
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 import msgspec
 import pytest
 
-from coiled_jupyter.core.wire import Cluster, Diff, ErrorBody, Explanation, Usage
+from coiled_jupyter.core.wire import Cluster, Diff, ErrorBody, Explanation, Software, Usage
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +143,45 @@ def test_a_failed_start_says_why(home):
     run("cluster", "stop", "never", env=home)
 
 
+def test_software_is_kept_run_compared_and_forgotten(home, tmp_path):
+    env = {**home, "COILED_JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_DATA_DIR": str(tmp_path / "jupyter")}
+    file = tmp_path / "environment.yml"
+    file.write_text("dependencies: [dask=2026.3.0, distributed=2026.3.0, {pip: [iniconfig==1.1.1]}]")
+    code, out, err = run("software", "create", "analysis", "--file", str(file), env=env)
+    assert code == 0, err
+    assert "analysis: " in out
+    code, out, _ = run("software", "show", "analysis", "--json", env=env)
+    shown = msgspec.json.decode(out, type=Software)
+    assert {"iniconfig": "1.1.1"}.items() <= {p.name: p.version for p in shown.packages}.items()
+    assert shown.source == "environment.yml"
+    assert run("software", "create", "analysis", "six", env=env)[0] == 1
+    code, _, err = run("software", "show", "analyses", env=env)
+    assert (code, "did you mean analysis" in err) == (3, True)
+    assert run("software", "create", "bad", "-r", env=env)[0] == 2
+    assert run("software", "create", "bad", "--file", str(tmp_path / "none.txt"), env=env)[0] == 2
+    code, _, err = run("cluster", "create", "soft", "--workers", "1", "--software", "analysis", env=env)
+    assert code == 0, err
+    assert "analysis" in run("software", "list", env=env)[1]
+    code, _, err = run("software", "delete", "analysis", env=env)
+    assert (code, "in use by soft" in err) == (1, True)
+    code, out, _ = run("diff", "--cluster", "soft", "--software", "analysis", "--all", env=env)
+    (line,) = [line for line in out.splitlines() if line.split()[1:2] == ["iniconfig"]]
+    assert line.split()[2:5] == [version("iniconfig"), "1.1.1", "1.1.1"]
+    assert run("cluster", "stop", "soft", env=env)[0] == 0
+    target = tmp_path / "pylock.toml"
+    assert run("software", "export", "analysis", "--output", str(target), env=env)[0] == 0
+    assert run("software", "export", "analysis", "--output", str(target), env=env)[0] == 2, "nothing is overwritten"
+    code, out, err = run("software", "create", "again", "--file", str(target), "--json", env=env)
+    assert code == 0, err
+    assert msgspec.json.decode(out, type=Software).packages == shown.packages
+    assert run("software", "delete", "analysis", env=env)[0] == 0
+    assert run("software", "clean", env=env)[1].startswith("Removed")
+
+
 def test_help_names_every_command(home):
     code, out, _ = run("--help", env=home)
     assert code == 0
-    for word in ("status", "diff", "explain", "cluster"):
+    for word in ("status", "diff", "explain", "cluster", "software"):
         assert word in out
     code, out, _ = run("--version", env=home)
     assert out.split() == ["coiled-jupyter", version("coiled-jupyter")]

@@ -22,6 +22,8 @@ class BuildSpec(Struct, kw_only=True, frozen=True):
         Options for uv about indexes, from the server's configuration only.
     allow_source_builds
         Whether source distributions may be built, which runs their code.
+    lock
+        The lock of these requirements, where it is known already.
 
     """
 
@@ -29,6 +31,7 @@ class BuildSpec(Struct, kw_only=True, frozen=True):
     python: str | None = None
     index_options: tuple[str, ...] = ()
     allow_source_builds: bool = False
+    lock: str = ""
 
 
 class Certificates(Struct, kw_only=True, frozen=True):

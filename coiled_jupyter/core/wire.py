@@ -809,6 +809,90 @@ class Layer(Wire, frozen=True, kw_only=True):
     used_at: Time
 
 
+# ---- software environments ---------------------------------------------------------------------------------------
+
+
+class SoftwareFile(Request, frozen=True, kw_only=True):
+    """A file of requirements; its name tells its kind, such as ``environment.yml``."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    text: Annotated[str, Meta(max_length=1_000_000)]
+
+
+class SoftwareCreate(Request, frozen=True, kw_only=True):
+    """Body of ``POST software``: a name, and exactly one of `kernel`, `requirements` and `file`.
+
+    Attributes
+    ----------
+    python
+        The Python to choose packages for; default: the kernel's, the file's, or the server's own.
+    replace
+        Whether an environment of this name gives way.
+
+    """
+
+    name: Annotated[str, Meta(max_length=80, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+    kernel: Annotated[str, Meta(max_length=200)] | None = None
+    requirements: (
+        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=2000)] | None
+    ) = None
+    file: SoftwareFile | None = None
+    python: Annotated[str, Meta(max_length=20, pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] | None = None
+    replace: bool = False
+
+
+class SoftwarePackage(Wire, frozen=True, kw_only=True):
+    """A package as a software environment pins it."""
+
+    name: str
+    version: str
+
+
+class LeftOut(Wire, frozen=True, kw_only=True):
+    """What was asked for, or is in the kernel, and isn't in the software environment; `why` in plain words."""
+
+    name: str
+    why: str
+
+
+class Software(Wire, frozen=True, kw_only=True):
+    """A software environment: a named set of packages, locked with the hashes of their files.
+
+    Attributes
+    ----------
+    python, platform
+        What the packages were chosen for, such as ``3.11.7`` and ``linux-x86_64``.
+    source
+        What it was made from: ``kernel``, ``requirements``, or a file's name.
+    packages
+        Empty in lists; `count` is always there.
+    built
+        The folder in which it is built on this machine, or null; `size` in bytes.
+    used_by
+        Names of the clusters that run it, and of the Jupyter kernels that were installed from it.
+
+    """
+
+    name: str
+    python: str
+    platform: str
+    source: str
+    count: int
+    packages: tuple[SoftwarePackage, ...]
+    left_out: tuple[LeftOut, ...]
+    built: str | None
+    size: int | None
+    used_by: tuple[str, ...]
+    created_at: Time
+
+
+class SoftwareExport(Wire, frozen=True, kw_only=True):
+    """A software environment as a file for other tools."""
+
+    filename: str
+    text: str
+
+
 # ---- about, errors, events ----------------------------------------------------------------------------------------
 
 

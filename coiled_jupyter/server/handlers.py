@@ -24,6 +24,7 @@ from ..core.wire import (
     PlanCreate,
     Problematic,
     RulesChange,
+    SoftwareCreate,
     SyncCreate,
     SyncLog,
 )
@@ -362,6 +363,52 @@ class LayerHandler(Handler):
         self.finish()
 
 
+class AllSoftwareHandler(Handler):
+    """``software``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Software environments of this user."""
+        self.answer(await self.service.software())
+
+    @web.authenticated
+    @authorized("execute")
+    async def post(self) -> None:
+        """Lock packages and keep them under a name."""
+        software = await self.service.create_software(self.body(SoftwareCreate))
+        self.set_header("Location", self.request.path.rstrip("/") + "/" + software.name)
+        self.answer(software, 201)
+
+
+class SoftwareHandler(Handler):
+    """``software/{name}``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, name: str) -> None:
+        """One software environment, with its packages."""
+        self.answer(await self.service.find_software(name))
+
+    @web.authenticated
+    @authorized
+    async def delete(self, name: str) -> None:
+        """Forget it."""
+        self.service.delete_software(name)
+        self.set_status(204)
+        self.finish()
+
+
+class ExportHandler(Handler):
+    """``software/{name}/export``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, name: str) -> None:
+        """A software environment as a file for other tools."""
+        self.answer(self.service.export_software(name, self.query("format")))
+
+
 class UsageHandler(Handler):
     """``usage``."""
 
@@ -424,5 +471,8 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/syncs/([^/]{{1,80}})/undo", UndoHandler),
         (rf"{base}/layers", LayersHandler),
         (rf"{base}/layers/([^/]{{1,80}})", LayerHandler),
+        (rf"{base}/software", AllSoftwareHandler),
+        (rf"{base}/software/([^/]{{1,80}})", SoftwareHandler),
+        (rf"{base}/software/([^/]{{1,80}})/export", ExportHandler),
         (rf"{base}/.*", UnknownHandler),
     ]

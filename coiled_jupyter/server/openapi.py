@@ -10,6 +10,8 @@ from ..core import wire
 
 _ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 
+_NAME = {**_ID, "name": "name"}
+
 
 def _query(name: str, *, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": required, "schema": {"type": "string"}}
@@ -85,6 +87,20 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
     ("/syncs/{id}/undo", "post", "Go back to the state before a sync", [_ID], None, 201, wire.Sync),
     ("/layers", "get", "States that clusters had, with the room that they take", [], None, 200, list[wire.Layer]),
     ("/layers/{id}", "delete", "Remove a layer that no cluster runs in", [_ID], None, 204, None),
+    (
+        *("/software", "get", "Software environments of this user, without their packages", [], None, 200),
+        list[wire.Software],
+    ),
+    (
+        *("/software", "post", "Lock packages and keep them under a name", [], wire.SoftwareCreate, 201),
+        wire.Software,
+    ),
+    ("/software/{name}", "get", "One software environment", [_NAME], None, 200, wire.Software),
+    ("/software/{name}", "delete", "Forget a software environment that no cluster runs", [_NAME], None, 204, None),
+    (
+        *("/software/{name}/export", "get", "A software environment as a file", [_NAME, _query("format")], None, 200),
+        wire.SoftwareExport,
+    ),
 )
 
 

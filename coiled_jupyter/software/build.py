@@ -32,15 +32,23 @@ MARKER = "coiled-jupyter.json"
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """A software environment on disk."""
+    """A software environment on disk; `size` in bytes, also of files that others share by hard links."""
 
     prefix: str
     interpreter: str
     lock_hash: str
     created_at: str
+    size: int = 0
 
 
-def _python(wish: str | None) -> str:
+def home() -> Path:
+    """Return the folder of everything that is built."""
+    folder = data_dir() / "software"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def python_path(wish: str | None) -> str:
     """Return what uv is asked for: a path, or the wish where uv has to look itself."""
     if wish is None or os.sep in wish:
         return wish or sys.executable
@@ -78,7 +86,7 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
         wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
         await uv.run(
             *("pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
-            *("--python", _python(spec.python)),
+            *("--python", python_path(spec.python)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
             *index.options,
             *("--output-file", str(locked), "--", str(wanted)),
@@ -89,36 +97,55 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
         return locked.read_text(encoding="utf-8")
 
 
+def _key(python: str, locked: str) -> str:
+    # The interpreter is part of the name: one lock on two Pythons makes two environments.
+    return hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
+
+
+def find(spec: BuildSpec) -> Built | None:
+    """Return what is built of a spec that has its lock, or None."""
+    return _marked(home() / _key(python_path(spec.python), spec.lock)) if spec.lock else None
+
+
 async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Built:
     """Return the environment of a lock, built if it isn't there yet."""
-    python, index = _python(spec.python), index_options.parse(spec.index_options)
-    # The interpreter is part of the name: one lock on two Pythons makes two environments.
-    key = hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
-    home = data_dir() / "software"
-    home.mkdir(mode=0o700, exist_ok=True)
-    prefix = home / key
-    async with _locked(home / f"{key}.lock", deadline):
+    python, index = python_path(spec.python), index_options.parse(spec.index_options)
+    key, top = _key(python, locked), home()
+    prefix = top / key
+    async with _locked(top / f"{key}.lock", deadline):
         built = _marked(prefix)
         if built is not None:
+            # Its age protects it from being freed until whoever asked for it runs.
+            os.utime(prefix)
             return built
         shutil.rmtree(prefix, ignore_errors=True)
-        lock_file = home / f"{key}.txt"
+        lock_file = top / f"{key}.txt"
         lock_file.write_text(locked, encoding="utf-8")
         started = time.monotonic()
-        await uv.run(*("venv", "--no-config", "--quiet", "--python", python, "--", str(prefix)), cwd=home, deadline=60)
+        await uv.run(*("venv", "--no-config", "--quiet", "--python", python, "--", str(prefix)), cwd=top, deadline=60)
         interpreter = prefix / "bin" / "python"
         await uv.run(
             *("pip", "sync", "--no-config", "--quiet", "--require-hashes", "--python", str(interpreter)),
             *(() if spec.allow_source_builds else ("--only-binary", ":all:")),
             *index.options,
             *("--", str(lock_file)),
-            cwd=home,
+            cwd=top,
             deadline=max(deadline - (time.monotonic() - started), 1),
             index=index,
         )
-        built = Built(prefix=str(prefix), interpreter=str(interpreter), lock_hash=key, created_at=now())
+        built = Built(
+            prefix=str(prefix),
+            interpreter=str(interpreter),
+            lock_hash=key,
+            created_at=now(),
+            size=await asyncio.to_thread(_size, prefix),
+        )
         _mark(prefix, built)
         return built
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
 
 
 def _marked(prefix: Path) -> Built | None:

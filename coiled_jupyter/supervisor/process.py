@@ -310,9 +310,11 @@ class Supervisor:
         else:
             from ..software import build as software
 
-            self._step("Resolve packages", "running")
-            locked = await software.lock(self.spec.build)
-            self._step("Resolve packages", "done")
+            locked = self.spec.build.lock
+            if not locked:
+                self._step("Resolve packages", "running")
+                locked = await software.lock(self.spec.build)
+                self._step("Resolve packages", "done")
             self._step("Build environment", "running")
             built = await software.build(self.spec.build, locked)
             self._step("Build environment", "done")

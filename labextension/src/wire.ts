@@ -904,6 +904,254 @@ export interface paths {
     };
     readonly trace?: never;
   };
+  readonly '/software': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** Software environments of this user, without their packages */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': readonly components['schemas']['Software'][];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    /** Lock packages and keep them under a name */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['SoftwareCreate'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 201: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Software'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/software/{name}': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** One software environment */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly name: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Software'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    /** Forget a software environment that no cluster runs */
+    readonly delete: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly name: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 204: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content?: never;
+        };
+      };
+    };
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/software/{name}/export': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** A software environment as a file */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: {
+          readonly format?: string;
+        };
+        readonly header?: never;
+        readonly path: {
+          readonly name: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['SoftwareExport'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/syncs': {
     readonly parameters: {
       readonly query?: never;
@@ -1690,6 +1938,14 @@ export interface components {
       readonly size: number | null;
     };
     /**
+     * LeftOut
+     * @description What was asked for, or is in the kernel, and isn't in the software environment; `why` in plain words.
+     */
+    readonly LeftOut: {
+      readonly name: string;
+      readonly why: string;
+    };
+    /**
      * Limits
      * @description What this user may have at once.
      */
@@ -2130,6 +2386,88 @@ export interface components {
       readonly warn: number;
     };
     /**
+     * Software
+     * @description A software environment: a named set of packages, locked with the hashes of their files.
+     *
+     *         Attributes
+     *         ----------
+     *         python, platform
+     *             What the packages were chosen for, such as ``3.11.7`` and ``linux-x86_64``.
+     *         source
+     *             What it was made from: ``kernel``, ``requirements``, or a file's name.
+     *         packages
+     *             Empty in lists; `count` is always there.
+     *         built
+     *             The folder in which it is built on this machine, or null; `size` in bytes.
+     *         used_by
+     *             Names of the clusters that run it, and of the Jupyter kernels that were installed from it.
+     */
+    readonly Software: {
+      readonly built: string | null;
+      readonly count: number;
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly created_at: string;
+      readonly left_out: readonly components['schemas']['LeftOut'][];
+      readonly name: string;
+      readonly packages: readonly components['schemas']['SoftwarePackage'][];
+      readonly platform: string;
+      readonly python: string;
+      readonly size: number | null;
+      readonly source: string;
+      readonly used_by: readonly string[];
+    };
+    /**
+     * SoftwareCreate
+     * @description Body of ``POST software``: a name, and exactly one of `kernel`, `requirements` and `file`.
+     *
+     *         Attributes
+     *         ----------
+     *         python
+     *             The Python to choose packages for; default: the kernel's, the file's, or the server's own.
+     *         replace
+     *             Whether an environment of this name gives way.
+     */
+    readonly SoftwareCreate: {
+      /** @default null */
+      readonly file?: components['schemas']['SoftwareFile'] | null;
+      /** @default null */
+      readonly kernel?: string | null;
+      readonly name: string;
+      /** @default null */
+      readonly python?: string | null;
+      /** @default false */
+      readonly replace?: boolean;
+      /** @default null */
+      readonly requirements?: readonly string[] | null;
+    };
+    /**
+     * SoftwareExport
+     * @description A software environment as a file for other tools.
+     */
+    readonly SoftwareExport: {
+      readonly filename: string;
+      readonly text: string;
+    };
+    /**
+     * SoftwareFile
+     * @description A file of requirements; its name tells its kind, such as ``environment.yml``.
+     */
+    readonly SoftwareFile: {
+      readonly name: string;
+      readonly text: string;
+    };
+    /**
+     * SoftwarePackage
+     * @description A package as a software environment pins it.
+     */
+    readonly SoftwarePackage: {
+      readonly name: string;
+      readonly version: string;
+    };
+    /**
      * Source
      * @description Where a distribution came from when not from an index (PEP 610), without credentials.
      *
@@ -2366,6 +2704,7 @@ export type Factory = components['schemas']['Factory'];
 export type KernelInterpreter = components['schemas']['KernelInterpreter'];
 export type Layer = components['schemas']['Layer'];
 export type LayerPlace = components['schemas']['LayerPlace'];
+export type LeftOut = components['schemas']['LeftOut'];
 export type Limits = components['schemas']['Limits'];
 export type Loaded = components['schemas']['Loaded'];
 export type LogLine = components['schemas']['LogLine'];
@@ -2391,6 +2730,11 @@ export type Rules = components['schemas']['Rules'];
 export type RulesChange = components['schemas']['RulesChange'];
 export type SchedulerInfo = components['schemas']['SchedulerInfo'];
 export type Severities = components['schemas']['Severities'];
+export type Software = components['schemas']['Software'];
+export type SoftwareCreate = components['schemas']['SoftwareCreate'];
+export type SoftwareExport = components['schemas']['SoftwareExport'];
+export type SoftwareFile = components['schemas']['SoftwareFile'];
+export type SoftwarePackage = components['schemas']['SoftwarePackage'];
 export type Source = components['schemas']['Source'];
 export type Step = components['schemas']['Step'];
 export type Sync = components['schemas']['Sync'];

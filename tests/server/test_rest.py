@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,9 @@ def server(tmp_path_factory):
     (root / "spy.py").write_text(SPY)
     enabled = "--ServerApp.jpserver_extensions={'spy': True, 'coiled_jupyter': True}"
     server = JupyterServer(root, "server", enabled, env={"PYTHONPATH": str(root)})
+    # The data folder is shared by runs, of which one may have ended in the middle.
+    for software in server.api("GET", "software")[1]:
+        server.api("DELETE", f"software/{software['name']}")
     yield server
     server.close()
 
@@ -123,6 +127,10 @@ def test_bad_texts_to_explain(server, body, status, field):
         ("GET", "diff?kernel=x", 400),
         ("GET", "diff", 400),
         ("GET", "explain", 405),
+        ("GET", "software/nobody", 404),
+        ("GET", "software/nobody/export", 404),
+        ("DELETE", "software/nobody", 404),
+        ("GET", "diff?kernel=x&cluster=y&software=nobody", 404),
         ("GET", "nothing", 404),
         ("PATCH", "clusters", 405),
     ],
@@ -134,7 +142,7 @@ def test_unknown_things(server, method, path, expected):
 
 
 @pytest.mark.parametrize(
-    "path", ["about", "clusters", "clusters/x", "environments", "diff", "explain", "usage", "nothing"]
+    "path", ["about", "clusters", "clusters/x", "environments", "diff", "explain", "usage", "software", "nothing"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_without_credentials_nothing_is_answered(server, method, path):
@@ -200,6 +208,68 @@ def test_a_cluster_from_click_to_gone(server):
     assert server.api("GET", path)[0] == 404
 
 
+BAD_SOFTWARE = [
+    (b"{}", "name"), (b'{"name": ""}', "name"), (b'{"name": "../x", "requirements": ["six"]}', "name"),
+    (b'{"name": ".x", "requirements": ["six"]}', "name"), (b'{"name": "a/b", "requirements": ["six"]}', "name"),
+    (b'{"name": "a", "requirements": ["-r x"]}', "requirements[0]"), (b'{"name": "a", "requirements": [7]}', "requirements[0]"),
+    (b'{"name": "a", "requirements": ["x @ https://e/x"]}', "requirements[0]"), (b'{"name": "a", "x": 1}', "x"),
+    (b'{"name": "a", "requirements": ["six"], "kernel": "x"}', "requirements"),
+    (b'{"name": "a", "file": {"name": "setup.py", "text": ""}}', "file.name"),
+    (b'{"name": "a", "file": {"name": "a.txt", "text": "--index-url=http://e"}}', "file.text"),
+    (b'{"name": "a", "file": {"name": "pyproject.toml", "text": "["}}', "file.text"),
+    (b'{"name": "a", "file": {"name": "e.yml", "text": "a: !!python/object:os.system x"}}', "file.text"),
+    (b'{"name": "a", "requirements": ["six"], "python": "/bin/sh"}', "python"), (b'{"name": "a", "python": "3.12"}', "python"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "field"), BAD_SOFTWARE, ids=range(len(BAD_SOFTWARE)))
+def test_bad_software_names_the_field_and_keeps_nothing(server, body, field):
+    status, answer = server.api("POST", "software", raw=body)
+    assert status == 400, answer
+    assert answer["error"]["data"].get("field") == field
+    assert "Traceback" not in str(answer)
+    assert server.api("GET", "software")[1] == []
+
+
+def software_once(server, kernel: str) -> None:
+    """Keep, show, export, run and forget by every route of software environments."""
+    status, made = server.api("POST", "software", {"name": "small", "requirements": ["iniconfig==2.0.0"]})
+    assert (status, made["source"], made["built"]) == (201, "requirements", None), made
+    assert {"name": "iniconfig", "version": "2.0.0"} in made["packages"]
+    assert server.api("POST", "software", {"name": "small", "requirements": ["six"]})[0] == 409
+    assert server.api("POST", "software", {"name": "none", "requirements": ["iniconfig==99"]})[0] == 422
+    status, mirrored = server.api("POST", "software", {"name": "mirror", "kernel": kernel})
+    assert (status, mirrored["source"]) == (201, "kernel"), mirrored
+    assert [one["name"] for one in server.api("GET", "software")[1]] == ["mirror", "small"]
+    for form in ("pylock", "requirements", "environment"):
+        assert "iniconfig" in server.api("GET", f"software/small/export?format={form}")[1]["text"]
+    assert server.api("GET", "software/small/export?format=exe")[0] == 400
+    status, cluster = server.api("POST", "clusters", {"name": "soft", "workers": 1, "software": "small"})
+    assert status == 202, cluster
+    path = f"clusters/{cluster['id']}"
+    assert [step["name"] for step in cluster["steps"]] == ["Build environment", "Start scheduler", "Start workers"]
+    wait_for(lambda: server.api("GET", path)[1]["status"] in ("running", "idle"), what="a cluster", seconds=120)
+    assert server.api("GET", path)[1]["environment"]["software"] == "small"
+    shown = server.api("GET", "software/small")[1]
+    assert shown["used_by"] == ["soft"]
+    assert shown["size"] > 1e6
+    diff = server.api("GET", f"diff?kernel={kernel}&cluster={cluster['id']}&software=small")[1]
+    (row,) = [row for row in diff["rows"] if row["name"] == "iniconfig"]
+    assert row["software"] == {"version": "2.0.0"}
+    assert {group["version"] for group in row["groups"]} == {"2.0.0"}
+    status, refused = server.api("DELETE", "software/small")
+    assert status == 409, refused
+    plan = {"cluster": cluster["id"], "kernel": kernel, "from": {"software": "mirror"}, "scope": ["iniconfig"]}
+    status, plan = server.api("POST", "plans", plan)
+    assert (status, [action["after"] for action in plan["actions"]]) == (201, [version("iniconfig")]), plan
+    assert server.api("DELETE", path)[0] == 204
+    wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
+    server.api("DELETE", path)
+    for name in ("small", "mirror"):
+        assert server.api("DELETE", f"software/{name}")[0] == 204
+    assert server.api("GET", "software/small")[0] == 404
+
+
 def sync_once(server, kernel: str) -> None:
     """Plan, sync, undo, cancel and clean by every route of syncs."""
     body = {"name": "synced", "workers": 1, "requirements": ["iniconfig==1.1.1"]}
@@ -261,6 +331,7 @@ def test_every_documented_operation_answers_what_the_document_says(server):
     assert server.api("DELETE", path)[0] == 204
     wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the stop", seconds=30)
     sync_once(server, kernel["id"])
+    software_once(server, kernel["id"])
     assert server.ask("DELETE", f"/api/kernels/{kernel['id']}")[0] == 204
     server.api("DELETE", path)
     documented = document()["paths"]

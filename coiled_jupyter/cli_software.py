@@ -1,0 +1,171 @@
+"""The commands `software …`: named sets of packages, locked, kept, installed as a Jupyter kernel, and given to others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .cli_base import body, given, print_json
+from .core.errors import Invalid
+from .core.wire import Software, SoftwareCreate
+from .service import Service
+
+FILE_LIMIT: Final = 1_000_000
+
+
+def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
+    """Add the commands to a parser."""
+    software = commands.add_parser("software", help="keep, install and export named sets of packages")
+    verbs = software.add_subparsers(dest="verb", metavar="VERB", required=True)
+    create = command(verbs, "create", "lock packages and keep them under a name; nothing is installed")
+    create.add_argument("name", metavar="NAME", help="letters, digits, dots, dashes and underscores")
+    create.add_argument(
+        "requirements", nargs="*", metavar="REQ", help="such as numpy==1.26.4; none: as this interpreter"
+    )
+    create.add_argument(
+        "--file",
+        metavar="FILE",
+        help="requirements.txt, pyproject.toml, pylock.toml, uv.lock or environment.yml instead",
+    )
+    create.add_argument("--python", metavar="X.Y", help="the Python to choose packages for")
+    create.add_argument("--replace", action="store_true", help="an environment of this name gives way")
+    command(verbs, "list", "list software environments")
+    show = command(verbs, "show", "print one with its packages")
+    install = command(verbs, "install", "build one here, with a Jupyter kernel of it")
+    export = command(verbs, "export", "print one as a file for other tools")
+    export.add_argument(
+        "--format",
+        choices=("pylock", "requirements", "environment"),
+        default="pylock",
+        help="pylock.toml (PEP 751, the default), requirements.txt with hashes, or conda's environment.yml",
+    )
+    export.add_argument("--output", metavar="FILE", help="write it there, where nothing is yet")
+    delete = command(verbs, "delete", "forget one; what is built of it stays until `clean`")
+    for one in (show, install, export, delete):
+        one.add_argument("name", metavar="NAME")
+    command(verbs, "clean", "remove what was built and nothing uses any more")
+
+
+async def run(service: Service, arguments: argparse.Namespace) -> int:
+    """Run one of the commands; 0 where it is done."""
+    return await _VERBS[arguments.verb](service, arguments)
+
+
+async def _create(service: Service, arguments: argparse.Namespace) -> int:
+    file = arguments.file and {"name": Path(arguments.file).name, "text": _text(arguments.file)}
+    raw = given(
+        name=arguments.name,
+        python=arguments.python,
+        replace=arguments.replace,
+        requirements=arguments.requirements or None,
+        file=file,
+    )
+    made = await service.create_software(body(raw, SoftwareCreate))
+    if arguments.json:
+        print_json(made)
+        return 0
+    print(f"{made.name}: {made.count} packages for Python {made.python} on {made.platform}")
+    for left in made.left_out:
+        print(f"! {left.name} is left out. {left.why}")
+    return 0
+
+
+def _text(path: str) -> str:
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            # One character more than is allowed, so that a longer text is refused and not cut.
+            return stream.read(FILE_LIMIT + 1)
+    except (OSError, ValueError):
+        raise Invalid("file", f"{path} can't be read", "Name a file of requirements") from None
+
+
+async def _list(service: Service, arguments: argparse.Namespace) -> int:
+    found = await service.software()
+    if arguments.json:
+        print_json(found)
+    elif not found:
+        print("No software environments. Make one with `coiled-jupyter software create NAME`")
+    else:
+        for one in found:
+            _print(one)
+    return 0
+
+
+async def _show(service: Service, arguments: argparse.Namespace) -> int:
+    found = await service.find_software(arguments.name)
+    if arguments.json:
+        print_json(found)
+        return 0
+    _print(found)
+    for package in found.packages:
+        print(f"  {package.name}  {package.version}")
+    for left in found.left_out:
+        print(f"! {left.name} is left out. {left.why}")
+    return 0
+
+
+def _print(one: Software) -> None:
+    built = f"built, {(one.size or 0) / 1e6:.0f} MB" if one.built else "not built"
+    used = f"  used by {', '.join(one.used_by)}" if one.used_by else ""
+    print(f"{one.name}  {one.count} packages  Python {one.python}  from {one.source}  {built}{used}")
+
+
+async def _install(service: Service, arguments: argparse.Namespace) -> int:
+    if not arguments.json:
+        print(f"Building {arguments.name}", file=sys.stderr)
+    kernel, folder = await service.install_software(arguments.name)
+    if arguments.json:
+        print_json({"kernel": kernel, "prefix": str(folder)})
+    else:
+        print(f"The Jupyter kernel {kernel} runs in {folder}")
+        print(f"Remove it with: jupyter kernelspec remove {kernel}")
+    return 0
+
+
+async def _export(service: Service, arguments: argparse.Namespace) -> int:
+    made = service.export_software(arguments.name, arguments.format)
+    if arguments.output is not None:
+        _write(Path(arguments.output), made.text)
+    elif arguments.json:
+        print_json(made)
+    else:
+        print(made.text, end="")
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise Invalid("output", f"{path} can't be written: {error.strerror}") from None
+
+
+async def _delete(service: Service, arguments: argparse.Namespace) -> int:
+    service.delete_software(arguments.name)
+    if not arguments.json:
+        print(f"Deleted {arguments.name}")
+    return 0
+
+
+async def _clean(service: Service, arguments: argparse.Namespace) -> int:
+    freed = await service.clean_software()
+    if arguments.json:
+        print_json(freed)
+    else:
+        print(f"Removed {freed.builds} built environments, {freed.size / 1e6:.0f} MB")
+    return 0
+
+
+_VERBS: Mapping[str, Callable[[Service, argparse.Namespace], Awaitable[int]]] = {
+    "create": _create,
+    "list": _list,
+    "show": _show,
+    "install": _install,
+    "export": _export,
+    "delete": _delete,
+    "clean": _clean,
+}

@@ -1,0 +1,409 @@
+"""Reads what a project says of its packages: requirements, pyproject, pylock, uv.lock and conda's environment.yml.
+
+Only names, extras, versions, markers and hashes are taken; nothing is fetched or executed. What would have to be fetched from
+elsewhere or run (URLs, commits, paths, options) is refused by its name; what has no place on PyPI is named as left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+from packaging.markers import Environment, InvalidMarker, Marker, default_environment
+from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
+from packaging.requirements import Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from ..core import conda
+from ..core.errors import Invalid
+from ..core.wire import LeftOut
+from . import requirements as requirement_lines
+
+LIMIT = 4000
+"""Packages of one file at most."""
+_HASH = re.compile(r"\s+--hash[= ](\S+)")
+_OPTION_HINT = "Write names and versions only; the index comes from the server's configuration"
+_CONDA = re.compile(r"(?:[^\s:]+::)?([A-Za-z0-9_.-]+)\s*(.*)", re.DOTALL)
+
+
+class Parsed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file asks for.
+
+    Attributes
+    ----------
+    lines
+        Requirements in normal form.
+    python
+        A version that the file names, such as ``3.11``; None where it names none, or a range.
+    pythons
+        A range of versions (PEP 440) that it allows; empty: any.
+    hashes
+        ``{name: {"sha256:…", …}}`` of the files that it allows of a package, where it says so.
+    doubtful
+        Those of `lines` that are conda's, of which PyPI may have no such package.
+    left_out
+        What can't be had from PyPI.
+
+    """
+
+    lines: tuple[str, ...]
+    python: str | None = None
+    pythons: str = ""
+    hashes: Mapping[str, frozenset[str]] = {}
+    doubtful: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+def parse(name: str, text: str, python: str, conda_names: Mapping[str, str | None] = conda.NAMES) -> Parsed:
+    """Return what a file says, by the kind that its name tells.
+
+    Parameters
+    ----------
+    name
+        The file's name; folders before it count for nothing.
+    python
+        The full version of the Python for which markers are decided where a format leaves that to its reader.
+
+    Raises
+    ------
+    Invalid
+        It can't be read, or asks for what isn't taken; the message names it.
+
+    """
+    base = PurePath(name).name.lower()
+    if base == "pyproject.toml":
+        found = _pyproject(_toml(base, text))
+    elif re.fullmatch(r"pylock(\.[^.]+)?\.toml", base):
+        found = _pylock(_toml(base, text), python)
+    elif base == "uv.lock":
+        found = _uv_lock(_toml(base, text), python)
+    elif base.endswith((".yml", ".yaml")):
+        found = _conda_file(text, conda_names)
+    elif base.endswith((".txt", ".in")):
+        found = _requirements(text)
+    else:
+        raise Invalid(
+            "file.name",
+            f"{base[:80]!r} is no file of requirements that is known here",
+            "Give requirements.txt, pyproject.toml, pylock.toml, uv.lock or environment.yml",
+        )
+    if len(found.lines) > LIMIT:
+        raise Invalid("file.text", f"The file names more than {LIMIT} packages")
+    return found
+
+
+def _wrong(message: str, hint: str = "") -> Invalid:
+    return Invalid("file.text", message, hint)
+
+
+def _line(text: str, where: str) -> str:
+    try:
+        (line,) = requirement_lines.check([text], field="file.text")
+    except Invalid as error:
+        raise _wrong(f"{where}: {error.message}", error.hint) from None
+    return line
+
+
+def _toml(name: str, text: str) -> dict[str, Any]:
+    try:
+        return msgspec.toml.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise _wrong(f"{name} isn't TOML", "Give the file as it is on disk") from None
+
+
+def _table(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(f"{where} isn't a table")
+    return value
+
+
+def _texts(value: object, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _wrong(f"{where} isn't a list of texts")
+    return value
+
+
+# ---- requirements.txt ---------------------------------------------------------------------------------------------
+
+
+def _requirements(text: str) -> Parsed:
+    lines: list[str] = []
+    hashes: dict[str, set[str]] = {}
+    for number, raw in _joined(text):
+        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
+        if not line:
+            continue
+        if line.startswith("-"):
+            raise _wrong(f"Line {number} is an option, which isn't taken: {line[:60]}", _OPTION_HINT)
+        found = _HASH.findall(line)
+        made = _line(_HASH.sub("", line), f"Line {number}")
+        lines.append(made)
+        if found:
+            hashes.setdefault(canonicalize_name(Requirement(made).name), set()).update(found)
+    return Parsed(lines=tuple(lines), hashes={name: frozenset(those) for name, those in hashes.items()})
+
+
+def _joined(text: str) -> Iterable[tuple[int, str]]:
+    """Yield lines, those that end in a backslash with the next one, and their first numbers."""
+    begun: tuple[int, str] | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        start, before = begun or (number, "")
+        if line.endswith("\\"):
+            begun = start, before + line[:-1] + " "
+            continue
+        begun = None
+        yield start, before + line
+    if begun is not None:
+        yield begun
+
+
+# ---- pyproject.toml -----------------------------------------------------------------------------------------------
+
+
+def _pyproject(content: dict[str, Any]) -> Parsed:
+    if "project" not in content:
+        raise _wrong("pyproject.toml has no [project] table", "Its dependencies are read from [project] (PEP 621)")
+    project = _table(content["project"], "[project]")
+    if "dependencies" in _texts(project.get("dynamic", []), "project.dynamic"):
+        raise _wrong("The dependencies of this project are dynamic: only its build tells them", "Give a lock file")
+    lines = [
+        _line(line, f"Dependency {line[:60]!r}")
+        for line in _texts(project.get("dependencies", []), "project.dependencies")
+    ]
+    return Parsed(lines=tuple(lines), pythons=_range(project.get("requires-python", "")))
+
+
+def _range(value: object) -> str:
+    try:
+        return str(SpecifierSet(value if isinstance(value, str) else ""))
+    except InvalidSpecifier:
+        raise _wrong(f"{str(value)[:60]!r} is no range of Python versions") from None
+
+
+# ---- pylock.toml --------------------------------------------------------------------------------------------------
+
+
+def _pylock(content: dict[str, Any], python: str) -> Parsed:
+    try:
+        lock = Pylock.from_dict(content)
+        chosen = [package for package, _ in lock.select(environment=_environment(python), tags=_tags(python))]
+    except (PylockValidationError, PylockSelectError) as error:
+        raise _wrong(f"This lock can't be used here: {str(error)[:200]}") from None
+    hashes: dict[str, frozenset[str]] = {}
+    for package in chosen:
+        if package.is_direct or package.version is None:
+            raise _wrong(f"{package.name} comes from a path, a commit or an archive, which isn't taken", _OPTION_HINT)
+        told = [wheel.hashes for wheel in package.wheels or ()]
+        told += [package.sdist.hashes] if package.sdist else []
+        hashes[package.name] = frozenset(f"sha256:{those['sha256']}" for those in told if "sha256" in those)
+    lines = tuple(_line(f"{package.name}=={package.version}", package.name) for package in chosen)
+    return Parsed(lines=lines, hashes={name: those for name, those in hashes.items() if those})
+
+
+def _tags(python: str) -> list[Tag]:
+    release = Version(python).release[:2]
+    return [*cpython_tags(release), *compatible_tags(release)]
+
+
+def _environment(python: str) -> Environment:
+    """Return the values of markers for another Python on this machine."""
+    release = Version(python).release
+    made = default_environment()
+    made["python_version"] = ".".join(map(str, release[:2]))
+    made["python_full_version"] = made["implementation_version"] = python
+    return made
+
+
+# ---- uv.lock ------------------------------------------------------------------------------------------------------
+
+
+class _Locked(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+    dependencies: list[dict[str, Any]]
+    extras: dict[str, list[dict[str, Any]]]
+    elsewhere: str | None
+    hashes: frozenset[str]
+
+
+def _uv_lock(content: dict[str, Any], python: str) -> Parsed:
+    """Return what the projects of a lock need on this machine: the walk from them, by markers."""
+    packages: dict[str, list[_Locked]] = {}
+    roots: list[_Locked] = []
+    raw = content.get("package", [])
+    if not isinstance(raw, list) or len(raw) > LIMIT:
+        raise _wrong("uv.lock has no list of packages")
+    for entry in raw:
+        made, root = _locked(_table(entry, "A package"))
+        packages.setdefault(made.name, []).append(made)
+        if root:
+            roots.append(made)
+    if not roots:
+        raise _wrong("uv.lock names no project")
+    environment = _environment(python)
+    seen: set[tuple[str, str, str]] = set()
+    found: dict[str, _Locked] = {}
+    waiting = [(root, "") for root in roots]
+    while waiting:
+        package, extra = waiting.pop()
+        if (package.name, package.version, extra) in seen:
+            continue
+        seen.add((package.name, package.version, extra))
+        if package not in roots:
+            if package.elsewhere is not None:
+                raise _wrong(f"{package.name} comes from {package.elsewhere}, which isn't taken", _OPTION_HINT)
+            found[package.name] = package
+        for wish in package.extras.get(extra, []) if extra else package.dependencies:
+            following = _followed(wish, packages, environment)
+            if following is not None:
+                waiting += [(following, name) for name in ("", *_texts(wish.get("extra", []), "extra"))]
+    left = tuple(
+        LeftOut(name=root.name, why="It is the project itself, which is no package of an index.") for root in roots
+    )
+    return Parsed(
+        lines=tuple(_line(f"{p.name}=={p.version}", p.name) for p in sorted(found.values(), key=lambda p: p.name)),
+        hashes={p.name: p.hashes for p in found.values() if p.hashes},
+        pythons=_range(content.get("requires-python", "")),
+        left_out=left,
+    )
+
+
+def _locked(entry: dict[str, Any]) -> tuple[_Locked, bool]:
+    """Return a package of the lock, and whether it is a project that the lock was made for."""
+    name, version = entry.get("name"), entry.get("version", "0")
+    if not isinstance(name, str) or not isinstance(version, str):
+        raise _wrong("A package of uv.lock has no name")
+    source = _table(entry.get("source", {}), f"The source of {name[:60]}")
+    kinds = [kind for kind in ("git", "url", "path", "directory", "editable", "virtual") if kind in source]
+    files = [*entry.get("wheels", ()), *([entry["sdist"]] if "sdist" in entry else [])]
+    hashes = {str(file["hash"]) for file in files if isinstance(file, dict) and "hash" in file}
+    return _Locked(
+        canonicalize_name(name),
+        version,
+        _wishes(entry.get("dependencies", [])),
+        {str(k): _wishes(v) for k, v in _table(entry.get("optional-dependencies", {}), "extras").items()},
+        f"{kinds[0]} {str(source[kinds[0]])[:60]!r}" if kinds else None,
+        frozenset(hashes),
+    ), bool(kinds) and kinds[0] in ("editable", "virtual")
+
+
+def _wishes(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(
+        isinstance(item, dict) and isinstance(item.get("name"), str) for item in value
+    ):
+        raise _wrong("The dependencies of a package of uv.lock aren't a list")
+    return value
+
+
+def _followed(wish: dict[str, Any], packages: Mapping[str, list[_Locked]], environment: Environment) -> _Locked | None:
+    """Return the package that a dependency means here, or None where it is for other machines."""
+    name = canonicalize_name(wish["name"])
+    try:
+        marker = Marker(str(wish["marker"])) if "marker" in wish else None
+    except InvalidMarker:
+        raise _wrong(f"The marker of {name} can't be read") from None
+    if marker is not None and not marker.evaluate({key: str(value) for key, value in environment.items()}):
+        return None
+    known = packages.get(name, [])
+    if "version" in wish:
+        known = [package for package in known if package.version == wish["version"]]
+    if len(known) != 1:
+        raise _wrong(f"uv.lock doesn't say which {name} is meant")
+    return known[0]
+
+
+# ---- environment.yml ----------------------------------------------------------------------------------------------
+
+
+def _conda_file(text: str, names: Mapping[str, str | None]) -> Parsed:
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise _wrong("The file isn't YAML") from None
+    entries = _table(content, "The file").get("dependencies")
+    if not isinstance(entries, list) or len(entries) > LIMIT:
+        raise _wrong("The file has no list of dependencies")
+    lines: list[str] = []
+    doubtful: list[str] = []
+    left: list[LeftOut] = []
+    python: str | None = None
+    for entry in entries:
+        if isinstance(entry, dict) and set(entry) == {"pip"}:
+            for line in _texts(entry["pip"], "pip"):
+                if line.startswith("-"):
+                    raise _wrong(f"The option {line[:60]!r} of pip isn't taken", _OPTION_HINT)
+                lines.append(_line(line, f"Of pip's part, {line[:60]!r}"))
+            continue
+        match = _CONDA.fullmatch(entry.strip()) if isinstance(entry, str) and len(entry) <= 500 else None
+        if match is None:
+            raise _wrong(f"{str(entry)[:60]!r} is no package of conda")
+        name, wish = match[1].lower(), match[2].strip()
+        if name == "python":
+            python = _python_of(wish)
+            continue
+        made = _from_conda(name, wish, names)
+        if isinstance(made, LeftOut):
+            left.append(made)
+        else:
+            doubtful.append(made)
+    return Parsed(lines=(*doubtful, *lines), python=python, doubtful=tuple(doubtful), left_out=tuple(left))
+
+
+def _python_of(wish: str) -> str | None:
+    match = re.fullmatch(r"=?=?\s*(\d+\.\d+(?:\.\d+)?)(?:\.\*)?(?:=.*)?", wish)
+    return match[1] if match else None
+
+
+def _from_conda(name: str, wish: str, names: Mapping[str, str | None]) -> str | LeftOut:
+    known = conda.to_pypi(name, names)
+    if name in ("pip", "setuptools", "wheel") and not wish:
+        return LeftOut(name=name, why="It is a tool of the installer, which isn't needed.")
+    if known is None:
+        return LeftOut(name=name, why="It is no package of PyPI; a package of conda only is left to conda.")
+    specifier = _conda_version(wish)
+    if specifier is None:
+        return LeftOut(name=name, why=f"The wish {wish[:60]!r} can't be said for a package of PyPI.")
+    return _line(f"{known}{specifier}", name)
+
+
+def _conda_version(wish: str) -> str | None:
+    """Return what a version spec of conda means by PEP 440; None where that can't say it."""
+    if not wish or wish == "*":
+        return ""
+    # A build string comes after a second sign, or after a blank.
+    single = re.fullmatch(r"(==?)\s*([^=\s,|<>!]+)(?:[=\s]\S+)?", wish)
+    if single is not None and single[2] == "*":
+        return ""
+    parts = [f"{single[1]}{single[2]}"] if single else [part.strip() for part in wish.split(",")]
+    found = []
+    for part in parts:
+        match = re.fullmatch(r"(==|=|>=|<=|>|<|!=|~=)?\s*([0-9][0-9A-Za-z.+!_-]*?)(\.?\*)?", part)
+        if match is None:
+            return None
+        sign, version, star = match[1] or "==", match[2], bool(match[3])
+        if not _is_version(version):
+            return None
+        # conda's single sign means "of this series".
+        series = star or sign == "="
+        if sign == "=":
+            sign = "=="
+        if series and sign not in ("==", "!="):
+            series = False
+        found.append(f"{sign}{version}{'.*' if series else ''}")
+    return ",".join(found)
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
