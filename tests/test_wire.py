@@ -25,7 +25,10 @@ def test_openapi_is_current_and_valid():
 
 def test_every_live_route_and_method_is_documented_and_the_other_way_round():
     live = {
-        (re.sub(r"\(.*\)", "{id}", path).removeprefix("/coiled-jupyter/api"), method)
+        (
+            re.sub(r"\(.*\)", "{name}" if "/software/" in path else "{id}", path).removeprefix("/coiled-jupyter/api"),
+            method,
+        )
         for path, handler in routes()
         for method in ("get", "head", "post", "put", "patch", "delete", "options")
         if method in vars(handler)
