@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import cluster, diff, imports, kernel, probe, readings, service, sync
+from . import cluster, content, diff, imports, kernel, probe, readings, service, sync
 from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
@@ -30,6 +30,7 @@ def main() -> int:
         (imports, 9),
         (diff, 9),
         (probe, 7),
+        (content, 3),
         (kernel, 7),
         (readings, 5),
         (cluster, 5),

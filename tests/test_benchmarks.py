@@ -16,6 +16,7 @@ def test_quick():
     for what in (
         "Import of the server extension",
         "Probe of 1000 distributions",
+        "files of 300 distributions",
         "reading of 50 workers",
         "ready cluster",
     ):
