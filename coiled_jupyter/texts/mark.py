@@ -26,6 +26,11 @@ FEW = 20
 MANY = 200
 # [(entries of metadata by folder, imported top-level modules)] at each look that found another one.
 HISTORY = []
+# {(folder, entry): time} at the first look, of entries that are older than the process.
+_FIRST = {}
+# {module: what had been installed anew when it was imported}, and what had at the last look.
+_MET = {}
+_LATER = [""]
 
 
 def _digest(value):
@@ -157,6 +162,36 @@ def _imported(folders):
     return sorted(found)
 
 
+def _started():
+    try:
+        with open("/proc/self/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        boot = int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
+        # A process that was forked runs what the one before it had imported.
+        return min(boot + ticks / os.sysconf("SC_CLK_TCK"), getattr(sys, "_coiled_jupyter_started", float("inf")))
+    except Exception:
+        return float("inf")
+
+
+def _met(folders, imported):
+    """Return what has been installed anew in this process's time: by now, and as each module was imported.
+
+    Processes that have imported the same modules run the same code only where this is the same too. A module may have
+    been imported just after the last look without it.
+    """
+    entries = {(folder, name): moment for folder, marks in folders for name, moment in marks}
+    if not HISTORY:
+        latest = (_started() + 1) * 1e9
+        _FIRST.update((entry, moment) for entry, moment in entries.items() if moment <= latest)
+    anew = sorted((entry, moment) for entry, moment in entries.items() if _FIRST.get(entry) != moment)
+    now = _digest(anew) if anew else ""
+    before = _LATER[0] if HISTORY else now and "before " + now
+    for name, _ in imported:
+        _MET.setdefault(name, before)
+    _LATER[0] = now
+    return now, [_MET[name] for name, _ in imported]
+
+
 def outside():
     """Whether a module was imported that lies outside of any installation."""
     inside = tuple({os.path.join(x, "") for x in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
@@ -177,12 +212,13 @@ def keys(edited=tuple):
             return _TOLD[1]
         folders, others = _installed()
         imported = _imported(folders)
+        met = _met(folders, imported)
         machine = os.uname() if hasattr(os, "uname") else ("", "")
         place = (machine[1], sys.prefix, sys.executable, sys.version, sys.implementation.name, folders, others)
         if not HISTORY or HISTORY[-1] != (folders, imported):
             HISTORY.append((folders, imported))
             del HISTORY[1:-KEPT]
-        told = _digest(place) + " " + _digest((imported, edited()))
+        told = _digest(place) + " " + _digest((imported, met, edited()))
         _TOLD[:] = time.monotonic(), told
         return told
     except BaseException as error:

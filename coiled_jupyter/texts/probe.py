@@ -26,10 +26,10 @@ _HEAD = re.compile(r"^[ \t]*([^/,\s]+)", re.MULTILINE)
 _KINDS = ("dist-info", "egg-info", "egg-link")
 # What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
 _TOPS = {}
-# {name: version} that the process was first seen to run, of distributions whose modules don't tell their version.
+# {name: (version, time of its metadata)} of what was installed when the process imported it, as far as can be told.
 _RUNS = {}
-# {name: version} as installed when the process was last looked at; None before the first look.
-_LISTED = [None]
+# What was installed, as `_RUNS`, and the modules that were imported, at earlier looks at the process.
+_LOOKS = []
 # Distributions that the program itself (such as the kernel) had imported before any code of the user ran.
 _OWN = set()
 # The last reading, with what it was made from.
@@ -194,12 +194,15 @@ def _add(found, problems, folder, path, position, stem, kind):
         return
     installer = source = stamp = None
     requested = False
+    try:
+        # Before its files, so that a later change of them is one of this time too.
+        stamp = os.stat(path).st_mtime_ns
+    except OSError:
+        pass
     if kind == "dist-info":
         # Each question by itself: listing the folder takes longer than asking for the few files that matter.
         exists = os.access
         try:
-            # Before its files, so that a later change of them is one of this time too.
-            stamp = os.stat(path).st_mtime_ns
             installer = _line(path + "/INSTALLER") or None
         except OSError:
             pass
@@ -297,11 +300,12 @@ def _tops(record):
 def _use(found):
     """Mark what the process has imported, and the version that it runs where a module tells it."""
     modules = _modules()
-    versions = {}
+    versions, tops = {}, {}
     for name, (_, version, origin) in modules.items():
         key = _normal(name)
         if key in found:
             versions[key] = (version, origin)
+            tops.setdefault(key, set()).add(name)
     rest = {name for name in modules if _normal(name) not in found}
     folders = {os.path.realpath(folder) for folder in {modules[name][0] for name in rest}}
     real = {}
@@ -318,38 +322,46 @@ def _use(found):
         if hits:
             known = [modules[top][1:] for top in hits if modules[top][1]]
             versions[key] = known[0] if len(known) == 1 else (None, "")
+            tops[key] = set(hits)
     named = _named() if _OWN else set()
-    listed = _LISTED[0]
-    started = _started() if listed is None else None
+    started = None if _LOOKS else _started()
     for key, record in found.items():
         record["in_use"] = key in versions and (key not in _OWN or not named.isdisjoint((key, *_tops(record))))
         record["loaded"] = None
         if key in versions:
             seen, origin = versions[key]
+            if key not in _RUNS:
+                _RUNS[key] = _first(record, tops[key], started)
+            version, stamp = _RUNS[key]
             # Not every package tells in its module the version under which it is installed.
             if seen is None or (seen != record["version"] and _written(seen, origin)):
-                if key not in _RUNS:
-                    _RUNS[key] = _first(record, listed, started)
-                seen = _RUNS[key]
-            record["loaded"] = _clip(seen)
-    _LISTED[0] = {key: record["version"] for key, record in found.items()}
+                seen = version
+            # The same version with other files: no version tells it. Trees of editable installs are looked at by file.
+            editable = (record["source"] or {}).get("kind") == "editable"
+            again = version == record["version"] and stamp != record["stamp"] and not editable
+            record["loaded"] = OLDER if again or (version == OLDER and seen == record["version"]) else _clip(seen)
+    _LOOKS[:] = [({key: (record["version"], record["stamp"]) for key, record in found.items()}, frozenset(modules))]
 
 
-def _first(record, listed, started):
-    """Return the version that a module without one of its own runs, as far as can be told when it is first seen.
+def _first(record, tops, started):
+    """Return what was installed when a distribution was imported, by its modules `tops`, as far as can be told later.
 
-    It was imported since the last look; what was installed then is what it may run still. At the first look of all it
-    may have been imported at any time since the process started.
+    It was imported since the last look without it; what was installed then is what it may run still. At the first look
+    of all it may have been imported at any time since the process started.
     """
-    if listed is not None:
-        return listed.get(record["name"], record["version"])
+    now = (record["version"], record["stamp"])
+    for position, (_, imported) in enumerate(_LOOKS):
+        if not tops.isdisjoint(imported):
+            return _LOOKS[max(position - 1, 0)][0].get(record["name"], now)
+    if _LOOKS:
+        return _LOOKS[-1][0].get(record["name"], now)
     try:
         status = os.stat(record["path"])
         # A copy may keep the times of what it was made of.
         replaced = started is not None and max(status.st_mtime, status.st_ctime) > started + 1
     except OSError:
         replaced = False
-    return OLDER if replaced else record["version"]
+    return (OLDER, None) if replaced else now
 
 
 def _named():
@@ -408,12 +420,9 @@ def _older(edited, found):
 
 
 def recall(history):
-    """Take over what was seen before this text came: ``[([(folder, [(entry, time)])], [(module, version)])]``.
-
-    A module that doesn't tell its version runs at most what was installed at the look before it was first seen.
-    """
-    first = listed = None
+    """Take over what was seen before this text came: ``[([(folder, [(entry, time)])], [(module, version)])]``."""
     started = _started()
+    looks = []
     for folders, imported in history:
         names = {}
         for folder, entries in folders:
@@ -423,16 +432,14 @@ def recall(history):
                     name, version = _identify(os.path.join(folder, entry), stem, kind)
                 except Exception:
                     continue
-                if listed is None and started is not None and moment > (started + 1) * 1e9:
-                    version = OLDER
-                names.setdefault(_normal(name), version)
-        before = names if listed is None else listed
-        for module, _ in imported:
-            if _normal(module) in before:
-                _RUNS.setdefault(_normal(module), before[_normal(module)])
-        first = first or {name: version for name, version in names.items() if version != OLDER}
-        listed = names
-    _LISTED[0] = first
+                names.setdefault(_normal(name), (version, moment))
+        looks.append((names, frozenset(module for module, _ in imported)))
+    if looks and started is not None:
+        names, imported = looks[0]
+        young = {name: (OLDER, None) for name, (_, moment) in names.items() if moment > (started + 1) * 1e9}
+        # What had been imported by then may have been imported before.
+        looks.insert(0, ({**names, **young}, frozenset()))
+    _LOOKS[:] = looks
 
 
 def _machine():

@@ -87,6 +87,28 @@ def test_an_upgrade_in_a_cell_is_in_the_next_reading(specs, monkeypatch):
     assert diff.verdict != "equal"
 
 
+def test_the_same_version_installed_again_in_a_cell_is_in_the_next_reading(specs, monkeypatch):
+    """Six tells the version that is installed, and iniconfig none: only a restart shows which files they run."""
+    told = []
+
+    async def body(session, link):
+        await readable(link, session.id)
+        await session.run("import six, iniconfig")
+        told.append(packages(await link.read(session.id)))
+        await session.run("%pip install -q --force-reinstall --no-deps six==1.16.0 iniconfig==2.0.0 pluggy==1.5.0")
+        told.append(packages(await link.read(session.id)))
+        await session.run("import pluggy")
+        told.append(packages(await link.read(session.id)))
+
+    with_kernel("own", body, specs, monkeypatch)
+    runs = [{name: found[name].loaded for name in ("six", "iniconfig", "pluggy")} for found in told]
+    assert runs == [
+        {"six": "1.16.0", "iniconfig": "2.0.0", "pluggy": None},
+        {"six": OLDER, "iniconfig": OLDER, "pluggy": None},
+        {"six": OLDER, "iniconfig": OLDER, "pluggy": "1.5.0"},
+    ]
+
+
 def test_edited_files_and_modules_beside_the_notebook_are_seen(specs, monkeypatch):
     work = specs.parent / "work"
     site = next((specs.parent / "venv" / "lib").glob("python3*/site-packages"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -21,6 +24,7 @@ from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.environment import decode_answer
 from coiled_jupyter.core.wire import ClusterAttach
 from coiled_jupyter.links.kernel import KernelReading
+from coiled_jupyter.links.scheduler import SchedulerLink
 from coiled_jupyter.service import Service
 from coiled_jupyter.texts import source
 from tests.remote import RemoteCluster
@@ -174,14 +178,30 @@ def no_metadata(place):
     (place.site / "pluggy-1.5.0.dist-info" / "METADATA").unlink()
 
 
+def wheel(folder, name, text):
+    """Make a wheel of version 1.0 with one module."""
+    folder.mkdir()
+    info = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": text,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = []
+    for path, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).rstrip(b"=").decode()
+        lines.append(f"{path},sha256={digest},{len(content)}\n")
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as file:
+        for path, content in {**files, f"{info}/RECORD": "".join([*lines, f"{info}/RECORD,,\n"])}.items():
+            file.writestr(path, content)
+    return folder / f"{name}-1.0-py3-none-any.whl"
+
+
 def other_wheel(place):
     """Another build of the same version, as a local wheel is."""
     record = place.site / "iniconfig-2.0.0.dist-info" / "RECORD"
     path = place.site / "iniconfig" / "exceptions.py"
     path.write_text(path.read_text() + "\n# built elsewhere\n")
-    import base64
-    import hashlib
-
     digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
     lines = [
         f"iniconfig/exceptions.py,sha256={digest},{path.stat().st_size}"
@@ -292,8 +312,6 @@ def test_an_upgrade_under_a_process_that_runs_the_old_one(kernel, place, tmp_pat
     place.install("six==1.15.0")
 
     async def body(service, cluster_id):
-        from coiled_jupyter.links.scheduler import SchedulerLink
-
         workers = [worker.id for worker in service.cluster(cluster_id).workers]
         link = SchedulerLink(remote.address)
         await link.evaluate_on_workers(workers[:1], "str(__import__('six'))", {})
@@ -407,8 +425,6 @@ def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
     extra = {"PYTHONPATH": str(files[1].parent)} if beside else {}
 
     async def body(service, cluster_id):
-        from coiled_jupyter.links.scheduler import SchedulerLink
-
         workers = sorted(worker.id for worker in service.cluster(cluster_id).workers)
         link = SchedulerLink(remote.address)
         # The other worker is the one that is asked for its files.
@@ -440,6 +456,69 @@ def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
     assert "equal" not in {d.verdict for d in edited}
 
 
+@pytest.mark.parametrize("told", ["told", "untold"])
+@pytest.mark.parametrize("met", ["before", "after"])
+def test_the_same_version_installed_again_with_other_files(met, told, kernel, place, tmp_path):
+    """The disks are equal, and one worker runs the files that were there before, whether it was met by then or not."""
+    first, second = (
+        wheel(tmp_path / name, "again", f"__version__ = '1.0'\nA = {name!r}\n" if told == "told" else f"A = {name!r}\n")
+        for name in ("first", "second")
+    )
+
+    def install(path):
+        for each in (kernel, place):
+            each.install("--reinstall", str(path))
+
+    install(first)
+    process = Process(kernel.python, None, "import again\n")
+
+    async def load(number):
+        link = SchedulerLink(remote.address)
+        while len(workers := sorted((await link.identity())["workers"])) < 2:
+            await asyncio.sleep(0.05)
+        await link.evaluate_on_workers(workers[number:], "str(__import__('again'))", {})
+        return workers
+
+    async def body(service, cluster_id):
+        if met == "before":
+            # The other worker is the one that is asked for its files.
+            workers = await load(1)
+            await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+            await asyncio.to_thread(install, second)
+            # Who imports it from now on runs what is there.
+            at_once = await service.diff(cluster_id, kernel="k")
+            assert (statuses(at_once)["again"], at_once.verdict) != ("same", "equal")
+            await load(0)
+        else:
+            workers = loaded
+        seen = await verdicts(service, cluster_id, 60, settled("restart_needed"))
+        remote.add_worker("fresh")
+        while len(service.cluster(cluster_id).workers) < 3:
+            await asyncio.sleep(0.05)
+        (fresh,) = {worker.id for worker in service.cluster(cluster_id).workers}.difference(workers)
+        await SchedulerLink(remote.address).evaluate_on_workers([fresh], "str(__import__('again'))", {})
+        seen += await verdicts(service, cluster_id, 60, lambda d: settled("restart_needed")(d) and not d.unread)
+        return workers, seen
+
+    def settled(status):
+        return lambda d: statuses(d).get("again") == status and d.checked.content
+
+    try:
+        with remote_of(place, tmp_path / "r") as remote:
+            if met == "after":
+                loaded = asyncio.run(load(1))
+                time.sleep(1.5)
+                install(second)
+            workers, seen = attached(kernel, remote, body, process)
+    finally:
+        command = [find_uv_bin(), "pip", "uninstall", "-q", "--python", str(kernel.python), "again"]
+        subprocess.run(command, check=True)
+    assert "equal" not in {diff.verdict for diff in seen}
+    (row,) = [row for row in seen[-1].rows if row.name == "again"]
+    assert row.why == f"Worker {workers[1]} still runs what was there before its files were changed."
+    assert row.severity == "warn"
+
+
 def tree(place, name):
     """Return what is there of a package, file by file."""
     found = {}
@@ -458,6 +537,8 @@ def test_installers_that_are_killed_or_run_twice_at_once(tmp_path):
         each.install("networkx==3.3", "pip")
     whole = tree(kernel, "networkx")
     assert len(whole) > 500
+    # With its times: what the workers have imported was not installed again.
+    shutil.copytree(place.site, tmp_path / "as-it-was")
     uv = [find_uv_bin(), "pip", "install", "-q", "--no-deps", "--link-mode", "copy", "--python", str(place.python)]
     pip = [str(place.python), "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", "--no-compile"]
     pip.append("--disable-pip-version-check")
@@ -503,7 +584,7 @@ def test_installers_that_are_killed_or_run_twice_at_once(tmp_path):
                     assert statuses(await service.diff(cluster_id, kernel="k"))["networkx"] != "same", way
                 told[way] = time.monotonic() - begun
             shutil.rmtree(place.site)
-            shutil.copytree(kernel.site, place.site)
+            shutil.copytree(tmp_path / "as-it-was", place.site)
         return damaged, told
 
     with remote_of(place, tmp_path / "r") as remote:

@@ -299,10 +299,61 @@ def test_marks_tell_installed_from_imported(minor, tmp_path):
     mark = PROBE.with_name("mark.py")
     first, second, third, kept = run(interpreters()[minor], "-c", _MARK, str(mark), str(tmp_path), path=tmp_path)
     assert first.split()[0] != second.split()[0]
-    assert first.split()[1] == second.split()[1]
+    # A new process would have what this one hasn't seen: they don't share an answer.
+    assert first.split()[1] != second.split()[1]
     assert second.split()[0] == third.split()[0]
     assert second.split()[1] != third.split()[1]
     assert kept == 3
+
+
+_AGAIN = """
+import json, os, sys, shutil, time
+n = {}
+exec(compile(open(sys.argv[1], 'rb').read(), 'mark', 'exec'), n)
+n['SHARED_SECONDS'] = 0
+folder = sys.argv[2]
+def install(name):
+    time.sleep(1.2)
+    shutil.rmtree(f'{folder}/{name}-1.0.dist-info')
+    os.mkdir(f'{folder}/{name}-1.0.dist-info')
+def imports(name):
+    sys.modules.pop(name, None)
+    __import__(name)
+for act in json.loads(sys.argv[3]):
+    n['keys']() if act == 'look' else globals()[act[0]](act[1])
+print(json.dumps(n['keys']().split()[1]))
+"""
+
+
+def test_marks_tell_apart_who_imported_before_and_after_a_package_was_installed_again(tmp_path):
+    """Processes that have imported the same do not share an answer unless they run the same."""
+    ways = {
+        "before": ["look", ["imports", "early"], "look", ["install", "early"]],
+        "after": ["look", ["install", "early"], "look", ["imports", "early"]],
+        "after another": ["look", ["install", "other"], "look", ["imports", "early"]],
+        "unmet": [["imports", "early"], ["install", "early"]],
+        "untouched": ["look", ["imports", "early"]],
+        "untouched, at once": [["imports", "early"]],
+    }
+    told = {}
+    for number, (way, acts) in enumerate(ways.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in ("early", "other"):
+            distribution(folder, name, "1.0")
+            (folder / f"{name}.py").write_text("")
+        time.sleep(2.1)
+        told[way] = run(
+            interpreters()["3.11"],
+            "-c",
+            _AGAIN,
+            str(PROBE.with_name("mark.py")),
+            str(folder),
+            json.dumps(acts),
+            path=folder,
+        )
+    assert told["untouched"] == told["untouched, at once"]
+    assert len(set(told.values())) == 5
 
 
 _FILES = """
