@@ -223,7 +223,7 @@ class SchedulerLink:
     ) -> dict[str, str | CoiledError]:
         """Evaluate a text in the process of each worker (or its nanny), by way of the scheduler.
 
-        Many are asked in one request; where that fails, because one of them is silent or gone, each by itself.
+        Many are asked in one request; where that fails or takes long, as one of them is silent or gone, each by itself.
         """
         found = await self._on_workers(workers, {"op": "run", **_call(expression, names)}, deadline, nanny=nanny)
         return {
@@ -247,20 +247,42 @@ class SchedulerLink:
             except CoiledError as error:
                 return {worker: error}
 
+        async def each(some: Sequence[str]) -> dict[str, Any]:
+            answers = await asyncio.gather(*map(alone, some))
+            return {worker: value for answer in answers for worker, value in answer.items()}
+
+        async def all_of(some: Sequence[str]) -> dict[str, Any] | None:
+            try:
+                return await ask(some, deadline)
+            except CoiledError:
+                return None
+
         async def together(some: Sequence[str]) -> dict[str, Any]:
             if len(some) == 1:
                 return await alone(some[0])
-            try:
-                return await ask(some, min(BROADCAST_SECONDS, deadline))
-            except CoiledError:
-                answers = await asyncio.gather(*(alone(worker) for worker in some))
-                return {worker: value for answer in answers for worker, value in answer.items()}
+            async with gate:
+                asked: list[asyncio.Task[dict[str, Any] | None]] = [asyncio.create_task(all_of(some))]
+                try:
+                    await asyncio.wait(asked, timeout=BROADCAST_SECONDS)
+                    if not asked[0].done() or asked[0].result() is None:
+                        # One of them is silent or gone. Or all are slow: then the first question is answered first.
+                        asked.append(asyncio.create_task(each(some)))
+                    for task in asyncio.as_completed(asked):
+                        answers = await task
+                        if answers is not None:
+                            break
+                    return answers or {}
+                finally:
+                    for one in asked:
+                        one.cancel()
+                    await asyncio.gather(*asked, return_exceptions=True)
 
+        # The scheduler passes on one while the answers to another come in.
+        gate = asyncio.Semaphore(2)
         found: dict[str, Any] = {}
         parts = [workers[i : i + BROADCAST] for i in range(0, len(workers), BROADCAST)]
-        for i in range(0, len(parts), 2):
-            for answer in await asyncio.gather(*map(together, parts[i : i + 2])):
-                found |= answer
+        for answer in await asyncio.gather(*map(together, parts)):
+            found |= answer
         return found
 
     async def versions(self, workers: Sequence[str], deadline: float = 5.0) -> dict[str, Any]:

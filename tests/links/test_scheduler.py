@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from coiled_jupyter.core.errors import CoiledError, Timeout, Unavailable
 from coiled_jupyter.links.reader import Reader
-from coiled_jupyter.links.scheduler import SIZE_LIMIT, SchedulerLink, decode
+from coiled_jupyter.links.scheduler import BROADCAST_SECONDS, SIZE_LIMIT, SchedulerLink, decode
 
 
 class Trap:
@@ -337,3 +337,45 @@ def _globals(data: bytes) -> set[tuple[str, str]]:
         if opcode.name == "STACK_GLOBAL":
             found.add((texts[-2], texts[-1]))
     return found
+
+
+def broadcasts(seconds):
+    """Return a handler that answers a broadcast after ``seconds(workers)``."""
+
+    async def handler(comm):
+        with contextlib.suppress(CommClosedError):
+            while True:
+                workers = (await comm.read())["workers"]
+                await asyncio.sleep(seconds(workers))
+                answer = {"status": "OK", "result": serialized(pickle.dumps("x"))}
+                await comm.write(dict.fromkeys(workers, answer))
+
+    return handler
+
+
+WORKERS = [f"tls://a:{number}" for number in range(150)]
+
+
+def test_one_silent_worker_hides_no_other():
+    async def body(link):
+        begun = time.monotonic()
+        found = await link.evaluate_on_workers(WORKERS, "1", {}, 1.0)
+        return found, time.monotonic() - begun
+
+    handler = broadcasts(lambda workers: 60.0 if WORKERS[7] in workers else 0.0)
+    found, seconds = against(handler, body)
+    assert isinstance(found.pop(WORKERS[7]), Timeout)
+    assert found == dict.fromkeys({*WORKERS} - {WORKERS[7]}, "x")
+    assert seconds < 2 * 1.0 + 1.5
+
+
+def test_slow_workers_are_waited_for_rather_than_asked_again_one_by_one():
+    async def body(link):
+        begun = time.monotonic()
+        found = await link.evaluate_on_workers(WORKERS, "1", {}, 20.0)
+        return found, time.monotonic() - begun
+
+    handler = broadcasts(lambda workers: 8.0 if len(workers) == 1 else BROADCAST_SECONDS + 0.5)
+    found, seconds = against(handler, body)
+    assert found == dict.fromkeys(WORKERS, "x")
+    assert seconds < BROADCAST_SECONDS + 3.0
