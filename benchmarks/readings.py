@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,8 @@ from coiled_jupyter.links.reader import Reader
 from .table import Figure, median
 
 PROCESSES = 5
+DEADLINE = 120.0
+"""Seconds for any one step: a cluster that doesn't answer, or doesn't start, is told rather than waited for."""
 _SCHEDULER = """
 import asyncio, sys, time
 from distributed import Scheduler
@@ -38,7 +41,14 @@ import asyncio, sys
 from distributed import Worker
 import dask
 
-dask.config.set({"distributed.worker.memory.spill": False, "distributed.admin.system-monitor.interval": "10s"})
+# What each worker does for itself while nothing is asked of it, some hundred times a second, would leave none of the
+# few cores for anything else: a thousand workers have a core each, or ten of them.
+dask.config.set({
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "2s",
+    "distributed.admin.system-monitor.interval": "10s",
+})
 
 async def main():
     workers = [Worker(sys.argv[1], nthreads=1, dashboard_address=None, memory_limit=0) for _ in range(int(sys.argv[2]))]
@@ -55,11 +65,20 @@ class _Cluster:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._processes = [self._run(_SCHEDULER)]
-        self.address = self._line(0)
-        for _ in range(PROCESSES):
-            self._processes.append(self._run(_WORKERS, self.address, str(workers // PROCESSES)))
-        for index in range(PROCESSES):
-            self._line(index + 1)
+        # Who waits for a line of a process that has ended is answered.
+        overdue = threading.Timer(DEADLINE, self._end)
+        overdue.start()
+        try:
+            self.address = self._line(0)
+            for _ in range(PROCESSES):
+                self._processes.append(self._run(_WORKERS, self.address, str(workers // PROCESSES)))
+            for index in range(PROCESSES):
+                self._line(index + 1)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            overdue.cancel()
 
     def _run(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
@@ -69,12 +88,16 @@ class _Cluster:
         pipe = self._processes[index].stdout
         line = pipe.readline().decode().strip() if pipe else ""
         if not line:
-            raise SystemExit("a process of the cluster didn't start")
+            raise SystemExit(f"a process of a cluster of {self.workers} workers didn't start")
         return line
 
-    def close(self) -> None:
+    def _end(self) -> None:
         for process in reversed(self._processes):
             process.kill()
+
+    def close(self) -> None:
+        self._end()
+        for process in self._processes:
             process.wait()
             if process.stdout:
                 process.stdout.close()
@@ -84,10 +107,21 @@ def _nothing() -> None:
     return None
 
 
-async def _timed(act: Callable[[], Awaitable[Any]]) -> float:
+async def _timed(what: str, act: Callable[[], Awaitable[Any]]) -> float:
     start = time.perf_counter()
-    await act()
+    try:
+        # Dask's own requests have no deadline.
+        await asyncio.wait_for(act(), DEADLINE)
+    except asyncio.TimeoutError:
+        raise SystemExit(f"{what} wasn't done within {DEADLINE:g} s") from None
     return time.perf_counter() - start
+
+
+async def _looked(reader: Reader, workers: dict[str, float]) -> None:
+    """Read until the files have been looked at, which begins with the second reading."""
+    while not reader.complete:
+        await reader.read(workers)
+        await asyncio.sleep(0.2)
 
 
 _FORGET = (
@@ -127,22 +161,20 @@ async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
             await link.evaluate_on_workers(list(workers), _FORGET, {}, 60.0)
             await link.evaluate_on_scheduler(_FORGET, {}, 60.0)
             reader = Reader(link, deadline=60.0)
-            found["noop"].append(await _timed(lambda: client.run(_nothing)))
+            found["noop"].append(await _timed("an empty client.run", lambda: client.run(_nothing)))
             await link.evaluate_on_scheduler(_LAG, {})
             received[0] = 0
             begun = time.perf_counter()
-            readings = await reader.read(workers)
+            readings = await asyncio.wait_for(reader.read(workers), DEADLINE)
             found["first"].append(time.perf_counter() - begun)
             found["bytes"].append(received[0] - lists)
             found["lag"].append(float(await link.evaluate_on_scheduler(_LAG, {})))
             if readings.unread or sum(len(e.nodes) for e in readings.environments) != len(workers) + 1:
                 raise SystemExit(f"not everything was read: {readings.unread[:3]}")
-            # The look at files begins with the second reading; it isn't what the later ones are measured for.
-            while not reader.complete:
-                await reader.read(workers)
-                await asyncio.sleep(0.2)
-            found["versions"].append(await _timed(client.get_versions))
-            found["again"].append(await _timed(lambda: reader.read(workers)))  # noqa: B023 - awaited at once
+            # It isn't what the later ones are measured for.
+            await _timed("the look at files", lambda: _looked(reader, workers))  # noqa: B023 - awaited at once
+            found["versions"].append(await _timed("client.get_versions", client.get_versions))
+            found["again"].append(await _timed("a reading", lambda: reader.read(workers)))  # noqa: B023 - awaited at once
     raw._loads = loads
     return {key: values[1:] for key, values in found.items()}
 
