@@ -1,5 +1,6 @@
 """Texts that are evaluated in other processes: one self-contained, stdlib-only file each, Python 3.8 and newer."""
 
+import ast
 import base64
 import hashlib
 import zlib
@@ -43,7 +44,19 @@ def source(name: str) -> str:
 @cache
 def packed(name: str) -> str:
     """Return the source of a text, compressed by zlib, as Base64 text: some ways to a node are JSON."""
-    return base64.b64encode(zlib.compress(source(name).encode("utf-8"), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(_bare(source(name)).encode("utf-8"), 9)).decode("ascii")
+
+
+def _bare(text: str) -> str:
+    """Return a source without what is there for its readers only."""
+    told: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, "body", None)
+        for part in body if isinstance(body, list) and len(body) > 1 else ():
+            if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):
+                told.update(range(part.lineno, (part.end_lineno or part.lineno) + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return "\n".join(line for number, line in lines if number not in told and line.split("#")[0].strip())
 
 
 @cache
