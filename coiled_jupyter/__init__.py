@@ -18,6 +18,13 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def load_ipython_extension(shell: object) -> None:
+    """Register `%coiled`, for ``%load_ext coiled_jupyter``."""
+    from .ipython.magics import load
+
+    load(shell)
+
+
 def _jupyter_server_extension_points() -> list[dict[str, object]]:
     """Tell jupyter_server where the extension is."""
     from .server.app import CoiledJupyter

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.ledger import Ledger
@@ -21,6 +22,10 @@ _RUNTIME = tempfile.mkdtemp(prefix="cj-")
 os.environ["COILED_JUPYTER_RUNTIME_DIR"] = str(Path(_RUNTIME, "r"))
 # Built environments are shared by all tests and runs: their name is their content's hash.
 os.environ.setdefault("COILED_JUPYTER_DATA_DIR", str(Path(__file__).resolve().parent.parent / ".cache" / "data"))
+
+
+# Where the same laws are tried once more on another Python.
+settings.register_profile("brief", max_examples=10)
 
 
 def pytest_addoption(parser):

@@ -45,6 +45,16 @@ class CoiledError(Exception):
         self.hint = hint
         self.data = data
 
+    def told(self) -> str:
+        """Return what a person is told: where, what, and on a line of its own what to do next."""
+        field = str(self.data.get("field", ""))
+        where = f"{field}: " if field and field not in self.message else ""
+        return f"{where}{self.message}" + (f"\n  {self.hint}" if self.hint else "")
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows: no traceback of ours helps a person."""
+        return self.told().splitlines()
+
     def to_wire(self) -> ErrorBody:
         """Return the body that REST and the supervisor's socket answer with."""
         return ErrorBody(error=Problematic(kind=self.kind, message=self.message, hint=self.hint, data=dict(self.data)))

@@ -377,16 +377,17 @@ def _named():
     return names
 
 
-def baseline(fresh=False, namespaces=()):
+def baseline(fresh=False, namespaces=(), own=None):
     """Remember what is imported now; later upgrades of modules without a version of their own are seen by it.
 
-    With `fresh`, no code of the user has run yet: what is imported now counts as the program's own.
+    With `fresh`, what is imported now counts as the program's own: no code of the user has run yet, or only that of
+    `own` can be the program's.
     """
     try:
         found = _look()["found"]
         _NAMESPACES[:] = namespaces
         if fresh:
-            _OWN.update(key for key, record in found.items() if record.get("in_use"))
+            _OWN.update(key for key, record in found.items() if record.get("in_use") and (own is None or key in own))
         _LAST.clear()
         return True
     except Exception:

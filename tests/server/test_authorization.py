@@ -88,6 +88,11 @@ ROUTES = [
     ("POST", "syncs/x/undo", "execute"),
     ("GET", "layers", "read"),
     ("DELETE", "layers/x", "write"),
+    ("GET", "software", "read"),
+    ("POST", "software", "execute"),
+    ("GET", "software/x", "read"),
+    ("DELETE", "software/x", "write"),
+    ("GET", "software/x/export", "read"),
 ]
 
 
@@ -96,7 +101,7 @@ UNKNOWN = [("GET", "nothing", "read")] + [(method, "nothing", "write") for metho
 
 def test_every_route_is_in_the_table():
     documented = {
-        (method.upper(), path.replace("{id}", "x").lstrip("/"))
+        (method.upper(), path.replace("{id}", "x").replace("{name}", "x").lstrip("/"))
         for path, methods in document()["paths"].items()
         for method in methods
     }

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .cli_base import body, given, print_json
-from .core.errors import Invalid
-from .core.wire import Software, SoftwareCreate
-from .service import Service
+from ..core.errors import Invalid
+from ..core.wire import Software, SoftwareCreate
+from ..service import Service
+from .base import Output, body, given
 
 FILE_LIMIT: Final = 1_000_000
 
@@ -49,12 +48,12 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     command(verbs, "clean", "remove what was built and nothing uses any more")
 
 
-async def run(service: Service, arguments: argparse.Namespace) -> int:
+async def run(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Run one of the commands; 0 where it is done."""
-    return await _VERBS[arguments.verb](service, arguments)
+    return await _VERBS[arguments.verb](service, arguments, out)
 
 
-async def _create(service: Service, arguments: argparse.Namespace) -> int:
+async def _create(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     file = arguments.file and {"name": Path(arguments.file).name, "text": _text(arguments.file)}
     raw = given(
         name=arguments.name,
@@ -64,12 +63,10 @@ async def _create(service: Service, arguments: argparse.Namespace) -> int:
         file=file,
     )
     made = await service.create_software(body(raw, SoftwareCreate))
-    if arguments.json:
-        print_json(made)
-        return 0
-    print(f"{made.name}: {made.count} packages for Python {made.python} on {made.platform}")
+    out.value(made)
+    out.line(f"{made.name}: {made.count} packages for Python {made.python} on {made.platform}")
     for left in made.left_out:
-        print(f"! {left.name} is left out. {left.why}")
+        out.line(f"! {left.name} is left out. {left.why}")
     return 0
 
 
@@ -82,57 +79,49 @@ def _text(path: str) -> str:
         raise Invalid("file", f"{path} can't be read", "Name a file of requirements") from None
 
 
-async def _list(service: Service, arguments: argparse.Namespace) -> int:
+async def _list(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     found = await service.software()
-    if arguments.json:
-        print_json(found)
-    elif not found:
-        print("No software environments. Make one with `coiled-jupyter software create NAME`")
-    else:
-        for one in found:
-            _print(one)
+    out.value(found)
+    if not found:
+        out.line("No software environments. Make one with `coiled-jupyter software create NAME`")
+    for one in found:
+        _tell(one, out)
     return 0
 
 
-async def _show(service: Service, arguments: argparse.Namespace) -> int:
+async def _show(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     found = await service.find_software(arguments.name)
-    if arguments.json:
-        print_json(found)
-        return 0
-    _print(found)
+    out.value(found)
+    _tell(found, out)
     for package in found.packages:
-        print(f"  {package.name}  {package.version}")
+        out.line(f"  {package.name}  {package.version}")
     for left in found.left_out:
-        print(f"! {left.name} is left out. {left.why}")
+        out.line(f"! {left.name} is left out. {left.why}")
     return 0
 
 
-def _print(one: Software) -> None:
+def _tell(one: Software, out: Output) -> None:
     built = f"built, {(one.size or 0) / 1e6:.0f} MB" if one.built else "not built"
     used = f"  used by {', '.join(one.used_by)}" if one.used_by else ""
-    print(f"{one.name}  {one.count} packages  Python {one.python}  from {one.source}  {built}{used}")
+    out.line(f"{one.name}  {one.count} packages  Python {one.python}  from {one.source}  {built}{used}")
 
 
-async def _install(service: Service, arguments: argparse.Namespace) -> int:
-    if not arguments.json:
-        print(f"Building {arguments.name}", file=sys.stderr)
+async def _install(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    out.note(f"Building {arguments.name}")
     kernel, folder = await service.install_software(arguments.name)
-    if arguments.json:
-        print_json({"kernel": kernel, "prefix": str(folder)})
-    else:
-        print(f"The Jupyter kernel {kernel} runs in {folder}")
-        print(f"Remove it with: jupyter kernelspec remove {kernel}")
+    out.value({"kernel": kernel, "prefix": str(folder)})
+    out.line(f"The Jupyter kernel {kernel} runs in {folder}")
+    out.line(f"Remove it with: jupyter kernelspec remove {kernel}")
     return 0
 
 
-async def _export(service: Service, arguments: argparse.Namespace) -> int:
+async def _export(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     made = service.export_software(arguments.name, arguments.format)
     if arguments.output is not None:
         _write(Path(arguments.output), made.text)
-    elif arguments.json:
-        print_json(made)
-    else:
-        print(made.text, end="")
+        return 0
+    out.value(made)
+    out.line(made.text.removesuffix("\n"))
     return 0
 
 
@@ -144,23 +133,20 @@ def _write(path: Path, text: str) -> None:
         raise Invalid("output", f"{path} can't be written: {error.strerror}") from None
 
 
-async def _delete(service: Service, arguments: argparse.Namespace) -> int:
+async def _delete(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     service.delete_software(arguments.name)
-    if not arguments.json:
-        print(f"Deleted {arguments.name}")
+    out.line(f"Deleted {arguments.name}")
     return 0
 
 
-async def _clean(service: Service, arguments: argparse.Namespace) -> int:
+async def _clean(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     freed = await service.clean_software()
-    if arguments.json:
-        print_json(freed)
-    else:
-        print(f"Removed {freed.builds} built environments, {freed.size / 1e6:.0f} MB")
+    out.value(freed)
+    out.line(f"Removed {freed.builds} built environments, {freed.size / 1e6:.0f} MB")
     return 0
 
 
-_VERBS: Mapping[str, Callable[[Service, argparse.Namespace], Awaitable[int]]] = {
+_VERBS: Mapping[str, Callable[[Service, argparse.Namespace, Output], Awaitable[int]]] = {
     "create": _create,
     "list": _list,
     "show": _show,

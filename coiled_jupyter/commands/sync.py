@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .cli_base import body, print_json
-from .core.errors import CoiledError, Conflict, Invalid, NotFound
-from .core.sync import BASE, FINAL
-from .core.wire import Layer, Plan, PlanCreate, Sync
-from .planning import check_usable
-from .service import Service
+from ..core.errors import CoiledError, Conflict, Invalid, NotFound
+from ..core.sync import BASE, FINAL
+from ..core.wire import Layer, Plan, PlanCreate, Sync
+from ..planning import check_usable
+from ..service import Service
+from .base import Output, body
 
 _KINDS = {
     "install": ("+", "installed"),
@@ -54,7 +53,7 @@ def _agree(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain-connection", action="store_true", help="send credentials of the index without TLS")
 
 
-async def sync(service: Service, arguments: argparse.Namespace) -> int:
+async def sync(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Plan, ask, carry out and wait; 0 where it is done or nothing is to do, 1 where it failed."""
     if arguments.packages and arguments.rated:
         raise Invalid("packages", "Name packages or give --rated, not both")
@@ -62,18 +61,16 @@ async def sync(service: Service, arguments: argparse.Namespace) -> int:
     raw = {"cluster": service.find(arguments.cluster).id, "scope": scope, "drain_seconds": arguments.drain_seconds}
     if arguments.software is not None:
         raw["from"] = {"software": arguments.software}
-    return await _plan_and_run(service, arguments, raw)
+    return await _plan_and_run(service, arguments, out, raw)
 
 
-async def undo(service: Service, arguments: argparse.Namespace) -> int:
+async def undo(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Go back to the state before the last sync, or to a chosen one."""
     cluster = service.find(arguments.cluster)
     known = [layer for layer in service.layers() if cluster.id in layer.known_by]
     if arguments.list:
-        if arguments.json:
-            print_json(known)
-        else:
-            _print_layers(known, cluster.environment.layer or BASE)
+        out.value(known)
+        _tell_layers(known, cluster.environment.layer or BASE, out)
         return 0
     target = arguments.to
     if target is None:
@@ -82,77 +79,62 @@ async def undo(service: Service, arguments: argparse.Namespace) -> int:
             raise NotFound("There is no sync of this cluster to undo", "Choose a state with --to; --list shows them")
         target = last.layer_before or BASE
     raw = {"cluster": cluster.id, "from": {"layer": target}}
-    return await _plan_and_run(service, arguments, raw)
+    return await _plan_and_run(service, arguments, out, raw)
 
 
-async def _plan_and_run(service: Service, arguments: argparse.Namespace, raw: dict[str, Any]) -> int:
+async def _plan_and_run(service: Service, arguments: argparse.Namespace, out: Output, raw: dict[str, Any]) -> int:
     agreed = [name for name, (flag, _) in _AGREEMENTS.items() if getattr(arguments, flag[2:].replace("-", "_"))]
     plan = await service.plan(body({**raw, "confirm": agreed}, PlanCreate))
-    quiet = arguments.json
-    if not quiet:
-        _print_plan(plan)
-    if arguments.dry_run:
-        if quiet:
-            print_json(plan)
+    _tell_plan(plan, out)
+    if arguments.dry_run or plan.how == "nothing":
+        out.value(plan)
         return 1 if plan.how == "refused" else 0
-    if plan.how == "nothing":
-        if quiet:
-            print_json(plan)
-        return 0
     missing = [f"{_AGREEMENTS[need][1]} (agree with {_AGREEMENTS[need][0]})" for need in plan.needs]
     if missing:
         raise Conflict(f"This needs your agreement: {'; '.join(missing)}", "Nothing was changed")
     check_usable(plan)
-    if not arguments.yes and not await _asked(plan):
+    if not arguments.yes and not await out.confirmed("Go on?"):
         return 1
-    done = await _follow(service, await service.sync(plan.id), quiet=quiet)
-    if quiet:
-        print_json(done)
-    elif done.result is not None:
-        print(f"{'✓' if done.state == 'done' else '✕'} {done.result.text}")
+    done = await _follow(service, await service.sync(plan.id), out)
+    out.value(done)
+    if done.result is not None:
+        out.line(f"{'✓' if done.state == 'done' else '✕'} {done.result.text}")
         for group in done.result.groups:
-            print(f"  {'✓' if group.verified else '✕'} {len(group.nodes)} {group.role} on {group.host}: {group.text}")
+            out.line(
+                f"  {'✓' if group.verified else '✕'} {len(group.nodes)} {group.role} on {group.host}: {group.text}"
+            )
     return 0 if done.state == "done" else 1
 
 
-async def _asked(plan: Plan) -> bool:
-    if not (sys.stdin is not None and sys.stdin.isatty()):
-        raise Invalid("yes", "There is no terminal to ask at", "Give --yes, or look first with --dry-run")
-    # In a thread, so that what runs beside goes on while a person thinks.
-    answer = await asyncio.to_thread(input, "Go on? [y/N] ")
-    return answer.strip().lower() in ("y", "yes")
-
-
-async def _follow(service: Service, sync: Sync, *, quiet: bool) -> Sync:
+async def _follow(service: Service, sync: Sync, out: Output) -> Sync:
     shown: set[tuple[str, str]] = set()
     said = 0
     try:
         while True:
             sync = service.find_sync(sync.id)
-            if not quiet:
-                new = max(sync.log.next - said, 0)
-                for line in sync.log.lines[-new:] if new else ():
-                    print(f"    {line}", file=sys.stderr)
-                said = sync.log.next
-                for step in sync.steps:
-                    if step.state not in ("waiting", "running") and (step.name, step.state) not in shown:
-                        shown.add((step.name, step.state))
-                        mark = "✓" if step.state == "done" else "✕"
-                        print(f"{mark} {step.name}  {step.seconds or 0:.1f} s  {step.text}".rstrip(), file=sys.stderr)
+            new = max(sync.log.next - said, 0)
+            for line in sync.log.lines[-new:] if new else ():
+                out.note(f"    {line}")
+            said = sync.log.next
+            for step in sync.steps:
+                if step.state not in ("waiting", "running") and (step.name, step.state) not in shown:
+                    shown.add((step.name, step.state))
+                    mark = "✓" if step.state == "done" else "✕"
+                    out.note(f"{mark} {step.name}  {step.seconds or 0:.1f} s  {step.text}".rstrip())
             if sync.state in FINAL:
                 return sync
             await asyncio.sleep(0.1)
     except asyncio.CancelledError:
-        # Ctrl-C: what was begun goes back by itself; the supervisor sees to it without this command.
+        # An interrupt: what was begun goes back by itself; the supervisor sees to it without this command.
         with contextlib.suppress(CoiledError):
             await service.cancel_sync(sync.id)
-            print("Cancelled: the old state comes back", file=sys.stderr)
+            out.note("Cancelled: the old state comes back")
         raise
 
 
-def _print_plan(plan: Plan) -> None:
+def _tell_plan(plan: Plan, out: Output) -> None:
     if plan.how == "nothing":
-        print("There is nothing to do: the cluster has these packages already")
+        out.line("There is nothing to do: the cluster has these packages already")
         return
     seen: set[tuple[object, ...]] = set()
     for action in plan.actions:
@@ -162,9 +144,9 @@ def _print_plan(plan: Plan) -> None:
         seen.add(key)
         mark, what = _KINDS[action.kind]
         versions = f"{action.before or '-'} → {action.after or '-'}" if action.before or action.after else ""
-        print(f"{mark} {action.name}  {versions}  {what}. {action.why}".rstrip())
+        out.line(f"{mark} {action.name}  {versions}  {what}. {action.why}".rstrip())
     for line in plan.restarts:
-        print(line)
+        out.line(line)
     lost = plan.lost
     if plan.how in ("roll", "replace"):
         parts = [
@@ -177,16 +159,16 @@ def _print_plan(plan: Plan) -> None:
             )
             if count
         ]
-        print(f"Lost: {', '.join(parts)}. {lost.why}" if parts else "Nothing is lost.")
+        out.line(f"Lost: {', '.join(parts)}. {lost.why}" if parts else "Nothing is lost.")
         if plan.others:
-            print(f"Others use this cluster too: {len(plan.others)} clients")
-        print(f"About {plan.seconds:.0f} s")
+            out.line(f"Others use this cluster too: {len(plan.others)} clients")
+        out.line(f"About {plan.seconds:.0f} s")
 
 
-def _print_layers(layers: Sequence[Layer], present: str) -> None:
+def _tell_layers(layers: Sequence[Layer], present: str, out: Output) -> None:
     if not layers:
-        print("No state but the present one is known")
+        out.line("No state but the present one is known")
     for layer in layers:
         mark = "*" if layer.id == present else " "
         size = sum(place.size or 0 for place in layer.places)
-        print(f"{mark} {layer.id}  {layer.packages} packages  {size / 1e6:.0f} MB  used {layer.used_at}")
+        out.line(f"{mark} {layer.id}  {layer.packages} packages  {size / 1e6:.0f} MB  used {layer.used_at}")

@@ -1,0 +1,189 @@
+"""The commands `cluster …`: to create, attach, list, steer and stop clusters."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.cluster import age
+from ..core.errors import Invalid, Timeout
+from ..core.wire import Cluster, ClusterAttach, ClusterChange, ClusterCreate, ClusterRestart
+from ..service import ENDED, Service
+from .base import DONE, FAILED, UNREAD, Output, body, given
+
+ATTACH_SECONDS = 15.0
+
+
+async def run(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    """Run one of the commands; return how it ended."""
+    return await _VERBS[arguments.verb](service, arguments, out)
+
+
+async def _create(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    raw = {
+        "name": arguments.name,
+        "workers": arguments.workers,
+        "threads_per_worker": arguments.threads,
+        "memory_limit": arguments.memory,
+        "requirements": arguments.requirement,
+        "python": arguments.python,
+        "software": arguments.software,
+        "environ": dict(map(_variable, arguments.env)) if arguments.env else None,
+    }
+    if arguments.adaptive is not None:
+        raw["adaptive"] = dict(zip(("minimum", "maximum"), arguments.adaptive, strict=True))
+    cluster = await service.create(body(given(**raw), ClusterCreate))
+    shown: set[str] = set()
+    while not arguments.no_wait and cluster.status == "starting":
+        await asyncio.sleep(0.1)
+        cluster = service.cluster(cluster.id)
+        _note_steps(cluster, shown, out)
+    out.value(cluster)
+    if cluster.status == "failed":
+        out.warn(f"{cluster.name} failed: {cluster.reason}")
+    else:
+        tell_clusters([cluster], out)
+    return FAILED if cluster.status in ENDED else DONE
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """Return name and value; a value that others mustn't see in a list of processes comes from this shell's own."""
+    name, sign, value = text.partition("=")
+    if not sign and name not in os.environ:
+        raise Invalid("env", f"There is no variable {name} here", "Set it, or give NAME=VALUE")
+    return name, value if sign else os.environ[name]
+
+
+async def _attach(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    raw: dict[str, Any] = {"address": arguments.address, "name": arguments.name}
+    files = {"ca_file": arguments.ca, "cert_file": arguments.cert, "key_file": arguments.key}
+    if any(files.values()):
+        raw["tls"] = {key: str(Path(path).absolute()) for key, path in files.items() if path}
+    cluster = await service.attach(body(given(**raw), ClusterAttach))
+    deadline = time.monotonic() + ATTACH_SECONDS
+    while cluster.status == "starting" and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+        cluster = service.cluster(cluster.id)
+    out.value(cluster)
+    tell_clusters([cluster], out)
+    return UNREAD if cluster.status in ("starting", "unreachable") else DONE
+
+
+async def _list(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    out.value(service.clusters())
+    tell_clusters(service.clusters(), out)
+    return DONE
+
+
+async def _stop(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    cluster = service.find(arguments.cluster)
+    await service.delete(cluster.id)
+    if cluster.source == "attached":
+        out.value(cluster)
+        out.line(f"{cluster.name} is no longer followed; it goes on")
+        return DONE
+    deadline = time.monotonic() + 30
+    while cluster.status not in ENDED:
+        await asyncio.sleep(0.05)
+        cluster = service.cluster(cluster.id)
+        if time.monotonic() > deadline:
+            raise Timeout(f"{cluster.name} is still stopping after 30 s", "Look again with `coiled-jupyter status`")
+    out.value(cluster)
+    out.line(f"{cluster.name} is {cluster.status}")
+    return DONE
+
+
+async def _scale(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    return await _change(service, arguments, out, {"workers": arguments.workers}, arguments.workers)
+
+
+async def _adapt(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    if arguments.off:
+        return await _change(service, arguments, out, {"adaptive": None})
+    if arguments.maximum is None:
+        raise Invalid("maximum", "Give --maximum, or --off to end it")
+    bounds = {"minimum": arguments.minimum, "maximum": arguments.maximum}
+    return await _change(service, arguments, out, {"adaptive": bounds}, arguments.maximum)
+
+
+async def _rename(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    return await _change(service, arguments, out, {"name": arguments.name})
+
+
+async def _keep(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    return await _change(service, arguments, out, {"lease_seconds": arguments.seconds})
+
+
+async def _change(
+    service: Service, arguments: argparse.Namespace, out: Output, raw: dict[str, Any], asked: int | None = None
+) -> int:
+    changed = await service.change(service.find(arguments.cluster).id, body(raw, ClusterChange))
+    out.value(changed)
+    tell_clusters([service.cluster(changed.id)], out)
+    if changed.granted is not None:
+        out.line(f"  {changed.granted} of {asked} workers: the limit of {changed.limit} cores allows no more")
+    return DONE
+
+
+async def _restart(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    before = service.find(arguments.cluster)
+    cluster = await service.restart(before.id, ClusterRestart(what=arguments.what))
+    out.value(cluster)
+    out.line(f"{cluster.name}: {'its workers start' if arguments.what == 'workers' else 'it starts'} anew")
+    return DONE
+
+
+async def _logs(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    cluster = service.find(arguments.cluster)
+    after: str | None = None
+    while True:
+        logs = await service.logs(cluster.id, node=arguments.node, after=after)
+        after = logs.next
+        out.value(logs)
+        for line in logs.lines:
+            out.line(f"{line.node}: {line.text}")
+        if not arguments.follow:
+            return DONE
+        await asyncio.sleep(0.5)
+
+
+def _note_steps(cluster: Cluster, shown: set[str], out: Output) -> None:
+    for step in cluster.steps:
+        if step.state in ("done", "failed") and step.name not in shown:
+            shown.add(step.name)
+            out.note(f"{'✓' if step.state == 'done' else '✕'} {step.name}  {step.seconds or 0:.1f} s")
+
+
+def tell_clusters(clusters: Sequence[Cluster], out: Output) -> None:
+    """Tell one line a cluster."""
+    if not clusters:
+        out.line("No clusters. Make one with `coiled-jupyter cluster create`")
+    for cluster in clusters:
+        seen = age(cluster.seen_at)
+        address = cluster.scheduler.address if cluster.scheduler else "-"
+        workers = f"{len(cluster.workers)} workers"
+        if cluster.source == "managed":
+            workers = f"{len(cluster.workers)} of {cluster.desired.workers} workers"
+        seen_text = "" if seen is None or cluster.status in ENDED else f"  seen {seen:.0f} s ago"
+        out.line(f"{cluster.id}  {cluster.name}  {cluster.status}  {workers}  {address}{seen_text}")
+        if cluster.reason:
+            out.line(f"  {cluster.reason}")
+
+
+_VERBS: Mapping[str, Callable[[Service, argparse.Namespace, Output], Awaitable[int]]] = {
+    "create": _create,
+    "attach": _attach,
+    "list": _list,
+    "scale": _scale,
+    "adapt": _adapt,
+    "restart": _restart,
+    "rename": _rename,
+    "keep": _keep,
+    "logs": _logs,
+    "stop": _stop,
+}

@@ -1,0 +1,114 @@
+"""The commands `status`, `diff` and `explain`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+from ..core.errors import Invalid
+from ..core.wire import Diff, ExplainRequest, Explanation, Row
+from ..service import Service
+from .base import DONE, FAILED, UNREAD, Output, body
+from .clusters import tell_clusters
+
+_TEXT_LIMIT = 200_000
+CONTENT_SECONDS = 20.0
+_ORDER = ("block", "warn", "note", "ok")
+_MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
+_VERDICTS = {
+    "breaks": "✕ These differences will break tasks",
+    "differs": "! There are differences",
+    "equal": "✓ Equal",
+    "unknown": "? Unknown: not everything could be read",
+}
+
+
+async def status(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    """Tell clusters and core usage."""
+    usage = service.usage()
+    out.value(usage)
+    cores = usage.cores
+    out.line(f"Cores: {cores.busy} busy, {cores.allocated} allocated, {cores.requested} requested, limit {cores.limit}")
+    tell_clusters(service.clusters(), out)
+    return DONE
+
+
+async def diff(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    """Compare this interpreter, or kernel, with a cluster."""
+    found = await _compared(service, service.find(arguments.cluster).id, arguments.software)
+    out.value(found)
+    _tell_diff(found, out, everything=arguments.all, software=arguments.software)
+    limit = _ORDER.index(arguments.fail_on) if arguments.fail_on else -1
+    if any(_ORDER.index(row.severity) <= limit for row in found.rows):
+        return FAILED
+    return UNREAD if found.verdict == "unknown" else DONE
+
+
+async def _compared(service: Service, cluster_id: str, software: str | None) -> Diff:
+    """Return a diff for which the files were looked at too, as far as that ends in time."""
+    deadline = time.monotonic() + CONTENT_SECONDS
+    while True:
+        diff = await service.diff(cluster_id, software=software)
+        waiting = diff.verdict == "unknown" and diff.level == "all" and not diff.unread and not diff.checked.content
+        if not waiting or time.monotonic() > deadline:
+            return diff
+        await asyncio.sleep(0.2)
+
+
+async def explain(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    """Name the differences behind a traceback or a warning of Dask's."""
+    # In a thread, since standard input may wait for a person.
+    text = await asyncio.to_thread(_text, arguments.file, out)
+    explanation = await service.explain(
+        body({"cluster": service.find(arguments.cluster).id, "text": text}, ExplainRequest)
+    )
+    out.value(explanation)
+    _tell_explanation(explanation, out)
+    return UNREAD if explanation.verdict == "unknown" and not explanation.causes else DONE
+
+
+def _text(path: str | None, out: Output) -> str:
+    """Return what is to be explained, of a file or of standard input."""
+    if path is None and sys.stdin is not None and sys.stdin.isatty():
+        out.note("Paste the traceback, then press Ctrl-D")
+    try:
+        # One character more than is allowed, so that a longer text is refused and not cut.
+        with open(
+            path if path is not None else 0, encoding="utf-8", errors="replace", closefd=path is not None
+        ) as file:
+            return file.read(_TEXT_LIMIT + 1)
+    except (OSError, ValueError):
+        raise Invalid("file", f"{path or 'Standard input'} can't be read", "Name a file with the traceback") from None
+
+
+def _tell_diff(diff: Diff, out: Output, *, everything: bool, software: str | None) -> None:
+    out.line(f"{diff.kernel.label} · Python {diff.kernel.python}  against  {diff.cluster.name}")
+    out.line(_VERDICTS[diff.verdict])
+    for unread in diff.unread:
+        out.line(f"? {unread.node}: {unread.reason}")
+    rows = [row for row in diff.rows if everything or row.severity != "ok"]
+    table = [("", "Package", "Here", "Cluster", software or "", "Why"), *(_cells(row) for row in rows)]
+    # The third column is there where it was asked for.
+    columns = [i for i in range(6) if i != 4 or software is not None]
+    widths = [max(len(line[i]) for line in table) for i in range(5)] + [0]
+    for line in table if rows else ():
+        out.line("  ".join(line[i].ljust(widths[i]) for i in columns).rstrip())
+    out.line(", ".join(f"{getattr(diff.severities, severity)} {severity}" for severity in _ORDER))
+
+
+def _tell_explanation(explanation: Explanation, out: Output) -> None:
+    out.line(explanation.text)
+    for cause in explanation.causes:
+        out.line(f"{_MARKS[cause.row.severity]} {cause.row.name}: {cause.why}")
+        out.line(f"    seen: {cause.evidence}")
+        out.line(f"    fix:  {cause.row.fix}")
+
+
+def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
+    versions = sorted({group.version or "-" for group in row.groups})
+    cluster = versions[0] if len(versions) == 1 else " / ".join(versions)
+    here = row.kernel.version if row.kernel else "-"
+    software = row.software.version if row.software else "-"
+    return _MARKS[row.severity], row.name, here, cluster or "-", software, row.why

@@ -1,0 +1,109 @@
+"""The one parser of `coiled-jupyter` and `%coiled`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import software, sync
+
+
+def parser(
+    kind: type[argparse.ArgumentParser] = argparse.ArgumentParser, *, notebook: bool = False
+) -> argparse.ArgumentParser:
+    """Return the parser of all commands.
+
+    Parameters
+    ----------
+    kind
+        What tells of wrong usage: a shell's ends the process.
+    notebook
+        Whether it is for a cell, where differences are no failure unless `--fail-on` says so.
+
+    """
+    name = "%coiled" if notebook else "coiled-jupyter"
+    top = kind(
+        prog=name,
+        description="See how this Python's libraries and a Dask cluster's differ, and run clusters that match.",
+        epilog=f"Example: {name} cluster create --requirement numpy==1.26.4, then {name} diff",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    _command(commands, "status", "clusters and core usage (the default)")
+    diff = _command(commands, "diff", "compare this interpreter with a cluster")
+    diff.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    diff.add_argument("--software", metavar="NAME", help="show what a software environment has beside it")
+    diff.add_argument("--all", action="store_true", help="print equal packages too")
+    diff.add_argument(
+        "--fail-on",
+        choices=("block", "warn", "note"),
+        default=None if notebook else "warn",
+        help="least severity that makes the cell fail" if notebook else "least severity that exits with 1",
+    )
+    explain = _command(commands, "explain", "name the differences behind a traceback or a warning of Dask's")
+    explain.add_argument("file", nargs="?", metavar="FILE", help="a file with its text; standard input if left out")
+    explain.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    if notebook:
+        client = _command(commands, "connect", "return a Dask client of a cluster")
+        client.add_argument("cluster", nargs="?", metavar="X", help="name, id or address; the only one if left out")
+    sync.add(_command, commands)
+    software.add(_command, commands)
+    cluster = commands.add_parser("cluster", help="create, list and stop clusters")
+    verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
+    create = _command(verbs, "create", "start a local cluster")
+    create.add_argument("name", nargs="?", help="a name of your own")
+    create.add_argument("--workers", type=int, metavar="N", help="workers to begin with; 2 if left out")
+    create.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker")
+    create.add_argument("--memory", metavar="SIZE", help="memory of each worker, such as 4GiB")
+    create.add_argument(
+        "--requirement", action="append", metavar="REQ", help="a package of its environment, such as numpy==1.26.4"
+    )
+    create.add_argument("--python", metavar="X.Y", help="Python of that environment")
+    create.add_argument("--software", metavar="NAME", help="a software environment instead")
+    create.add_argument(
+        "--adaptive", nargs=2, type=int, metavar=("MIN", "MAX"), help="let it grow and shrink with its work"
+    )
+    create.add_argument(
+        "--env",
+        action="append",
+        metavar="NAME[=VALUE]",
+        help="a variable for its workers; without a value this shell's",
+    )
+    create.add_argument("--no-wait", action="store_true", help="return before it runs")
+    attach = _command(verbs, "attach", "follow a cluster that somebody else runs")
+    attach.add_argument("address", metavar="ADDRESS", help="such as tcp://10.0.0.7:8786 or tls://host:8786")
+    attach.add_argument("--name", metavar="NAME", help="a name of your own")
+    attach.add_argument("--ca", metavar="FILE", help="PEM file of the authority, for tls://")
+    attach.add_argument("--cert", metavar="FILE", help="PEM file of the client's certificate")
+    attach.add_argument("--key", metavar="FILE", help="PEM file of its key")
+    _command(verbs, "list", "list clusters")
+    scale = _command(verbs, "scale", "give a cluster a fixed number of workers")
+    scale.add_argument("workers", type=int, metavar="N", help="workers; as many as the limit allows")
+    scale.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    adapt = _command(verbs, "adapt", "let a cluster grow and shrink with its work")
+    adapt.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    adapt.add_argument("--minimum", type=int, default=0, metavar="N", help="workers that always stay")
+    adapt.add_argument("--maximum", type=int, metavar="N", help="workers at most")
+    adapt.add_argument("--off", action="store_true", help="keep the number of workers that it has now")
+    restart = _command(verbs, "restart", "start the workers of a cluster anew, or all of it at the same address")
+    restart.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    restart.add_argument("--what", choices=("workers", "cluster"), default="workers", help="default: workers")
+    rename = _command(verbs, "rename", "give a cluster another name")
+    rename.add_argument("cluster", metavar="X", help="name or id")
+    rename.add_argument("name", metavar="NAME", help="its new name")
+    keep = _command(verbs, "keep", "choose how long a cluster lives on when nobody holds it")
+    keep.add_argument("seconds", type=float, metavar="SECONDS", help="such as 3600")
+    keep.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    logs = _command(verbs, "logs", "print what the processes of a cluster have printed")
+    logs.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    logs.add_argument("--node", metavar="NAME", help="scheduler, or the name of a worker; all if left out")
+    logs.add_argument("--follow", action="store_true", help="go on until interrupted")
+    stop = _command(verbs, "stop", "stop a cluster, take an ended one off the list, or let go of an attached one")
+    stop.add_argument("cluster", nargs="?", metavar="X", help="name or id; the only one if left out")
+    return top
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    made.add_argument("--json", action="store_true", help="print exactly the JSON of the REST API")
+    return made

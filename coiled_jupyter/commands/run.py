@@ -1,0 +1,44 @@
+"""Carries out one command on a service of its own, which only visits: clusters live on by their leases."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+
+from ..configuration import read as read_configuration
+from ..service import ENDED, Service
+from . import clusters, compare, software, sync
+from .base import Output
+
+SETTLE_SECONDS = 1.5
+"""How long the first snapshots of live clusters are waited for."""
+_COMMANDS = {
+    "status": compare.status,
+    "diff": compare.diff,
+    "explain": compare.explain,
+    "sync": sync.sync,
+    "undo": sync.undo,
+    "cluster": clusters.run,
+    "software": software.run,
+}
+
+
+async def run(arguments: argparse.Namespace, out: Output) -> int:
+    """Run a command of `parser`; return how it ended (see `base`)."""
+    service = Service(read_configuration())
+    await service.start()
+    try:
+        await _settle(service)
+        return await _COMMANDS[arguments.command or "status"](service, arguments, out)
+    finally:
+        await service.close(release=False)
+
+
+async def _settle(service: Service) -> None:
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        live = [c for c in service.clusters() if c.status not in ENDED]
+        if all(service.followed(c.id) for c in live):
+            return
+        await asyncio.sleep(0.02)

@@ -1,0 +1,194 @@
+"""The magic `%coiled`: the commands of the shell in a notebook's cell, with results that are values."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shlex
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, NoReturn
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+
+from ..commands.base import DONE, UNREAD, CommandFailed
+from ..commands.parser import parser
+from ..commands.run import run
+from ..core.errors import CoiledError, Invalid, Unavailable
+from ..links import here
+from .connect import connect
+from .progress import Progress
+from .results import Result
+
+INTERRUPT_SECONDS = 15.0
+"""How long an interrupted command may take to undo what it has begun."""
+
+
+class _Left(Exception):
+    """Help was asked for."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and never ends the process."""
+
+    def error(self, message: str) -> NoReturn:
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        raise UsageError(f"{message[:1].upper()}{message[1:]}. Usage: {usage}")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise _Left
+
+
+class Cell:
+    """Keeps what a command tells, for the value of the cell; shows how far it is while it runs."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.lines: list[str] = []
+        self.values: list[Any] = []
+        self.warnings: list[str] = []
+        self._progress = progress
+
+    def line(self, text: str = "") -> None:
+        """Keep a line of the result."""
+        self.lines.append(text)
+
+    def note(self, text: str) -> None:
+        """Show how far it is."""
+        self._progress.add(text)
+
+    def value(self, value: Any) -> None:
+        """Keep the result."""
+        self.values.append(value)
+
+    def warn(self, text: str) -> None:
+        """Keep why there is no result."""
+        self.warnings.append(text)
+
+    async def confirmed(self, question: str) -> bool:
+        """Refuse: a cell that is run again by a program has nobody to ask."""
+        raise Invalid("yes", "Nothing was changed: this is what would be done", "Give --yes to carry it out")
+
+    def result(self, command: str) -> Result:
+        """Return what was told."""
+        return Result(command, self.values[-1] if self.values else None, tuple(self.lines))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the magic: the shell's, and what only a notebook can do."""
+    return parser(_Parser, notebook=True)
+
+
+@magics_class
+class CoiledMagics(Magics):
+    """`%coiled` in IPython."""
+
+    @line_magic
+    def coiled(self, line: str) -> Any:
+        """See how this kernel's libraries and a cluster's differ, and run clusters that match."""
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            raise UsageError("A quotation mark in this line has no end") from None
+        try:
+            arguments = make_parser().parse_args(words)
+        except _Left:
+            return None
+        if arguments.version:
+            from .. import __version__
+
+            return __version__
+        if arguments.command == "connect":
+            return connect(arguments.cluster)
+        return self._run(arguments)
+
+    def _run(self, arguments: argparse.Namespace) -> Result:
+        command = " ".join(filter(None, (arguments.command or "status", getattr(arguments, "verb", None))))
+        cell = Cell(Progress(self.shell))
+        try:
+            code = _wait(arguments, cell)
+        except CoiledError:
+            # What was found out before it failed, such as a plan, is worth seeing.
+            self._show(cell, command)
+            raise
+        finally:
+            cell._progress.close()
+        if code == DONE:
+            return cell.result(command)
+        self._show(cell, command)
+        if code == UNREAD:
+            raise Unavailable("Not everything could be read", "See above what, and why")
+        raise CommandFailed("; ".join(cell.warnings) or _OUTCOMES.get(command, "It didn't end well: see above"))
+
+    def _show(self, cell: Cell, command: str) -> None:
+        if cell.lines:
+            from IPython.display import display
+
+            display(cell.result(command))
+
+
+_OUTCOMES = {"diff": "There are differences of the severity that --fail-on names"}
+
+
+def _wait(arguments: argparse.Namespace, cell: Cell) -> int:
+    """Run a command in a thread of its own, since the kernel's loop runs here; an interrupt cancels it."""
+    ended: Future[int] = Future()
+    started = threading.Event()
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def main() -> int:
+        task = asyncio.current_task()
+        if task is not None:
+            running.append((asyncio.get_running_loop(), task))
+        started.set()
+        return await run(arguments, cell)
+
+    def work() -> None:
+        try:
+            ended.set_result(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            ended.set_exception(error)
+
+    thread = threading.Thread(target=work, name="coiled-jupyter command", daemon=True)
+    thread.start()
+    try:
+        while True:
+            try:
+                return ended.result(0.2)
+            except FutureTimeout:
+                if ended.done():
+                    raise
+                cell._progress.show()
+    except KeyboardInterrupt:
+        started.wait(1)
+        for loop, task in running:
+            loop.call_soon_threadsafe(task.cancel)
+        thread.join(INTERRUPT_SECONDS)
+        raise
+
+
+def load(shell: Any) -> None:
+    """Register the magic, and begin to tell what this kernel's own imports are from the user's."""
+    here.begin([shell.user_ns])
+    top = make_parser()
+    CoiledMagics.coiled.__doc__ = f"{top.format_help()}\n{_all_help(top)}"
+    shell.register_magics(CoiledMagics)
+
+
+def _all_help(top: argparse.ArgumentParser) -> str:
+    """Return the help of every command, for `%coiled?`."""
+    parts: list[str] = []
+    waiting: Sequence[argparse.ArgumentParser] = [top]
+    while waiting:
+        found = [
+            command
+            for one in waiting
+            for action in one._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for command in action.choices.values()
+        ]
+        parts += [command.format_help() for command in found]
+        waiting = found
+    return "\n".join(parts)

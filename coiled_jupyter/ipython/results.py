@@ -1,0 +1,133 @@
+"""What a command gives in a notebook: a value that shows itself as text, as HTML in the theme's colours, and as JSON."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..core.errors import CoiledError
+from ..core.wire import Diff
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MIME = "application/vnd.coiled-jupyter.v1+json"
+_COLOURS = {
+    "block": "var(--jp-error-color1)",
+    "warn": "var(--jp-warn-color1)",
+    "note": "var(--jp-info-color1)",
+    "ok": "var(--jp-success-color1)",
+}
+_WORDS = {"block": "✕ breaks", "warn": "! warning", "note": "+ note", "ok": "✓ same"}
+
+
+class Result:
+    """The result of one command.
+
+    Its attributes are those of what the REST API answers; an answer that is a list can be counted and gone through.
+
+    Attributes
+    ----------
+    command
+        Such as ``cluster create``.
+    value
+        What the REST API answers: a struct of `core.wire`, or a list of them.
+    text
+        The same in words.
+
+    """
+
+    def __init__(self, command: str, value: Any, lines: tuple[str, ...]) -> None:
+        self.command, self.value, self.text = command, value, "\n".join(lines)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *getattr(self.value, "__struct_fields__", ())]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __iter__(self) -> Any:
+        return iter(self.value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.value[key]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle = {"text/plain": self.text, "text/html": self._html()}
+        if self.value is not None:
+            bundle[MIME] = msgspec.to_builtins(self.value)
+        return bundle
+
+    def _html(self) -> str:
+        if isinstance(self.value, Diff):
+            return _table(self.value, self.text)
+        return f"<pre>{html.escape(self.text)}</pre>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a table of pandas, one line a package, cluster, layer or software environment."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise _NoPandas("pandas isn't installed here", "Install it with %pip install pandas") from None
+        if isinstance(self.value, Diff):
+            return pd.DataFrame(
+                [
+                    {
+                        "package": row.name,
+                        "kernel": row.kernel.version if row.kernel else None,
+                        "cluster": _cluster(row.groups),
+                        "status": row.status,
+                        "severity": row.severity,
+                        "in_use": row.in_use,
+                        "why": row.why,
+                        "fix": row.fix,
+                    }
+                    for row in self.value.rows
+                ]
+            )
+        items = self.value if isinstance(self.value, (list, tuple)) else [self.value]
+        return pd.DataFrame([msgspec.to_builtins(item) for item in items])
+
+
+class _NoPandas(CoiledError):
+    """A table was asked for where there is none."""
+
+
+def _cluster(groups: Any) -> str | None:
+    versions = sorted({group.version or "-" for group in groups})
+    return " / ".join(versions) if versions else None
+
+
+def _table(diff: Diff, text: str) -> str:
+    """Return a diff as a table; colours come with a sign and a word."""
+    # The first lines say who is compared and how it stands.
+    head = html.escape("\n".join(text.split("\n")[:2]))
+    rows = [row for row in diff.rows if row.severity != "ok"]
+    body = "".join(
+        "<tr>"
+        f'<td style="color:{_COLOURS[row.severity]};white-space:nowrap">{_WORDS[row.severity]}</td>'
+        f"<td>{html.escape(row.name)}</td>"
+        f"<td>{html.escape(row.kernel.version if row.kernel else '-')}</td>"
+        f"<td>{html.escape(_cluster(row.groups) or '-')}</td>"
+        f'<td style="text-align:left">{html.escape(row.why)} {html.escape(row.fix)}</td>'
+        "</tr>"
+        for row in rows
+    )
+    heads = "".join(
+        f'<th scope="col" style="text-align:left">{name}</th>' for name in ("", "Package", "Here", "Cluster", "Why")
+    )
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+    return f"<pre>{head}</pre>{table}"

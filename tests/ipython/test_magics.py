@@ -1,0 +1,172 @@
+"""`%coiled` in a real kernel and in plain IPython: the shell's commands, with results that are values."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from coiled_jupyter.ipython.results import MIME
+
+
+class Kernel:
+    """A kernel in which cells run."""
+
+    def __init__(self, **environ: str) -> None:
+        self.manager, self.client = start_new_kernel(env={**os.environ, **environ})
+
+    def run(self, code: str, seconds: float = 120) -> tuple[str, list[dict]]:
+        """Return how a cell ended, and its outputs."""
+        found: list[dict] = []
+        reply = self.client.execute_interactive(code, timeout=seconds, output_hook=found.append, store_history=True)
+        return reply["content"]["status"], [{"type": m["header"]["msg_type"], **m["content"]} for m in found]
+
+    def value(self, code: str):
+        """Return what an expression is, by JSON."""
+        status, found = self.run(f"import json as _json\nprint(_json.dumps({code}))")
+        assert status == "ok", found
+        return json.loads("".join(output.get("text", "") for output in found))
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    kernel = Kernel(COILED_JUPYTER_RUNTIME_DIR=tempfile.mkdtemp(prefix="cj-"))
+    # Before the magic is there: it counts as imported all the same.
+    assert kernel.run("import numpy\n%load_ext coiled_jupyter")[0] == "ok"
+    status, found = kernel.run("%coiled cluster create only --workers 1 --requirement iniconfig==1.1.1")
+    assert status == "ok", found
+    yield kernel
+    kernel.run("%coiled cluster stop only")
+    kernel.close()
+
+
+def shown(found: list[dict], kind: str) -> dict:
+    return next(output for output in found if output["type"] == kind)["data"]
+
+
+def test_a_diff_is_a_value_that_shows_itself(kernel):
+    status, found = kernel.run("d = %coiled diff\nd")
+    assert status == "ok"
+    data = shown(found, "execute_result")
+    assert "numpy" in data["text/plain"]
+    assert "var(--jp-error-color1)" in data["text/html"]
+    assert "✕ breaks" in data["text/html"]
+    assert data[MIME]["verdict"] == "breaks"
+    rows = {row["name"]: row for row in data[MIME]["rows"]}
+    assert (rows["numpy"]["severity"], rows["numpy"]["in_use"]) == ("block", True)
+    assert rows["iniconfig"]["kernel"]["version"] != "1.1.1"
+    assert not rows["msgspec"]["in_use"]
+    assert kernel.value("[d.verdict, d.command, len(d.rows) > 20]") == ["breaks", "diff", True]
+    assert kernel.value("[len(c := get_ipython().run_line_magic('coiled', 'cluster list')), c[0].name]") == [1, "only"]
+
+
+def test_what_is_wrong_is_one_line_and_fails_the_cell(kernel):
+    for line, word in (
+        ("%coiled nonsense", "invalid choice"),
+        ("%coiled diff --nonsense", "unrecognized"),
+        ("%coiled cluster", "required"),
+        ("%coiled 'open", "no end"),
+    ):
+        status, found = kernel.run(line)
+        assert status == "error"
+        (said,) = [output["text"] for output in found if output["type"] == "stream"]
+        assert said.startswith("UsageError: ")
+        assert word in said.lower()
+        assert len(said.strip().splitlines()) == 1
+    status, found = kernel.run("%coiled diff --cluster nobody")
+    (error,) = [output for output in found if output["type"] == "error"]
+    assert (status, error["ename"]) == ("error", "NotFound")
+    assert "Traceback" not in "".join(error["traceback"])
+    assert "no cluster nobody" in "".join(error["traceback"])
+
+
+def test_differences_fail_the_cell_only_where_that_is_asked_for(kernel):
+    assert kernel.run("%coiled diff")[0] == "ok"
+    status, found = kernel.run("%coiled diff --fail-on block")
+    assert status == "error"
+    assert MIME in shown(found, "display_data")
+
+
+def test_help_is_told_and_is_no_error(kernel):
+    status, found = kernel.run("%coiled sync --help")
+    (said,) = [output["text"] for output in found if output["type"] == "stream"]
+    assert (status, "usage: %coiled sync" in said) == ("ok", True)
+    reply = kernel.client.inspect("%coiled", 7, reply=True, timeout=20)
+    text = reply["content"]["data"]["text/plain"]
+    assert all(f"%coiled {command}" in text for command in ("diff", "sync", "cluster create", "software install"))
+
+
+def test_a_sync_is_seen_first_then_done_and_undone(kernel):
+    status, found = kernel.run("%coiled sync iniconfig")
+    assert status == "error"
+    assert "iniconfig  1.1.1 →" in shown(found, "display_data")["text/plain"]
+    assert "--yes" in "".join(line for output in found for line in output.get("traceback", ()))
+    status, found = kernel.run("s = %coiled sync iniconfig --yes\ns")
+    assert status == "ok", found
+    assert shown(found, "execute_result")[MIME]["state"] == "done"
+    # How far it was moved while the cell ran.
+    assert [output["type"] for output in found].count("update_display_data") >= 1
+    own = kernel.value("__import__('importlib.metadata').metadata.version('iniconfig')")
+    there = (
+        "client.submit(eval, \"__import__('importlib.metadata').metadata.version('iniconfig')\", pure=False)"
+        ".result(timeout=30)"
+    )
+    assert kernel.run("import warnings; warnings.simplefilter('ignore'); client = %coiled connect")[0] == "ok"
+    assert kernel.value(there) == own
+    assert kernel.run("%coiled undo --yes")[0] == "ok"
+    assert kernel.value(there) == "1.1.1"
+
+
+def test_an_interrupt_ends_a_command(kernel):
+    kernel.client.execute("%coiled cluster logs --follow")
+    deadline = time.monotonic() + 30
+    while kernel.client.get_iopub_msg(timeout=30)["content"].get("execution_state") != "busy":
+        assert time.monotonic() < deadline
+    time.sleep(2)
+    kernel.manager.interrupt_kernel()
+    reply = kernel.client.get_shell_msg(timeout=30)
+    assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "KeyboardInterrupt")
+    assert kernel.value("1 + 1") == 2
+
+
+def test_a_notebook_that_a_program_runs_stops_where_a_command_fails(tmp_path):
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(text) for text in ("%load_ext coiled_jupyter", "%coiled", "%coiled diff", "1/0")
+        ]
+    )
+    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    with pytest.raises(CellExecutionError, match="No cluster is running"):
+        NotebookClient(notebook, timeout=60, kernel_name="python3").execute(env=env, cwd=str(tmp_path))
+    assert "No clusters" in notebook.cells[1].outputs[0]["data"]["text/plain"]
+    assert notebook.cells[3].execution_count is None
+
+
+def test_in_plain_ipython(tmp_path):
+    script = tmp_path / "s.ipy"
+    script.write_text(
+        "%load_ext coiled_jupyter\nprint(repr(get_ipython().run_line_magic('coiled', '')))\n%coiled nonsense\n"
+    )
+    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-"), "IPYTHONDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=60,
+    )
+    assert "No clusters" in done.stdout
+    assert "invalid choice: 'nonsense'" in done.stdout + done.stderr
