@@ -254,6 +254,7 @@ def test_one_that_keeps_ending_comes_back_ever_later():
     assert first < second < third
 
 
+@pytest.mark.full_matrix
 def test_a_worker_that_its_stopped_nanny_does_not_bring_back_is_replaced():
     async def body(lab):
         (nanny,), (worker,) = lab.processes("nanny"), lab.processes("worker")
