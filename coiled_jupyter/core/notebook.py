@@ -25,11 +25,13 @@ def imports(notebook: Any) -> frozenset[str]:
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source")
             text = "".join(map(str, source)) if isinstance(source, list) else str(source or "")
-            found |= _of(text[:SIZE_LIMIT])
+            found |= cell_imports(text)
     return frozenset(found)
 
 
-def _of(text: str) -> set[str]:
+def cell_imports(text: str) -> set[str]:
+    """Return the top-level modules that one cell names in imports."""
+    text = text[:SIZE_LIMIT]
     if text.lstrip().startswith("%%") and not text.lstrip().startswith(("%%time", "%%capture", "%%coiled")):
         # The text of another language, or of a file.
         return set()

@@ -1,4 +1,4 @@
-"""The magic `%coiled`: the commands of the shell in a notebook's cell, with results that are values."""
+"""The magics `%coiled`, the commands of the shell with results that are values, and `%%coiled`, a cell on the cluster."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, magics_class
 
 from ..commands.base import DONE, UNREAD, CommandFailed
 from ..commands.parser import parser
 from ..commands.run import run
-from ..core.errors import CoiledError, Invalid, Unavailable
+from ..core.cell import in_the_way
+from ..core.errors import CoiledError, Conflict, Invalid, Unavailable
+from ..core.notebook import cell_imports
+from ..core.wire import Diff
 from ..links import here
+from .cells import Cells
 from .connect import connect
 from .progress import Progress
 from .results import Result
@@ -81,13 +85,44 @@ def make_parser() -> argparse.ArgumentParser:
     return parser(_Parser, notebook=True)
 
 
+class _Told:
+    """A value on the cluster, of which only its repr came back."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _cell_parser() -> argparse.ArgumentParser:
+    top = _Parser(
+        prog="%%coiled",
+        description="Run this cell on a cluster. What it prints comes back while it runs; only the names given go along.",
+        epilog="Example: %%coiled -i path -o total",
+    )
+    top.add_argument(
+        "-i", dest="give", action="append", default=[], metavar="NAMES", help="variables that go along: a,b"
+    )
+    top.add_argument("-o", dest="out", metavar="NAME", help="the variable that its last value becomes here")
+    top.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    top.add_argument("--force", action="store_true", help="run it although differences break it")
+    return top
+
+
 @magics_class
 class CoiledMagics(Magics):
-    """`%coiled` in IPython."""
+    """`%coiled` and `%%coiled` in IPython."""
 
-    @line_magic
-    def coiled(self, line: str) -> Any:
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self._cells = Cells()
+
+    @line_cell_magic
+    def coiled(self, line: str, cell: str | None = None) -> Any:
         """See how this kernel's libraries and a cluster's differ, and run clusters that match."""
+        if cell is not None:
+            return self._run_cell(line, cell)
         try:
             words = shlex.split(line)
         except ValueError:
@@ -121,6 +156,37 @@ class CoiledMagics(Magics):
         if code == UNREAD:
             raise Unavailable("Not everything could be read", "See above what, and why")
         raise CommandFailed("; ".join(cell.warnings) or _OUTCOMES.get(command, "It didn't end well: see above"))
+
+    def _run_cell(self, line: str, source: str) -> Any:
+        try:
+            arguments = _cell_parser().parse_args(shlex.split(line))
+        except ValueError:
+            raise UsageError("A quotation mark in this line has no end") from None
+        except _Left:
+            return None
+        names = [name for names in arguments.give for name in names.split(",") if name]
+        names_here: dict[str, Any] = self.shell.user_ns if self.shell is not None else {}
+        missing = [name for name in names if name not in names_here]
+        if missing:
+            raise UsageError(f"There is no {missing[0]} here to go along")
+        if arguments.out is not None and not arguments.out.isidentifier():
+            raise UsageError(f"{arguments.out[:40]} is no name of a variable")
+        given = {name: names_here[name] for name in names}
+        compared = Cell(Progress(self.shell))
+        words = ["diff", *(["--cluster", arguments.cluster] if arguments.cluster else [])]
+        _wait(make_parser().parse_args(words), compared)
+        diff: Diff = compared.values[-1]
+        if not arguments.force:
+            modules = cell_imports(source) | {type(value).__module__.partition(".")[0] for value in given.values()}
+            rows = in_the_way(diff, modules)
+            if rows:
+                raise Conflict(f"This cell can't work on the cluster: {rows[0].why}", f"{rows[0].fix} Or give --force")
+        client = self._cells.client(diff.cluster.id, diff.cluster.name)
+        value, told = self._cells.run(client, source, given, wanted=arguments.out is not None)
+        if arguments.out is not None:
+            names_here[arguments.out] = value
+            return None
+        return _Told(told) if told else None
 
     def _show(self, cell: Cell, command: str) -> None:
         if cell.lines:
@@ -173,7 +239,7 @@ def load(shell: Any) -> None:
     """Register the magic, and begin to tell what this kernel's own imports are from the user's."""
     here.begin([shell.user_ns])
     top = make_parser()
-    CoiledMagics.coiled.__doc__ = f"{top.format_help()}\n{_all_help(top)}"
+    CoiledMagics.coiled.__doc__ = f"{top.format_help()}\n{_all_help(top)}\n{_cell_parser().format_help()}"
     shell.register_magics(CoiledMagics)
 
 

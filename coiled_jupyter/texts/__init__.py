@@ -99,6 +99,21 @@ def short_names(name: str, verb: str, *arguments: Any) -> dict[str, Any]:
     return {"K": kept_key(name), "A": [verb, *arguments]}
 
 
+CELL = "(exec(S, G), G['run'](C, I, T, W))[1]"
+"""Runs a user's cell in a task of its own; names: those of `cell_names`."""
+
+INTERRUPT = "(exec(S, G), G['interrupt'](T))[1]"
+"""Ends that cell, evaluated in the process of its worker; names: those of `cell_names`."""
+
+
+def cell_names(
+    topic: str, cell: str = "", given: dict[str, Any] | None = None, *, wanted: bool = False
+) -> dict[str, Any]:
+    """Return the names for `CELL` and `INTERRUPT`: the cell as text, and the values that go along."""
+    own = {"S": source("cell"), "G": {"__name__": "coiled_jupyter_cell"}, "T": topic}
+    return {**own, "C": cell, "I": given or {}, "W": wanted}
+
+
 POINT = "(exec(S, G), G['plugin'](L))[1]"
 """Makes the plugin that points nannies, where it is unpickled; names: those of `point_names`."""
 

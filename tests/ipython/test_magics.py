@@ -1,4 +1,4 @@
-"""`%coiled` in a real kernel and in plain IPython: the shell's commands, with results that are values."""
+"""`%coiled` and `%%coiled` in a real kernel and in plain IPython: the shell's commands, and cells on a cluster."""
 
 from __future__ import annotations
 
@@ -170,3 +170,87 @@ def test_in_plain_ipython(tmp_path):
     )
     assert "No clusters" in done.stdout
     assert "invalid choice: 'nonsense'" in done.stdout + done.stderr
+
+
+def streams(found: list[dict], name: str = "stdout") -> str:
+    return "".join(output["text"] for output in found if output["type"] == "stream" and output["name"] == name)
+
+
+def test_a_cell_runs_on_the_cluster_and_tells_what_it_prints_meanwhile(kernel):
+    cell = (
+        "%%coiled\nimport os, sys, time, warnings\nprint('pid', os.getpid())\ntime.sleep(1)\n"
+        "warnings.warn('careful')\nprint('at last', file=sys.stderr)\n{'a': 40 + 2}"
+    )
+    arrived: list[float] = []
+
+    def hook(message: dict) -> None:
+        if message["header"]["msg_type"] == "stream":
+            arrived.append(time.monotonic())
+        found.append({"type": message["header"]["msg_type"], **message["content"]})
+
+    found: list[dict] = []
+    reply = kernel.client.execute_interactive(cell, timeout=60, output_hook=hook)
+    assert reply["content"]["status"] == "ok", found
+    assert int(streams(found).split()[1]) != kernel.value("__import__('os').getpid()")
+    assert "UserWarning: careful" in streams(found, "stderr")
+    assert "at last" in streams(found, "stderr")
+    assert shown(found, "execute_result")["text/plain"] == "{'a': 42}"
+    # The first print was told before the cell's second was over.
+    assert arrived[-1] - arrived[0] > 0.5
+
+
+def test_only_named_values_go_along_and_the_last_comes_back(kernel):
+    assert kernel.run("numbers = [1, 2, 3]\ntext = 'x'")[0] == "ok"
+    assert kernel.run("%%coiled -i numbers,text -o total\ntext * sum(numbers)")[0] == "ok"
+    assert kernel.value("total") == "x" * 6
+    assert kernel.run("%%coiled -o double\nlambda value: value * 2")[0] == "ok"
+    assert kernel.value("double(4)") == 8
+    status, found = kernel.run("%%coiled\nnumbers")
+    assert (status, [o["ename"] for o in found if o["type"] == "error"]) == ("error", ["RemoteError"])
+    for line, word in (("-i nobody", "no nobody"), ("-o 3", "no name"), ("--nonsense", "unrecognized")):
+        status, found = kernel.run(f"%%coiled {line}\n1")
+        assert (status, word in streams(found, "stderr").lower()) == ("error", True), found
+    status, found = kernel.run("%%coiled -o lock\nimport threading\nthreading.Lock()")
+    assert status == "error"
+    assert "didn't come back" in str(found)
+
+
+def test_a_cell_that_fails_shows_the_lines_of_the_worker(kernel):
+    status, found = kernel.run("%%coiled\ndef f():\n    return 1 / 0\n\nf()")
+    (error,) = [output for output in found if output["type"] == "error"]
+    told = "\n".join(error["traceback"])
+    assert status == "error"
+    assert "On the cluster:" in told
+    assert "return 1 / 0" in told
+    assert "ZeroDivisionError" in told
+    assert "coiled_jupyter/" not in told
+    assert kernel.run("%%coiled\n1 +")[0] == "error"
+    assert kernel.run("%%coiled\nraise SystemExit(3)")[0] == "error"
+    assert kernel.run("%%coiled\n1 + 1")[0] == "ok", "the worker goes on"
+
+
+def test_a_cell_that_can_not_work_is_refused_with_the_row_that_says_why(kernel):
+    status, found = kernel.run("%%coiled\nprint('begun')\nimport numpy")
+    (error,) = [output for output in found if output["type"] == "error"]
+    assert (status, error["ename"]) == ("error", "Conflict")
+    assert "numpy" in error["evalue"]
+    assert "begun" not in streams(found)
+    status, found = kernel.run("array = __import__('numpy').ones(3)\n0")
+    assert [o["ename"] for o in kernel.run("%%coiled -i array\n1")[1] if o["type"] == "error"] == ["Conflict"]
+    status, found = kernel.run("%%coiled --force\nprint('begun')\nimport numpy")
+    assert "begun" in streams(found)
+    assert [o["ename"] for o in found if o["type"] == "error"] == ["RemoteError"]
+    # What differs and has nothing to do with the cell is no reason.
+    assert kernel.run("%%coiled\n1 + 1")[0] == "ok"
+
+
+def test_an_interrupt_ends_a_cell_on_its_worker(kernel):
+    kernel.client.execute("%%coiled\nimport time\nfor i in range(600):\n    print(i)\n    time.sleep(0.1)")
+    deadline = time.monotonic() + 40
+    while kernel.client.get_iopub_msg(timeout=40)["header"]["msg_type"] != "stream":
+        assert time.monotonic() < deadline
+    kernel.manager.interrupt_kernel()
+    reply = kernel.client.get_shell_msg(timeout=30)
+    assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "KeyboardInterrupt")
+    # The only thread of the only worker is free again.
+    assert kernel.run("%%coiled\n'free'", 30)[0] == "ok"
