@@ -158,8 +158,15 @@ class _Maker:
         """Return the workers that can move to a layer; for the others say why not."""
         movable = []
         said: set[tuple[str, str]] = set()
+        known = {place.layer for state in self._basis.states for place in state.places}
         for worker in self._basis.survey.workers:
-            why = core.unmovable(self._basis.survey, self._places.get(worker.place or ""), worker)
+            place = self._places.get(worker.place or "")
+            why = core.unmovable(self._basis.survey, place, worker)
+            if why is None and place is not None and place.layer is not None and place.layer not in known:
+                # Where they would go back to isn't known.
+                why = (
+                    "It runs in an environment of a sync that isn't known here: whoever made that has to undo it first."
+                )
             group = self._group_of.get(worker.address, "")
             if why is None:
                 movable.append(worker)
@@ -360,7 +367,8 @@ class _Maker:
             raise NotFound("There is no such earlier state of this cluster", "See GET layers")
         if layer == self._before:
             return self._held("roll", [], [], (), PlanLost(), layer)
-        if state.how == "replace":
+        prefix = self._basis.cluster.environment.prefix
+        if state.how == "replace" or (state.interpreter and str(Path(state.interpreter).parent.parent) != prefix):
             return self._back_to_interpreter(state)
         done: list[PlanAction] = []
         places: list[SyncPlace] = []

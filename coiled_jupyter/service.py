@@ -543,12 +543,16 @@ class Service:
             # It has ended meanwhile, which is what was asked for.
 
     async def _detach(self, cluster: Cluster) -> None:
-        with contextlib.suppress(CoiledError):
+        try:
             client = await supervisors.SupervisorClient.connect(cluster.id, timeout=2)
             try:
                 await client.stop()
             finally:
                 await client.close()
+        except Conflict:
+            raise
+        except CoiledError:
+            self._log.info("the supervisor of %s doesn't answer", cluster.id)
         self._ledger.delete(cluster.id)
         self._forget(cluster.id)
 
@@ -796,6 +800,10 @@ class Service:
             )
         if cluster.status not in ("running", "idle", "degraded"):
             raise Conflict(f"The cluster is {cluster.status}", "Try again when it runs")
+        running = next((s for s in self.syncs() if s.cluster == cluster.id and s.state not in FINAL), None)
+        if running is not None:
+            # What is read while workers move is no state that a plan could rest on.
+            raise Conflict("A sync of this cluster is running", "Wait for it, or cancel it", sync=running.id)
         kernel_id = body.source.kernel if body.source and body.source.kernel else body.kernel
         software = body.source.software if body.source else None
         if software is not None:

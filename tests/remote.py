@@ -28,6 +28,8 @@ class RemoteCluster:
         More variables of the environment; `PYTHONPATH` among them puts folders on the nodes' sys.path.
     arguments
         More arguments of ``dask worker``.
+    below
+        The program that starts each worker, with its arguments.
 
     """
 
@@ -43,10 +45,11 @@ class RemoteCluster:
         extra: dict[str, str] | None = None,
         scheduler_python: Path | str | None = None,
         arguments: tuple[str, ...] = (),
+        below: tuple[str, ...] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.python, self._nannies = folder, str(python), nannies
-        self._worker_arguments = arguments
+        self._worker_arguments, self._below = arguments, below
         self.processes: list[subprocess.Popen[bytes]] = []
         self._environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK", "COILED"))}
         self._environ |= {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", **(extra or {})}
@@ -80,12 +83,12 @@ class RemoteCluster:
         arguments = [self.address, "--name", name, "--nthreads", "1", "--no-dashboard", "--death-timeout", "60"]
         arguments += ["--local-directory", str(self.folder / f"local-{name}"), "--host", "127.0.0.1"]
         arguments += [*self._worker_arguments, *([] if self._nannies else ["--no-nanny"])]
-        return self._run(python or self.python, "dask_worker", *arguments, extra=extra)
+        return self._run(python or self.python, "dask_worker", *arguments, extra=extra, below=self._below)
 
-    def _run(self, python, program: str, *arguments: str, extra=None) -> subprocess.Popen[bytes]:
+    def _run(self, python, program: str, *arguments: str, extra=None, below=()) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                [str(python), "-m", f"distributed.cli.{program}", *arguments, *self._files],
+                [*below, str(python), "-m", f"distributed.cli.{program}", *arguments, *self._files],
                 env={**self._environ, **(extra or {})},
                 stdout=log,
                 stderr=log,

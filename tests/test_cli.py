@@ -12,7 +12,17 @@ from importlib.metadata import version
 import msgspec
 import pytest
 
-from coiled_jupyter.core.wire import Cluster, Diff, ErrorBody, Explanation, Software, Usage
+from coiled_jupyter.core.wire import (
+    Cluster,
+    Diff,
+    ErrorBody,
+    Explanation,
+    Layer,
+    Plan,
+    Software,
+    Sync,
+    Usage,
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +110,53 @@ def test_create_diff_and_stop(home):
     assert "cluster:" in out
     code, out, _ = run("cluster", "stop", "mine", env=home)
     assert json.loads(run("cluster", "list", "--json", env=home)[1]) == []
+
+
+def test_a_cluster_is_synchronized_and_brought_back_from_a_shell(home):
+    mine = version("iniconfig")
+    # It hasn't iniconfig, which a scheduler can be given without a restart.
+    wanted = ("--requirement", "distributed==2026.8.0")
+    assert run("cluster", "create", "shell", "--workers", "1", *wanted, env=home)[0] == 0
+    for arguments, word in (
+        (["iniconfig", "--rated"], "not both"),
+        (["--drain-seconds", "-1"], "drain_seconds"),
+        (["no-such-package"], "scope[0]"),
+        (["x @ https://e/x.whl"], "scope[0]"),
+        (["iniconfig"], "--yes"),
+    ):
+        code, _, error = run("sync", *arguments, env=home)
+        assert code == 2, error
+        assert word in error
+    code, out, _ = run("sync", "iniconfig", "--dry-run", env=home)
+    assert code == 0
+    assert f"- → {mine}" in out
+    assert "Nothing is lost." in out
+    code, out, _ = run("sync", "iniconfig", "--dry-run", "--json", env=home)
+    plan = msgspec.json.decode(out, type=Plan)
+    assert (code, plan.how, [action.name for action in plan.actions]) == (0, "roll", ["iniconfig"])
+    code, out, error = run("sync", "iniconfig", "--yes", env=home)
+    assert code == 0, error
+    assert "✓ The worker runs exactly the planned packages" in out
+    assert "✓ Verify" in error
+    rows = {row.name: row for row in msgspec.json.decode(run("diff", "--json", env=home)[1], type=Diff).rows}
+    assert rows["iniconfig"].status == "same", rows["iniconfig"]
+    code, out, _ = run("sync", "iniconfig", "--yes", env=home)
+    assert (code, "nothing to do" in out) == (0, True)
+    code, out, _ = run("undo", "--list", "--json", env=home)
+    assert (code, [layer.id for layer in msgspec.json.decode(out, type=list[Layer])]) == (0, [plan.layer, "base"])
+    assert run("undo", "--dry-run", env=home)[0] == 0
+    code, out, _ = run("undo", "--yes", "--json", env=home)
+    undone = msgspec.json.decode(out, type=Sync)
+    assert (code, undone.state, undone.layer_before) == (0, "done", plan.layer)
+    code, _, error = run("undo", "--yes", env=home)
+    assert (code, "--list" in error) == (3, True)
+    # What was there before is there at once.
+    code, out, _ = run("undo", "--to", plan.layer, "--yes", env=home)
+    assert code == 0, out
+    rows = {row.name: row for row in msgspec.json.decode(run("diff", "--json", env=home)[1], type=Diff).rows}
+    assert rows["iniconfig"].status == "same", rows["iniconfig"]
+    assert run("cluster", "stop", "shell", env=home)[0] == 0
+    assert run("cluster", "stop", "shell", env=home)[0] == 0
 
 
 def test_differences_exit_with_one_at_their_severity_and_explain(home, tmp_path):

@@ -240,7 +240,8 @@ class Supervisor:
             if wish is None:
                 raise
             await self._end_nodes()
-            wish.done.set_exception(error)
+            if not wish.done.done():
+                wish.done.set_exception(error)
             try:
                 # The sync has the old environment started again.
                 await asyncio.wait_for(self._again.wait(), MEND_SECONDS)
@@ -250,7 +251,9 @@ class Supervisor:
             if wish is not None:
                 prefix = str(Path(wish.interpreter).parent.parent)
                 self._set(environment=msgspec.structs.replace(self.cluster.environment, prefix=prefix))
-                wish.done.set_result(None)
+                # A sync that was cancelled meanwhile waits for the old one.
+                if not wish.done.done():
+                    wish.done.set_result(None)
 
     async def _start_again(self) -> None:
         """End all processes and start them anew, at the same address and with the same certificates."""
@@ -977,6 +980,9 @@ class Supervisor:
         if method == "remove_layer":
             return await self.syncing.remove(request.what)
         if method == "stop":
+            if self.spec.address is not None and self.syncing.running:
+                # Half of its workers would stay in another environment, with nobody to tell of it.
+                raise Conflict("The cluster is being synchronized", "Wait for the end of that, or cancel it first")
             self._set(status="stopping")
             self._stop("It was stopped on request")
             return True

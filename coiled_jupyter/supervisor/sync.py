@@ -26,12 +26,14 @@ from ..core.cluster import Readings, now
 from ..core.errors import CoiledError, Conflict, Impossible, Unavailable
 from ..core.survey import Survey, SurveyPlace
 from ..core.sync import FINAL, LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
-from ..core.wire import Cluster, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
+from ..core.wire import Cluster, Environment, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
 from ..links.rolling import LayerRequest, PointedLayer, Rolling
 from ..software import uv
 
 FENCE_SECONDS = 60.0
 """How long workers may take to hand over what they hold."""
+STILL_SECONDS = 8.0
+"""How long nothing may move of what workers hold, where its loss was agreed to."""
 RESTART_SECONDS = 60.0
 JOIN_SECONDS = 60.0
 BUILD_SECONDS = 1200.0
@@ -379,7 +381,7 @@ class Run:
 
         A worker that was refused isn't restarted even if it holds nothing: it goes on taking tasks.
         """
-        accepted = await self._host.rolling.fence(workers, FENCE_SECONDS)
+        accepted = await self._accepted(workers)
         refused = {worker for worker in workers if worker not in accepted}
         if not refused or self.spec.lost_ok:
             return
@@ -389,6 +391,25 @@ class Run:
             if worker.actors:
                 raise _Stuck(f"Worker {worker.name} can't hand over what it holds: {worker.actors} actors live on it")
             raise _Full(f"Worker {worker.name} can't hand over what it holds: the others have no room for it")
+
+    async def _accepted(self, workers: Sequence[str]) -> set[str]:
+        """Return which workers have handed over what they hold; what may be lost is waited for while it moves."""
+        rolling = self._host.rolling
+        if not self.spec.lost_ok:
+            return await rolling.fence(workers, FENCE_SECONDS)
+        fence = asyncio.create_task(rolling.fence(workers, FENCE_SECONDS))
+        try:
+            left, since = -1, time.monotonic()
+            while not (await asyncio.wait({fence}, timeout=0.5))[0]:
+                held = sum([(await rolling.held(worker)).count for worker in workers])
+                if held != left:
+                    left, since = held, time.monotonic()
+                elif time.monotonic() - since > STILL_SECONDS:
+                    self._say(f"{held} values can't be moved; their loss was agreed to")
+                    return set()
+            return fence.result()
+        finally:
+            await tasks.end([fence])
 
     async def _drain(self, workers: Sequence[str], bound: float) -> None:
         deadline = time.monotonic() + bound
@@ -569,8 +590,16 @@ class Run:
         path = self._old_interpreter
         await self._host.start_anew(str(Path(path) / "bin" / "python"))
         readings = await self._host.read_anew()
-        place = StatePlace(key="", host="", prefix=path, layer=None, path=path, executable="")
-        groups = tuple(verified(environment, place, path) for environment in readings.environments)
+        base = StatePlace(key="", host="", prefix=path, layer=None, path=path, executable="")
+        # Workers that were in a layer are there again; a scheduler never is.
+        layers = {place.path: place for place in self._prior.values() if place.layer is not None}
+
+        def place(environment: Environment) -> StatePlace:
+            if environment.role != "worker" or not layers:
+                return base
+            return layers.get(environment.prefix, next(iter(layers.values())))
+
+        groups = tuple(verified(e, place(e), place(e).path) for e in readings.environments)
         if readings.unread or not groups or not all(group.verified for group in groups):
             raise Unavailable("The old cluster started, and could not be read as it was")
         return groups

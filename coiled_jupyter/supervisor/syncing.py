@@ -14,7 +14,7 @@ import msgspec
 
 from .. import tasks
 from ..core.cluster import Readings, now
-from ..core.errors import CoiledError, Conflict, NotFound, Unavailable
+from ..core.errors import CoiledError, Conflict, Impossible, NotFound, Unavailable
 from ..core.survey import Survey
 from ..core.sync import BASE, FINAL, State, StatePlace, SyncSpec
 from ..core.wire import Cluster, Sync, SyncResult
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 # what people wait for.
 
 REHEARSAL_SECONDS = 60.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 660.0
+"""How long going back may take where this process is told to end: a running task is waited for as long as otherwise."""
 LEND_SECONDS = 30.0
 GONE_SECONDS = 2.0
+LEARN_SECONDS = 60.0
 NEEDS_SECONDS = 2.0
 """How long workers look at what their values need; what isn't seen by then the roll meets, and goes back."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
@@ -103,7 +105,12 @@ class Syncing:
         speakers = {place.key: place.speaker for place in (await self.rolling.survey()).places}
         for place in state.places:
             if place.layer is not None and place.key in speakers:
-                await self.rolling.remove(speakers[place.key], place.layer)
+                try:
+                    await self.rolling.remove(speakers[place.key], place.layer)
+                except Impossible as error:
+                    raise Conflict(
+                        error.message, "Try again when the last processes that run from it have ended"
+                    ) from None
 
     def cancel(self, sync_id: str) -> Sync:
         """Cancel the sync that runs, if this is it; NotFound otherwise."""
@@ -150,10 +157,14 @@ class Syncing:
         survey = await self.rolling.survey()
         self._enter(None, save=False)
         pointed = {place.key: place.layer for place in survey.places}
-        for state in states.values():
+        layered = any(pointed.values())
+        for state in states.values() if layered else ():
             if state.how == "roll" and state.places and all(pointed.get(p.key) == p.layer for p in state.places):
                 self._enter(None if state.id == BASE else state, save=False)
                 break
+        if layered and self.state is None and (learned := await self._learned(survey)) is not None:
+            await self._save_base()
+            self._enter(learned)
         for sync, spec in ledger.syncs():
             if sync.cluster == self.cluster.id and sync.state not in FINAL:
                 before = states.get(spec.layer_before) if spec.layer_before != BASE else None
@@ -164,6 +175,44 @@ class Syncing:
                 run.sync = sync
                 self._task = asyncio.create_task(self._recover(run), name=f"recover {spec.id}")
                 break
+
+    async def _learned(self, survey: Survey) -> State | None:
+        """Return the state of a cluster that was synchronized from elsewhere, or under another id, as its layers tell."""
+        from ..core.plan import layer_id
+        from ..links.rolling import LayerRequest
+
+        places = []
+        for place in survey.places:
+            if place.layer is None:
+                continue
+            # Without a lock nothing is built: it's seen whether it is whole.
+            request = LayerRequest(id=place.layer, executable=place.executable, lock="")
+            *_, told = [state async for state in self.rolling.build(place.speaker, request, LEARN_SECONDS)]
+            if told.state != "done":
+                return None
+            places.append(
+                StatePlace(
+                    key=place.key,
+                    host=place.host,
+                    prefix=place.prefix,
+                    layer=place.layer,
+                    path=told.path,
+                    executable=told.executable,
+                    entries=told.entries,
+                    size=told.size,
+                )
+            )
+        name = layer_id({place.key: place.layer or "" for place in places})
+        moment = now()
+        return State(
+            id=name,
+            cluster=self.cluster.id,
+            how="roll",
+            packages=0,
+            places=tuple(places),
+            created_at=moment,
+            used_at=moment,
+        )
 
     def lose(self, why: str) -> None:
         """Tell of syncs that another process began that nothing is known of them."""
@@ -201,22 +250,25 @@ class Syncing:
 
     async def _carry_out(self, run: Run) -> None:
         if self.state is None:
-            places = await self._base_places()
-            moment = now()
-            self._supervisor.ledger.save_state(
-                State(
-                    id=BASE,
-                    cluster=self.cluster.id,
-                    how="roll" if run.spec.how == "roll" else "replace",
-                    packages=max((len(place.expected) for place in places), default=0),
-                    interpreter=self._supervisor.interpreter or None,
-                    places=places,
-                    created_at=moment,
-                    used_at=moment,
-                )
-            )
+            await self._save_base(run.spec.how)
         await run.run()
         self._supervisor.look_again()
+
+    async def _save_base(self, how: str = "roll") -> None:
+        places = await self._base_places()
+        moment = now()
+        self._supervisor.ledger.save_state(
+            State(
+                id=BASE,
+                cluster=self.cluster.id,
+                how=how,
+                packages=max((len(place.expected) for place in places), default=0),
+                interpreter=self._supervisor.interpreter or None,
+                places=places,
+                created_at=moment,
+                used_at=moment,
+            )
+        )
 
     async def _base_places(self) -> tuple[StatePlace, ...]:
         try:

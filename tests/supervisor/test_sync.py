@@ -249,40 +249,6 @@ def test_a_managed_cluster_rolls_and_its_newcomers_start_in_the_layer(tmp_path):
     lab(body, {"k": (kernel, ("numpy",))})
 
 
-def test_what_only_the_scheduler_decides_replaces_a_managed_cluster_and_the_same_client_goes_on(tmp_path):
-    kernel = python_of("3.11", *TODAY, "numpy==2.4.6", "ipykernel")
-
-    async def body(lab: Lab) -> None:
-        made = await lab.service.create(ClusterCreate(workers=2, requirements=(*TODAY, "numpy==1.26.4"), python="3.11"))
-        await lab.ready(made.id, 2)
-        folder = cluster_dir(made.id)
-        tls = {f"{name}_file": str(folder / f"{name}.pem") for name in ("ca", "cert", "key")}
-        address = lab.service.cluster(made.id).scheduler.address
-        with contextlib.closing(await asyncio.to_thread(Notebook, kernel, address, tls)) as notebook:
-            with pytest.raises(CellError):
-                await cell(
-                    notebook,
-                    "import numpy as np\nclient.submit(np.sum, np.arange(4), pure=False).result(timeout=20).item()",
-                )
-            await cell(notebook, "futures = client.map(pow, range(5), [2] * 5)\nlen(client.gather(futures))")
-            asked = await lab.plan(made.id)
-            assert (asked.how, asked.needs, asked.lost.futures) == ("replace", ("lost_results",), 5)
-            with pytest.raises(Conflict):
-                await lab.service.sync(asked.id)
-            agreed = await lab.plan(made.id, confirm=("lost_results",))
-            done = await lab.sync(agreed)
-            assert done.state == "done", told(done)
-            await lab.ready(made.id, 2)
-            assert lab.service.cluster(made.id).scheduler.address == address
-            assert (
-                await cell(notebook, "client.submit(np.sum, np.arange(4), pure=False).result(timeout=30).item()") == 6
-            )
-            after = await lab.diff(made.id)
-            assert after.verdict == "equal", [r for r in after.rows if r.severity != "ok"]
-
-    lab(body, {"k": (kernel, ("numpy",))})
-
-
 def test_plans_are_used_once_and_not_when_the_world_has_changed(tmp_path):
     kernel = python_of("3.11", *TODAY, "numpy==2.4.6", "ipykernel")
     other = python_of("3.11", *TODAY, "numpy==2.4.6", "tabulate==0.9.0", "ipykernel")

@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 from uv import find_uv_bin
 
+from coiled_jupyter import paths
+from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.errors import CoiledError, Conflict
 from coiled_jupyter.core.sync import FINAL
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanFrom
@@ -27,7 +32,8 @@ from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import Service
 from tests.fakes import InterpreterKernels
-from tests.notebook import Notebook
+from tests.index import Index, make_wheel
+from tests.notebook import CellError, Notebook
 from tests.remote import RemoteCluster
 from tests.supervisor.test_sync import COUNTS, TODAY, Lab, cell, lab, python_of, told
 
@@ -198,16 +204,34 @@ def builders(home: Path) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def attached(folder: Path, workers: int = 2, *, base=TODAY, cache: Path | None = None, uv_cache: bool = True, **fields):
+def attached(
+    folder: Path, workers: int = 2, *, base=TODAY, python: Path | None = None, cache: Path | None = None, **fields
+):
     """Run somebody's cluster whose layers lie in a folder of its own."""
     cache = cache or folder / "cache"
     extra = {"XDG_CACHE_HOME": str(cache), **fields.pop("extra", {})}
-    if uv_cache:
-        extra["UV_CACHE_DIR"] = subprocess.run(
-            [find_uv_bin(), "cache", "dir"], capture_output=True, text=True
-        ).stdout.strip()
-    with RemoteCluster(folder / "remote", python_of("3.11", *base), workers=workers, extra=extra, **fields) as cluster:
+    extra["UV_CACHE_DIR"] = subprocess.run(
+        [find_uv_bin(), "cache", "dir"], capture_output=True, text=True
+    ).stdout.strip()
+    python = python or python_of("3.11", *base)
+    with RemoteCluster(folder / "remote", python, workers=workers, extra=extra, **fields) as cluster:
         yield cluster, cache / "coiled-jupyter" / "layers"
+
+
+@pytest.fixture(scope="module")
+def _pair(tmp_path_factory):
+    with attached(tmp_path_factory.mktemp("pair")) as found:
+        yield found
+
+
+@pytest.fixture
+def pair(_pair):
+    """Two workers, and the folder of their layers, which is empty; for tests that leave them in their base."""
+    _, home = _pair
+    for folder in home.iterdir() if home.exists() else ():
+        if folder.is_dir() and not folder.name.startswith("."):
+            shutil.rmtree(folder)
+    return _pair
 
 
 def site(cluster: RemoteCluster, home: Path | None, body, kernel: Path | None = None, configuration=None) -> None:
@@ -290,24 +314,37 @@ async def grown(site: Site, count: int) -> None:
     await site.lab.until(lambda: len(site.service.cluster(site.cluster).workers) >= count)
 
 
-def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(tmp_path):
+def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair):
     async def body(site: Site) -> None:
         await values(site)
+        counted = await cell(site.notebook, "counts('kept')")
+
+        async def refused_and_cancelled(sync) -> None:
+            # Whoever lets go of it now would leave it half moved.
+            with pytest.raises(Conflict, match="being synchronized"):
+                await site.service.delete(site.cluster)
+            with pytest.raises(Conflict) as running:
+                await site.lab.plan(site.cluster)
+            assert running.value.data["sync"] == sync.id
+            await cancel(site)(sync)
+
         for step in STEPS:
-            ended = await site.sync(cancel(site), step)
+            if step == "rolling":
+                # What runs is waited for, so that it doesn't end meanwhile.
+                await cell(site.notebook, "import time\nslow = client.map(time.sleep, [6, 6.1])\nNone")
+            ended = await site.sync(refused_and_cancelled if step == "rolling" else cancel(site), step)
             assert await site.check(ended) in ("cancelled", "done"), told(ended)
             assert step == "verifying" or ended.state == "cancelled", told(ended)
             await all_there(site)
             await site.back(ended)
         assert site.green > 0
-        assert await cell(site.notebook, "counts('kept')") == [40, 0]
+        assert await cell(site.notebook, "counts('kept')") == counted
 
-    with attached(tmp_path) as (cluster, home):
-        site(cluster, home, body)
+    site(*pair, body)
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=FULL)])
-def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_complete(tmp_path, times):
+def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_complete(pair, times):
     seed = int(os.environ.get("COILED_JUPYTER_TEST_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
     chance = random.Random(seed)
     print(f"COILED_JUPYTER_TEST_SEED={seed}")
@@ -332,9 +369,9 @@ def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_
             await site.back(ended)
         last = await site.sync()
         assert await site.check(last) == "done", told(last)
+        await site.back(last)
 
-    with attached(tmp_path) as (cluster, home):
-        site(cluster, home, body)
+    site(*pair, body)
 
 
 @pytest.mark.parametrize(
@@ -407,23 +444,29 @@ def test_a_scheduler_that_ends_leaves_a_sync_lost_and_nothing_green(tmp_path):
         site(cluster, home, body)
 
 
-@pytest.mark.parametrize("step", [pytest.param("building", marks=FULL), "rolling"])
-def test_a_managed_cluster_whose_supervisor_ends_goes_with_it_and_its_sync_is_lost(step):
+async def supervisor_killed(lab: Lab, cluster: str, step: str, **fields) -> None:
+    """See that a managed cluster goes with its supervisor, and that its sync is lost."""
+    plan = await lab.plan(cluster, **fields)
+    begun = await lab.service.sync(plan.id)
+    await lab.until(lambda: lab.service.find_sync(begun.id).state in (step, *FINAL))
+    os.kill(Ledger().get(cluster).pid, signal.SIGKILL)
+    ended = await lab.ended(begun)
+    assert ended.state == "lost", (told(ended), plan)
+    await lab.until(lambda: lab.service.cluster(cluster).status == "lost")
+    assert (await lab.service.diff(cluster, kernel="k")).verdict not in ("equal", "differs")
+
+
+@FULL
+def test_a_managed_cluster_whose_supervisor_ends_while_it_builds_goes_with_it_and_its_sync_is_lost():
     async def body(lab: Lab) -> None:
         made = await lab.service.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
         await lab.ready(made.id, 1)
-        begun = await lab.service.sync((await lab.plan(made.id)).id)
-        await lab.until(lambda: lab.service.find_sync(begun.id).state in (step, *FINAL))
-        os.kill(Ledger().get(made.id).pid, signal.SIGKILL)
-        ended = await lab.ended(begun)
-        assert ended.state == "lost", told(ended)
-        await lab.until(lambda: lab.service.cluster(made.id).status == "lost")
-        assert (await lab.service.diff(made.id, kernel="k")).verdict not in ("equal", "differs")
+        await supervisor_killed(lab, made.id, "building")
 
     lab(body, {"k": (python_of("3.11", *KERNEL), ("numpy",))})
 
 
-def test_a_single_managed_worker_keeps_its_values_by_a_temporary_second_also_where_it_is_cancelled():
+def test_a_single_managed_worker_keeps_its_values_until_its_supervisor_is_killed():
     kernel = python_of("3.11", *KERNEL)
 
     async def body(lab: Lab) -> None:
@@ -447,6 +490,7 @@ def test_a_single_managed_worker_keeps_its_values_by_a_temporary_second_also_whe
             await all_there(here)
             assert await cell(notebook, "client.gather(scattered)") == [1, 2, 3]
             assert await cell(notebook, "counts('kept')") == [40, 0]
+            await supervisor_killed(lab, made.id, "rolling", source=PlanFrom(layer="base"))
 
     lab(body, {"k": (kernel, ("numpy",))})
 
@@ -454,7 +498,7 @@ def test_a_single_managed_worker_keeps_its_values_by_a_temporary_second_also_whe
 # ---- layers that can't be ---------------------------------------------------------------------------------------
 
 
-def test_a_package_that_does_not_import_there_is_found_before_any_worker_moves(tmp_path):
+def test_a_package_that_does_not_import_there_is_found_before_any_worker_moves(tmp_path, pair):
     project = tmp_path / "acme"
     (project / "acme").mkdir(parents=True)
     (project / "acme" / "__init__.py").write_text("raise ImportError('libacme.so: cannot open shared object file')\n")
@@ -470,12 +514,13 @@ def test_a_package_that_does_not_import_there_is_found_before_any_worker_moves(t
         assert [worker.id for worker in site.service.cluster(site.cluster).workers] == before
         await all_there(site)
 
-    with attached(tmp_path) as (cluster, home):
-        site(cluster, home, body, kernel)
+    site(*pair, body, kernel)
 
 
-def test_a_layer_that_was_damaged_or_removed_is_made_again_before_it_is_used(tmp_path):
+def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cluster_was_let_go(pair):
     async def body(site: Site) -> None:
+        await values(site)
+        counted = await cell(site.notebook, "counts('kept')")
         first = await site.sync()
         assert await site.check(first) == "done", told(first)
         undone = await site.lab.ended(await site.service.undo(first.id))
@@ -493,9 +538,27 @@ def test_a_layer_that_was_damaged_or_removed_is_made_again_before_it_is_used(tmp
         again = await site.lab.plan(site.cluster, source=PlanFrom(layer=second.layer))
         ended = await site.lab.sync(again)
         assert await site.check(ended) == "done", told(ended)
+        await attached_again(site, counted)
 
-    with attached(tmp_path) as (cluster, home):
-        site(cluster, home, body)
+    async def attached_again(site: Site, counted: list[int]) -> None:
+        await site.service.delete(site.cluster)
+        site.cluster = await site.lab.attach(site.lab.attached)
+        await site.lab.until(lambda: site.service.cluster(site.cluster).environment.layer is not None)
+        assert (await site.lab.plan(site.cluster)).how == "nothing"
+        # What is cancelled comes back to the layer, which the base would not be.
+        site.service._kernels.pythons["k"] = (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",))
+        cancelled = await site.sync(cancel(site), "rolling")
+        assert cancelled.state == "cancelled", told(cancelled)
+        truth = await site.truth()
+        assert {has["numpy"][0] for has in truth.values()} == {"2.4.6"}
+        assert not any("tabulate" in has for has in truth.values())
+        back = await site.lab.sync(await site.lab.plan(site.cluster, source=PlanFrom(layer="base")))
+        assert back.state == "done", told(back)
+        assert not any("numpy" in has for has in (await site.truth()).values())
+        await all_there(site)
+        assert await cell(site.notebook, "counts('kept')") == counted
+
+    site(*pair, body)
 
 
 def test_a_full_disk_fails_before_any_worker_moves_and_leaves_no_half_layer(tmp_path):
@@ -674,14 +737,32 @@ def test_a_notebooks_own_local_cluster_is_refused_with_the_reason(tmp_path):
         own.stdout.close()
 
 
+@contextlib.contextmanager
+def read_only(top: Path, at: Path):
+    """Give a folder under another name where not even root can write; where that can't be mounted, the folder itself."""
+    at.mkdir()
+    mounted = subprocess.run(["mount", "--bind", str(top), str(at)], capture_output=True).returncode == 0
+    try:
+        if mounted:
+            subprocess.run(["mount", "-o", "remount,ro,bind", str(at)], check=True)
+            with pytest.raises(OSError, match="Read-only"):
+                (at / "written").touch()
+        yield at if mounted else top
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(at)], check=True)
+
+
 def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tmp_path):
     other = python_of("3.11", *TODAY, "numpy==2.4.6")
     base = python_of("3.11", *TODAY)
 
-    def files(python: Path) -> set[tuple[str, int]]:
+    def files(python: Path) -> set[tuple[str, int, int, bytes]]:
         top = python.parent.parent
+        # The caches of bytecode belong to the processes that started from there before.
+        found = [p for p in top.rglob("*") if "__pycache__" not in p.parts and p.is_file() and not p.is_symlink()]
         return {
-            (str(p), p.lstat().st_mtime_ns) for p in top.rglob("*") if "__pycache__" not in p.parts and not p.is_dir()
+            (str(p), p.stat().st_size, p.stat().st_mtime_ns, hashlib.blake2b(p.read_bytes()).digest()) for p in found
         }
 
     async def body(site: Site) -> None:
@@ -694,9 +775,14 @@ def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tm
         ended = await site.sync()
         assert await site.check(ended) == "done", told(ended)
         await all_there(site)
+        undone = await site.lab.ended(await site.service.undo(ended.id))
+        assert undone.state == "done", told(undone)
         assert (files(base), files(other)) == before
 
-    with attached(tmp_path, 1) as (cluster, home):
+    with (
+        read_only(base.parent.parent, tmp_path / "base") as top,
+        attached(tmp_path, 1, python=top / "bin" / "python") as (cluster, home),
+    ):
         site(cluster, home, body)
 
 
@@ -715,7 +801,281 @@ def test_a_plan_holds_while_only_time_passes_and_not_when_packages_change(tmp_pa
         assert (await site.lab.plan(site.cluster)).digest == plan.digest
         site.lab.attached.add_worker("other", python=python_of("3.11", *TODAY, "tabulate==0.9.0"))
         await site.lab.ready(site.cluster, 4)
-        assert (await site.lab.plan(site.cluster)).digest != plan.digest
+        await site.lab.until(lambda: site.service.cluster(site.cluster).other_clients)
+        other = await site.lab.plan(site.cluster)
+        assert other.digest != plan.digest
+        # Whose results are in its workers is told, also where none is lost.
+        assert len(other.others) == 1, other.others
 
     with attached(tmp_path) as (cluster, home):
         site(cluster, home, body)
+
+
+# ---- where packages come from -------------------------------------------------------------------------------------
+
+
+def environment_with(folder: Path, wheels: Path, *names: str) -> Path:
+    """Return the Python of a new environment that has, beside today's Dask, packages of ours as if from an index."""
+    python, uv = folder / "bin" / "python", find_uv_bin()
+    subprocess.run([uv, "venv", "-q", "--python", str(python_of("3.11", *TODAY)), str(folder)], check=True)
+    links = ("--find-links", str(wheels))
+    subprocess.run(
+        [uv, "pip", "install", "-q", "--python", str(python), *links, *TODAY, "numpy==2.4.6", *names], check=True
+    )
+    return python
+
+
+class Watch(threading.Thread):
+    """Looks all the time for a secret among the arguments and variables of all processes."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__(daemon=True)
+        self._secret, self._end = secret.encode(), threading.Event()
+        self.arguments: set[str] = set()
+        self.variables: set[str] = set()
+
+    def run(self) -> None:
+        while not self._end.wait(0.02):
+            for folder in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    line = (folder / "cmdline").read_bytes()
+                    if self._secret in line:
+                        self.arguments.add(line.decode(errors="replace"))
+                    if self._secret in (folder / "environ").read_bytes():
+                        self.variables.add(Path(line.split(b"\0")[0].decode(errors="replace")).name)
+
+    def close(self) -> None:
+        self._end.set()
+        self.join()
+
+
+def test_credentials_of_an_index_cross_only_where_that_was_agreed_and_reach_the_installer_alone(tmp_path, caplog):
+    caplog.set_level("DEBUG")
+    secret = "hunter2-of-the-index"
+    make_wheel(tmp_path / "wheels", "cj_private")
+    index = Index(tmp_path / "wheels", f"someone:{secret}", pause=0.3)
+    kernel = environment_with(tmp_path / "kernel", tmp_path / "wheels", "cj-private")
+    shown: list[object] = []
+
+    async def body(site: Site) -> None:
+        plan = await site.lab.plan(site.cluster)
+        assert (plan.how, plan.needs) == ("roll", ("plain_connection",)), plan
+        with pytest.raises(Conflict, match="unencrypted") as refused:
+            await site.service.sync(plan.id)
+        assert not site.home.exists()
+        local = index.asked
+        assert local, "it was resolved here, where the credentials are"
+        ended = await site.sync(confirm=("plain_connection",))
+        assert await site.check(ended) == "done", told(ended)
+        assert index.asked > local, "the node's installer asked it too"
+        shown.extend((plan, refused.value.to_wire(), ended, await site.lab.diff(site.cluster)))
+        shown.extend((site.service.syncs(), site.service.layers(), site.service.clusters()))
+        undone = await site.lab.ended(await site.service.undo(ended.id))
+        shown.append(undone)
+        assert undone.state == "done", told(undone)
+        kept = [*site.home.parent.parent.rglob("*"), *paths.runtime_dir().rglob("*"), *cluster.folder.rglob("*")]
+        for path in kept:
+            if path.is_file() and path.stat().st_size < 1 << 22:
+                assert secret.encode() not in path.read_bytes(), path
+        shown.append(site.service.syncs())
+
+    watch = Watch(secret)
+    watch.start()
+    try:
+        extra = {"DASK_LOGGING__DISTRIBUTED": "debug"}
+        with attached(tmp_path, extra=extra) as (cluster, home):
+            options = ("--index", index.url)
+            site(cluster, home, body, kernel, Configuration(index_options=options))
+    finally:
+        watch.close()
+        index.stop()
+    assert not watch.arguments
+    assert watch.variables == {"uv"}
+    assert secret.encode() not in msgspec.json.encode(shown)
+    assert secret not in repr(shown) + caplog.text
+
+
+def on_another_host() -> tuple[str, ...]:
+    """Return what starts a program that believes itself on another host; skips where no such namespace can be made."""
+    below = (
+        "unshare",
+        *(() if os.geteuid() == 0 else ("-r",)),
+        "--uts",
+        "sh",
+        "-c",
+        'hostname elsewhere; exec "$@"',
+        "sh",
+    )
+    try:
+        tried = subprocess.run([*below, "uname", "-n"], capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        tried = ""
+    if tried != "elsewhere":
+        pytest.skip("no namespace can be made here in which a node has another name")
+    return below
+
+
+@pytest.mark.parametrize("tls", [True, pytest.param(False, marks=FULL)], ids=["ours-over-tls", "pip"])
+def test_a_node_without_uv_gets_ours_over_tls_or_uses_its_own_pip(tmp_path, tls):
+    base = TODAY if tls else (*TODAY, "pip")
+
+    async def body(site: Site) -> None:
+        await values(site)
+        ended = await site.sync()
+        assert await site.check(ended) == "done", told(ended)
+        await all_there(site)
+        assert {group.host for group in ended.result.groups} == {"elsewhere"}
+        sent = list(site.home.glob(".files/*/uv"))
+        if tls:
+            assert "Sending uv to elsewhere" in ended.log.lines
+            assert [path.read_bytes() for path in sent] == [Path(find_uv_bin()).read_bytes()]
+        else:
+            assert any("Successfully installed" in line for line in ended.log.lines), told(ended)
+            assert not sent
+
+    # No uv is on the PATH of such a node.
+    fields = {"below": on_another_host(), "extra": {"PATH": "/usr/bin:/bin"}, "tls": tls, "base": base}
+    with attached(tmp_path, **fields) as (cluster, home):
+        site(cluster, home, body, configuration=Configuration(tls_roots=(str(tmp_path),)))
+
+
+# ---- a cluster that starts anew -----------------------------------------------------------------------------------
+
+BREAKS = "import sys; sys.modules['dask'] = None\n"
+BREAKS_LATER = "import os, sys; 'rehearsal' in os.getcwd() or sys.modules.__setitem__('dask', None)\n"
+
+
+def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_environments(tmp_path, request):
+    wheels = tmp_path / "wheels"
+    make_wheel(wheels, "cj_dead", {"cj_dead.py": "", "cj_dead.pth": BREAKS})
+    make_wheel(wheels, "cj_late", {"cj_late.py": "", "cj_late.pth": BREAKS_LATER})
+    kernels = {
+        "good": (python_of("3.11", *KERNEL), ("numpy",)),
+        "more": (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",)),
+        "dead": (environment_with(tmp_path / "dead", wheels, "cj-dead"), ("numpy",)),
+        "late": (environment_with(tmp_path / "late", wheels, "cj-late"), ("numpy",)),
+    }
+    steps = ("Start the cluster anew",)
+    if request.config.getoption("--full-matrix"):
+        steps = ("Build the environment", "Rehearse", "Start the cluster anew", "Verify")
+
+    async def body(lab: Lab) -> None:
+        made = await lab.service.create(ClusterCreate(workers=2, requirements=(*TODAY, "numpy==1.26.4"), python="3.11"))
+        await lab.ready(made.id, 2)
+        before = lab.service.cluster(made.id)
+        tls = {f"{name}_file": str(cluster_dir(made.id) / f"{name}.pem") for name in ("ca", "cert", "key")}
+
+        def at(step: str, begun) -> bool:
+            sync = lab.service.find_sync(begun.id)
+            return sync.state in FINAL or any((s.name, s.state) == (step, "running") for s in sync.steps)
+
+        async def replace(kernel: str, fault=None, step: str = ""):
+            plan = await lab.plan(made.id, kernel, confirm=("lost_results",))
+            assert plan.how == "replace", plan
+            begun = await lab.service.sync(plan.id)
+            if fault is not None:
+                await lab.until(lambda: at(step, begun))
+                await fault(begun)
+            return await lab.ended(begun)
+
+        async def as_before(ended) -> None:
+            """See that the old cluster runs, at the same address, and that the same client works."""
+            assert all(group.verified for group in ended.result.groups), told(ended)
+            await lab.ready(made.id, 2)
+            present = lab.service.cluster(made.id)
+            assert present.scheduler.address == before.scheduler.address
+            assert present.environment.prefix == before.environment.prefix
+            assert present.environment.layer == rolled.layer
+            assert await cell(notebook, "client.submit(pow, 2, 3, pure=False).result(timeout=30)") == 8
+            diff = await lab.diff(made.id, "good")
+            assert lab.row(diff, "numpy").severity == "block", lab.row(diff, "numpy")
+            see = "sorted(set(client.run(eval, \"__import__('numpy').__version__ + __import__('tabulate').__version__\").values()))"
+            assert await cell(notebook, see) == ["1.26.40.9.0"]
+
+        async def cancelled(sync) -> None:
+            with contextlib.suppress(Conflict):
+                await lab.service.cancel_sync(sync.id)
+
+        kernel = kernels["good"][0]
+        with contextlib.closing(await asyncio.to_thread(Notebook, kernel, before.scheduler.address, tls)) as notebook:
+            await cell(
+                notebook,
+                "import numpy as np\ntry_it = lambda: client.submit(np.sum, np.arange(4), pure=False).result(timeout=30).item()\nNone",
+            )
+            with pytest.raises(CellError):
+                await cell(notebook, "try_it()")
+            # Its workers are in a layer, which is what everything has to come back to.
+            rolled = await lab.sync(await lab.plan(made.id, "more", scope=("tabulate",)))
+            assert rolled.state == "done", told(rolled)
+            workers = [worker.id for worker in lab.service.cluster(made.id).workers]
+            await cell(notebook, "kept = client.map(pow, range(5), [2] * 5)\nlen(client.gather(kept))")
+            ended = await replace("dead")
+            assert (ended.state, ended.steps[1].state) == ("failed", "failed"), told(ended)
+            assert "new environment" in ended.result.text
+            # It was seen beside the cluster, of which nothing was touched.
+            assert [w.id for w in lab.service.cluster(made.id).workers] == workers
+            assert await cell(notebook, "client.gather(kept)") == [0, 1, 4, 9, 16]
+            await as_before(ended)
+            ended = await replace("late")
+            assert (ended.state, ended.steps[2].state) == ("failed", "failed"), told(ended)
+            await as_before(ended)
+            for step in steps:
+                ended = await replace("good", cancelled, step)
+                if ended.state == "done":
+                    # It was verified before it heard of that: the base is where it began.
+                    assert step == "Verify", told(ended)
+                    back = await lab.plan(made.id, "good", source=PlanFrom(layer="base"), confirm=("lost_results",))
+                    assert back.how == "replace", back
+                    ended = await lab.sync(back)
+                    assert ended.state == "done", told(ended)
+                    assert lab.service.cluster(made.id).environment.prefix == before.environment.prefix
+                else:
+                    assert ended.state == "cancelled", told(ended)
+                    await as_before(ended)
+            # And now as it should be: it asks first, and the same client goes on at the same address.
+            await cell(notebook, "kept = client.map(pow, range(5), [2] * 5)\nlen(client.gather(kept))")
+            asked = await lab.plan(made.id, "good")
+            assert (asked.how, asked.needs, asked.lost.futures) == ("replace", ("lost_results",), 5)
+            with pytest.raises(Conflict):
+                await lab.service.sync(asked.id)
+            ended = await replace("good")
+            assert ended.state == "done", told(ended)
+            await lab.ready(made.id, 2)
+            assert lab.service.cluster(made.id).scheduler.address == before.scheduler.address
+            assert await cell(notebook, "try_it()") == 6
+            after = await lab.diff(made.id, "good")
+            assert after.verdict == "equal", [r for r in after.rows if r.severity != "ok"]
+            # What undoes it is a replacement too; the cluster goes with its supervisor in the middle of that.
+            undo = await lab.plan(made.id, "good", source=PlanFrom(layer="base"), confirm=("lost_results",))
+            assert undo.how == "replace", undo
+            begun = await lab.service.sync(undo.id)
+            await lab.until(lambda: at("Start the cluster anew", begun))
+            os.kill(Ledger().get(made.id).pid, signal.SIGKILL)
+            ended = await lab.ended(begun)
+            assert ended.state == "lost", told(ended)
+            await lab.until(lambda: lab.service.cluster(made.id).status == "lost")
+            assert (await lab.service.diff(made.id, kernel="good")).verdict not in ("equal", "differs")
+
+    lab(body, kernels, Configuration(index_options=("--find-links", str(wheels))))
+
+
+@FULL
+def test_what_may_be_lost_and_can_not_move_is_not_waited_for(tmp_path):
+    async def body(site: Site) -> None:
+        await values(site)
+        await cell(
+            site.notebook,
+            "import tabulate\nfrom distributed import wait\n"
+            "needy = [client.submit(getattr, tabulate, 'Line', key=f'needy-{n}') for n in range(2)]\nwait(needy, timeout=20)\nNone",
+        )
+        site.service._kernels.pythons["k"] = (python_of("3.11", *KERNEL), ("numpy",))
+        plan = await site.lab.plan(site.cluster, confirm=("lost_results",))
+        assert plan.lost.futures > 0
+        ended = await site.sync(confirm=("lost_results",))
+        assert await site.check(ended) == "done", told(ended)
+        assert any("their loss was agreed to" in line for line in ended.log.lines), told(ended)
+        await all_there(site)
+
+    kernel = python_of("3.11", *KERNEL, "tabulate==0.9.0")
+    with attached(tmp_path, base=(*TODAY, "tabulate==0.9.0")) as (cluster, home):
+        site(cluster, home, body, kernel)
