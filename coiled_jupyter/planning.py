@@ -436,12 +436,13 @@ class _Maker:
         needs: list[Confirmation] = []
         if how in ("roll", "replace") and core.loses(lost) and "lost_results" not in body.confirm:
             needs.append("lost_results")
-        plain = how == "roll" and self._index.secrets and not basis.survey.encrypted
-        if plain and "plain_connection" not in body.confirm:
-            needs.append("plain_connection")
-        sizes = [len([w for r in rolls if r.batch == b for w in r.workers]) for b in sorted({r.batch for r in rolls})]
         present = {layer for place in basis.survey.places for layer in place.layers}
         missing = any(place.layer and place.layer not in present for place in places)
+        agreed = "plain_connection" in body.confirm or not self._index.secrets or basis.survey.encrypted
+        # Going back to what is there installs nothing.
+        if how == "roll" and missing and not agreed:
+            needs.append("plain_connection")
+        sizes = [len([w for r in rolls if r.batch == b for w in r.workers]) for b in sorted({r.batch for r in rolls})]
         seconds = core.expected_seconds(
             how, build=missing, batch_sizes=sizes or [len(basis.survey.workers)], cores=len(sizes) or 1
         )
@@ -478,7 +479,6 @@ class _Maker:
             created_at=_iso(moment),
             expires_at=_iso(moment + timedelta(seconds=HELD_SECONDS)),
         )
-        environ = {**self._index.uv, **self._index.pip} if not plain or "plain_connection" in body.confirm else {}
         spec = SyncSpec(
             id=secrets.token_hex(6),
             plan=plan.id,
@@ -492,7 +492,7 @@ class _Maker:
             drain_seconds=body.drain_seconds,
             lost_ok="lost_results" in body.confirm,
             lost=plan.lost,
-            environ=environ,
+            environ={**self._index.uv, **self._index.pip} if agreed else {},
             options=self._index.options,
             only_binary=not self._configuration.allow_source_builds,
             build=build,

@@ -951,7 +951,8 @@ class Service:
         held = await self._make_plan(body, user, undo_of=sync_id)
         if held.plan.needs:
             self._plans.hold(held)
-            raise Conflict("Going back would lose results", "Look at the plan and agree to it", plan=held.plan.id)
+            what = "lose results" if "lost_results" in held.plan.needs else "send credentials of an index without TLS"
+            raise Conflict(f"Going back would {what}", "Look at the plan and agree to it", plan=held.plan.id)
         planning.check_usable(held.plan)
         return await self._begin_sync(held, held.plan.id)
 
