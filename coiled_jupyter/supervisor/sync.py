@@ -46,6 +46,7 @@ STRAYED_LOOKS = 3
 """How often workers are moved that were found to run from elsewhere, since they were started in between."""
 RESTARTED_AT_ONCE = 16
 READ_SECONDS = 30.0
+NOBODY = "Nothing listens at the scheduler's address any more."
 TELL_SECONDS = 0.3
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
@@ -149,8 +150,9 @@ class Run:
         self._tell(state="building")
         work = asyncio.create_task(self._forward())
         stop = asyncio.create_task(self._cancelled.wait())
+        gone = asyncio.create_task(self._gone())
         try:
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, stop, gone}, return_when=asyncio.FIRST_COMPLETED)
             if work.done() and not work.cancelled():
                 work.result()
                 return
@@ -158,6 +160,8 @@ class Run:
             if self.sync.state in FINAL:
                 # It had ended before it heard of that.
                 return
+            if gone.done():
+                raise Unavailable(NOBODY)
             self._say("Cancelled by the user")
             await self._go_back("cancelled", "Cancelled: the old state is back.")
         except CoiledError as error:
@@ -167,8 +171,15 @@ class Run:
             _log.exception("a sync failed by a fault of ours")
             await self._go_back("failed", "A fault of ours; the cluster's log has its details.")
         finally:
-            stop.cancel()
-            await tasks.end([work])
+            await tasks.end([work, stop, gone])
+
+    async def _gone(self) -> None:
+        """Return when nothing listens at the scheduler's address: whoever asks it would wait for the whole deadline."""
+        refused = 0
+        while refused < 2:
+            await asyncio.sleep(1.0)
+            # A replacement ends the scheduler itself.
+            refused = refused + 1 if self.spec.how == "roll" and await self._host.gone() else 0
 
     async def recover(self, why: str) -> None:
         """Go back from wherever another supervisor left this run."""
@@ -539,13 +550,14 @@ class Run:
         groups: tuple[SyncGroup, ...] = ()
         fault = ""
         for pause in (*BACK_PAUSES, None):
+            if self.spec.how == "roll" and await self._host.gone():
+                fault = NOBODY
+                break
             try:
                 groups, fault = await self._back(), ""
                 break
             except CoiledError as error:
                 fault = error.message
-                if await self._host.gone():
-                    break
             except Exception:  # noqa: BLE001 - outermost edge of a run: it has to end, whatever happened
                 _log.exception("a sync could not be brought back by a fault of ours")
                 fault = "A fault of ours hindered that; the cluster's log has its details."
