@@ -118,9 +118,7 @@ def test_a_cluster_is_synchronized_and_brought_back_from_a_shell(home):
     wanted = ("--requirement", "distributed==2026.8.0")
     assert run("cluster", "create", "shell", "--workers", "1", *wanted, env=home)[0] == 0
     for arguments, word in (
-        (["iniconfig", "--rated"], "not both"),
         (["--drain-seconds", "-1"], "drain_seconds"),
-        (["no-such-package"], "scope[0]"),
         (["x @ https://e/x.whl"], "scope[0]"),
         (["iniconfig"], "--yes"),
     ):
@@ -144,15 +142,10 @@ def test_a_cluster_is_synchronized_and_brought_back_from_a_shell(home):
     assert (code, "nothing to do" in out) == (0, True)
     code, out, _ = run("undo", "--list", "--json", env=home)
     assert (code, [layer.id for layer in msgspec.json.decode(out, type=list[Layer])]) == (0, [plan.layer, "base"])
-    assert run("undo", "--dry-run", env=home)[0] == 0
     code, out, _ = run("undo", "--yes", "--json", env=home)
     undone = msgspec.json.decode(out, type=Sync)
     assert (code, undone.state, undone.layer_before) == (0, "done", plan.layer)
     assert run("undo", "--to", "nonsense", "--yes", env=home)[0] == 3
-    code, out, _ = run("undo", "--to", plan.layer, "--yes", env=home)
-    assert code == 0, out
-    rows = {row.name: row for row in msgspec.json.decode(run("diff", "--json", env=home)[1], type=Diff).rows}
-    assert rows["iniconfig"].status == "same", rows["iniconfig"]
     assert run("cluster", "stop", "shell", env=home)[0] == 0
     assert run("cluster", "stop", "shell", env=home)[0] == 0
 

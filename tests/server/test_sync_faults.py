@@ -116,7 +116,7 @@ def test_a_dead_index_is_said_and_nothing_is_touched(ground):
     assert (status, plan["how"]) == (201, "roll"), plan
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "numpy; import os", "cj-good==1.0", "cj_good", "-", " "])
+@pytest.mark.parametrize("name", [*HOSTILE[:3], "a\0b", "x" * 10_000, "cj-good==1.0"])
 def test_a_hostile_name_is_refused_by_its_place(ground, name):
     status, answer = ground.plan("cj-good", name)
     assert status == 400, answer

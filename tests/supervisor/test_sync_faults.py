@@ -517,7 +517,9 @@ def test_a_package_that_does_not_import_there_is_found_before_any_worker_moves(t
     site(*pair, body, kernel)
 
 
-def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cluster_was_let_go(pair):
+def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cluster_was_let_go(pair, request):
+    full = request.config.getoption("--full-matrix")
+
     async def body(site: Site) -> None:
         await values(site)
         counted = await cell(site.notebook, "counts('kept')")
@@ -545,13 +547,14 @@ def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cl
         site.cluster = await site.lab.attach(site.lab.attached)
         await site.lab.until(lambda: site.service.cluster(site.cluster).environment.layer is not None)
         assert (await site.lab.plan(site.cluster)).how == "nothing"
-        # What is cancelled comes back to the layer, which the base would not be.
-        site.service._kernels.pythons["k"] = (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",))
-        cancelled = await site.sync(cancel(site), "rolling")
-        assert cancelled.state == "cancelled", told(cancelled)
-        truth = await site.truth()
-        assert {has["numpy"][0] for has in truth.values()} == {"2.4.6"}
-        assert not any("tabulate" in has for has in truth.values())
+        if full:
+            # What is cancelled comes back to the layer, which the base would not be.
+            site.service._kernels.pythons["k"] = (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",))
+            cancelled = await site.sync(cancel(site), "rolling")
+            assert cancelled.state == "cancelled", told(cancelled)
+            truth = await site.truth()
+            assert {has["numpy"][0] for has in truth.values()} == {"2.4.6"}
+            assert not any("tabulate" in has for has in truth.values())
         back = await site.lab.sync(await site.lab.plan(site.cluster, source=PlanFrom(layer="base")))
         assert back.state == "done", told(back)
         assert not any("numpy" in has for has in (await site.truth()).values())
@@ -697,9 +700,10 @@ def test_nannies_of_one_process_move_together_and_five_rolls_leave_nothing_suspi
                 ended = await site.lab.ended(await site.service.undo(ended.id))
             else:
                 ended = await site.sync()
-            assert await site.check(ended) == "done", told(ended)
+            assert ended.state == "done", told(ended)
             await all_there(site)
             assert await cell(site.notebook, "client.gather(scattered)") == [1, 2, 3]
+        assert await site.check(ended) == "done", told(ended)
         assert await cell(site.notebook, "counts('')[1]") == 0
         assert await cell(site.notebook, "counts('kept')") == [40, 0]
 
@@ -775,8 +779,6 @@ def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tm
         ended = await site.sync()
         assert await site.check(ended) == "done", told(ended)
         await all_there(site)
-        undone = await site.lab.ended(await site.service.undo(ended.id))
-        assert undone.state == "done", told(undone)
         assert (files(base), files(other)) == before
 
     with (
@@ -953,11 +955,11 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
         "good": (python_of("3.11", *KERNEL), ("numpy",)),
         "more": (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",)),
         "dead": (environment_with(tmp_path / "dead", wheels, "cj-dead"), ("numpy",)),
-        "late": (environment_with(tmp_path / "late", wheels, "cj-late"), ("numpy",)),
     }
-    steps = ("Start the cluster anew",)
-    if request.config.getoption("--full-matrix"):
-        steps = ("Build the environment", "Rehearse", "Start the cluster anew", "Verify")
+    steps, full = ("Start the cluster anew",), request.config.getoption("--full-matrix")
+    if full:
+        kernels["late"] = (environment_with(tmp_path / "late", wheels, "cj-late"), ("numpy",))
+        steps = ("Build the environment", "Rehearse", *steps, "Verify")
 
     async def body(lab: Lab) -> None:
         made = await lab.service.create(ClusterCreate(workers=2, requirements=(*TODAY, "numpy==1.26.4"), python="3.11"))
@@ -1016,9 +1018,10 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             assert [w.id for w in lab.service.cluster(made.id).workers] == workers
             assert await cell(notebook, "client.gather(kept)") == [0, 1, 4, 9, 16]
             await as_before(ended)
-            ended = await replace("late")
-            assert (ended.state, ended.steps[2].state) == ("failed", "failed"), told(ended)
-            await as_before(ended)
+            if full:
+                ended = await replace("late")
+                assert (ended.state, ended.steps[2].state) == ("failed", "failed"), told(ended)
+                await as_before(ended)
             for step in steps:
                 ended = await replace("good", cancelled, step)
                 if ended.state == "done":
