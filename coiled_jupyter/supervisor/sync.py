@@ -32,8 +32,6 @@ from ..software import uv
 
 FENCE_SECONDS = 60.0
 """How long workers may take to hand over what they hold."""
-STILL_SECONDS = 8.0
-"""How long nothing may move of what workers hold, where its loss was agreed to."""
 RESTART_SECONDS = 60.0
 JOIN_SECONDS = 60.0
 BUILD_SECONDS = 1200.0
@@ -392,7 +390,7 @@ class Run:
 
         A worker that was refused isn't restarted even if it holds nothing: it goes on taking tasks.
         """
-        accepted = await self._accepted(workers)
+        accepted = await self._host.rolling.fence(workers, FENCE_SECONDS)
         refused = {worker for worker in workers if worker not in accepted}
         if not refused or self.spec.lost_ok:
             return
@@ -402,25 +400,6 @@ class Run:
             if worker.actors:
                 raise _Stuck(f"Worker {worker.name} can't hand over what it holds: {worker.actors} actors live on it")
             raise _Full(f"Worker {worker.name} can't hand over what it holds: the others have no room for it")
-
-    async def _accepted(self, workers: Sequence[str]) -> set[str]:
-        """Return which workers have handed over what they hold; what may be lost is waited for while it moves."""
-        rolling = self._host.rolling
-        if not self.spec.lost_ok:
-            return await rolling.fence(workers, FENCE_SECONDS)
-        fence = asyncio.create_task(rolling.fence(workers, FENCE_SECONDS))
-        try:
-            left, since = -1, time.monotonic()
-            while not (await asyncio.wait({fence}, timeout=0.5))[0]:
-                held = sum([(await rolling.held(worker)).count for worker in workers])
-                if held != left:
-                    left, since = held, time.monotonic()
-                elif time.monotonic() - since > STILL_SECONDS:
-                    self._say(f"{held} values can't be moved; their loss was agreed to")
-                    return set()
-            return fence.result()
-        finally:
-            await tasks.end([fence])
 
     async def _drain(self, workers: Sequence[str], bound: float) -> None:
         deadline = time.monotonic() + bound
