@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -860,7 +861,8 @@ class Watch(threading.Thread):
 
 def test_credentials_of_an_index_cross_only_where_that_was_agreed_and_reach_the_installer_alone(tmp_path, caplog):
     caplog.set_level("DEBUG")
-    secret = "hunter2-of-the-index"
+    # No other test's, which may run beside this one.
+    secret = f"hunter2-{secrets.token_hex(8)}"
     make_wheel(tmp_path / "wheels", "cj_private")
     index = Index(tmp_path / "wheels", f"someone:{secret}", pause=0.3)
     kernel = environment_with(tmp_path / "kernel", tmp_path / "wheels", "cj-private")
