@@ -11,6 +11,14 @@ def __getattr__(name: str) -> object:
         from .ipython.connect import connect
 
         return connect
+    if name == "cluster":
+        from .ipython.cluster import cluster
+
+        return cluster
+    if name == "CoiledError":
+        from .core.errors import CoiledError
+
+        return CoiledError
     if name == "__version__":
         from importlib.metadata import version
 

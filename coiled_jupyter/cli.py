@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The `coiled-jupyter` command: everything that the panel does without a browser, on the same service as the server.
 
 Exit codes: 0 done (diff: no row at or above --fail-on), 1 such rows or a failure, 2 usage, 3 could not read.
@@ -55,7 +56,15 @@ class Terminal:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = parser().parse_args(argv)
+    top = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        # A shell asks what the line can become; this prints it and ends.
+        import argcomplete
+
+        from .commands.completion import complete
+
+        argcomplete.autocomplete(complete(top), always_complete_options="long")
+    arguments = top.parse_args(argv)
     if arguments.version:
         from . import __version__
 

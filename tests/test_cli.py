@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -224,6 +225,26 @@ def test_software_is_kept_run_compared_and_forgotten(home, tmp_path):
     assert msgspec.json.decode(out, type=Software).packages == shown.packages
     assert run("software", "delete", "analysis", env=env)[0] == 0
     assert run("software", "clean", env=env)[1].startswith("Removed")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("coiled-jupyter st", {"status"}),
+        ("coiled-jupyter cluster cre", {"create"}),
+        ("coiled-jupyter diff --fail-on ", {"block", "warn", "note"}),
+        ("coiled-jupyter sync nump", {"numpy"}),
+        ("coiled-jupyter software show an", {"analysis"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_names(tmp_path, line, words):
+    env = {**os.environ, "COILED_JUPYTER_DATA_DIR": str(tmp_path)}
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / "analysis.json").write_text("")
+    env |= {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    script = f'exec 8>"{tmp_path}/found" 9>/dev/null; exec "{Path(sys.executable).parent}/coiled-jupyter"'
+    subprocess.run(["bash", "-c", script], env=env, check=False, timeout=30)
+    assert words <= {word.strip() for word in (tmp_path / "found").read_text().split()}
 
 
 def test_help_names_every_command(home):

@@ -241,6 +241,13 @@ def load(shell: Any) -> None:
     top = make_parser()
     CoiledMagics.coiled.__doc__ = f"{top.format_help()}\n{_all_help(top)}\n{_cell_parser().format_help()}"
     shell.register_magics(CoiledMagics)
+    shell.set_hook("complete_command", _completed, str_key="%coiled")
+
+
+def _completed(_: Any, event: Any) -> list[str]:
+    from ..commands.completion import candidates
+
+    return candidates(make_parser(), event.text_until_cursor)
 
 
 def _all_help(top: argparse.ArgumentParser) -> str:

@@ -109,6 +109,16 @@ def test_help_is_told_and_is_no_error(kernel):
     assert all(f"%coiled {command}" in text for command in ("diff", "sync", "cluster create", "software install"))
 
 
+def test_lines_are_completed(kernel):
+    for line, word in (
+        ("%coiled cluster cre", "create"),
+        ("%coiled diff --cluster on", "only"),
+        ("%coiled sy", "sync"),
+    ):
+        reply = kernel.client.complete(line, len(line), reply=True, timeout=30)
+        assert word in [match.strip() for match in reply["content"]["matches"]], (line, reply["content"])
+
+
 def test_a_sync_is_seen_first_then_done_and_undone(kernel):
     status, found = kernel.run("%coiled sync iniconfig")
     assert status == "error"

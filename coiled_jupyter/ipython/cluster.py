@@ -1,0 +1,141 @@
+"""A cluster for the length of a `with` block, for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..commands.base import body, given
+from ..configuration import read as read_configuration
+from ..core.errors import CoiledError, NotFound, Unavailable
+from ..core.wire import Cluster, ClusterCreate
+from ..service import ENDED, Service
+from .connect import connect
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+STOP_SECONDS = 30.0
+_T = TypeVar("_T")
+
+
+@contextlib.contextmanager
+def cluster(
+    name: str | None = None,
+    *,
+    workers: int | None = None,
+    threads_per_worker: int | None = None,
+    memory_limit: int | str | None = None,
+    adaptive: tuple[int, int] | None = None,
+    software: str | None = None,
+    requirements: Sequence[str] | None = None,
+    python: str | None = None,
+    environ: dict[str, str] | None = None,
+    **kwargs: Any,
+) -> Iterator[Client]:
+    """Run a local cluster as long as a `with` block, and give a client of it.
+
+    Parameters
+    ----------
+    name
+        Made up where there is none.
+    workers, threads_per_worker, memory_limit
+        Workers to begin with (2), threads of each (1), and memory of each, in bytes or such as ``4GiB``.
+    adaptive
+        Bounds between which it grows and shrinks with its work, in workers.
+    software, requirements, python
+        The environment that it runs in: a software environment, or requirements with their Python; without either this
+        Python's own.
+    environ
+        Variables of the workers.
+    kwargs
+        For `distributed.Client`.
+
+    Raises
+    ------
+    CoiledError
+        It can't be started; nothing is left of it.
+
+    """
+    bounds = {"minimum": adaptive[0], "maximum": adaptive[1]} if adaptive else None
+    request = body(
+        given(
+            name=name,
+            workers=workers,
+            threads_per_worker=threads_per_worker,
+            memory_limit=memory_limit,
+            adaptive=bounds,
+            software=software,
+            requirements=list(requirements) if requirements is not None else None,
+            python=python,
+            environ=environ,
+        ),
+        ClusterCreate,
+    )
+    made: list[str] = []
+    try:
+        _finished(lambda service: _started(service, request, made))
+        client = connect(made[0], **kwargs)
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        if made:
+            _finished(lambda service: _stopped(service, made[0]))
+
+
+async def _started(service: Service, request: ClusterCreate, made: list[str]) -> Cluster:
+    found = await service.create(request)
+    made.append(found.id)
+    while found.status == "starting":
+        await asyncio.sleep(0.02)
+        found = service.cluster(found.id)
+    if found.status in ENDED:
+        raise Unavailable(
+            f"{found.name} {found.status}: {found.reason}", "Look at it with `coiled-jupyter cluster logs`"
+        )
+    return found
+
+
+async def _stopped(service: Service, cluster_id: str) -> None:
+    with contextlib.suppress(NotFound):
+        await service.delete(cluster_id)
+        deadline = asyncio.get_running_loop().time() + STOP_SECONDS
+        while service.cluster(cluster_id).status not in ENDED and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        # Nobody has a use for the card of a cluster that a block of code had.
+        with contextlib.suppress(CoiledError):
+            await service.delete(cluster_id)
+
+
+def _finished(act: Callable[[Service], Coroutine[Any, Any, _T]]) -> _T:
+    """Return what is made with a service of its own, in a thread of its own: a loop may run in this one."""
+    found: list[_T] = []
+    failed: list[BaseException] = []
+
+    async def main() -> _T:
+        service = Service(read_configuration())
+        await service.start()
+        try:
+            return await act(service)
+        finally:
+            await service.close(release=False)
+
+    def work() -> None:
+        try:
+            found.append(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="coiled-jupyter cluster", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        # In pieces, so that an interrupt is heard.
+        thread.join(0.2)
+    if failed:
+        raise failed[0]
+    return found[0]
