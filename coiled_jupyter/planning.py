@@ -129,6 +129,8 @@ class _Maker:
         self._places = {place.key: place for place in basis.survey.places}
         self._names = core.scope_names(body.scope, basis.diff.rows)
         self._refusals: list[PlanAction] = []
+        self._blocked: list[PlanAction] = []
+        """What keeps all of it from being done."""
         self._before = basis.cluster.environment.layer or BASE
 
     async def held(self) -> Held:
@@ -252,8 +254,20 @@ class _Maker:
         `expected` is what the places will have, where the places don't say that themselves.
         """
         layers = [(expected or {}).get(place.key, place.expected) for place in places]
-        lacking = core.stranded(workers, self._basis.survey.needs, layers)
-        rolls, lost, alone = core.batches(workers, self._group_of, lacking)
+        names = {worker.address: worker.name for worker in workers}
+        for worker, missing in core.stranded(workers, self._basis.survey.needs, layers).items():
+            # Once they are lost, a worker that is told to make one of them again can't read that, and ends.
+            why = (
+                f"Values on worker {names[worker]} need {', '.join(missing[:5])}, which the new environment doesn't "
+                "have: release them first, or choose packages so that it stays."
+            )
+            group = self._group_of.get(worker, "")
+            self._blocked.append(
+                PlanAction(kind="refuse", name=missing[0], before=None, after=None, group=group, why=why)
+            )
+        if self._blocked:
+            return (), PlanLost(), False
+        rolls, lost, alone = core.batches(workers, self._group_of)
         if alone and self._basis.cluster.source != "managed":
             why = "There is no second worker that could take what the only one holds."
             return rolls, core.everything(workers, why), False
@@ -316,7 +330,7 @@ class _Maker:
     async def _replace(self) -> Held:
         """Plan to start the whole cluster in an environment like the kernel's."""
         basis, kernel = self._basis, self._basis.kernel
-        self._refusals = []
+        self._refusals, self._blocked = [], []
         place = next(iter(self._places.values()), None)
         if place is None:
             raise Impossible("No nanny of the cluster answers", "Look at its logs")
@@ -426,7 +440,7 @@ class _Maker:
         interpreter: str | None = None,
     ) -> Held:
         basis, body = self._basis, self._body
-        listed = (*done, *self._refusals)
+        listed = (*self._blocked, *done, *self._refusals)
         does = [action for action in listed if action.kind != "refuse"]
         back = body.source is not None and body.source.layer is not None and layer != self._before
         if not does and not back:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 
 import msgspec
 from msgspec import Struct
@@ -233,14 +232,11 @@ def stranded(
 
 
 def batches(
-    workers: Sequence[SurveyWorker],
-    group_of: Mapping[str, str],
-    lacking: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    workers: Sequence[SurveyWorker], group_of: Mapping[str, str]
 ) -> tuple[tuple[PlanRoll, ...], PlanLost, bool]:
     """Return in which order workers restart, what that loses, and whether a temporary second worker is needed.
 
-    Sized so that what a batch holds fits into the others; all at once where nobody holds or does anything. `lacking` is
-    what `stranded` found.
+    Sized so that what a batch holds fits into the others; all at once where nobody holds or does anything.
     """
     if not workers:
         return (), PlanLost(), False
@@ -257,15 +253,10 @@ def batches(
         if worker.actors:
             reasons.append(f"worker {worker.name} holds {worker.actors} actors, which can't move")
             lost = _add(lost, replace(worker, futures=0, scattered=0, running=0))
-        missing = lacking.get(worker.address, ())
-        if missing:
-            reasons.append(
-                f"values on worker {worker.name} need {', '.join(missing[:5])}, which the new environment doesn't have"
-            )
         full = not alone and worker.alone > room
         if full:
             reasons.append(f"what worker {worker.name} holds doesn't fit into the others")
-        if missing or full:
+        if full:
             lost = _add(lost, replace(worker, actors=0, running=0))
         batch = rolled[-1] if rolled else []
         rest = sum(_room(other) for other in workers if other not in batch and other is not worker)
