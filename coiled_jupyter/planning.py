@@ -165,10 +165,8 @@ class _Maker:
             place = self._places.get(worker.place or "")
             why = core.unmovable(self._basis.survey, place, worker)
             if why is None and place is not None and place.layer is not None and place.layer not in known:
-                # Where they would go back to isn't known.
-                why = (
-                    "It runs in an environment of a sync that isn't known here: whoever made that has to undo it first."
-                )
+                # Where it would go back to isn't known, until its nannies are asked.
+                why = "It runs in an environment of a sync that isn't known here: attach the cluster again."
             group = self._group_of.get(worker.address, "")
             if why is None:
                 movable.append(worker)
