@@ -405,8 +405,10 @@ class Rolling:
             if not isinstance(answer, CoiledError):
                 looks[worker] = _decoded(answer, _Look).look
         deadline = time.monotonic() + seconds + DEADLINE
+        pause = 0.01
         while looks and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
             answers = await asyncio.gather(
                 *(self._ask_one("worker", worker, _Looked, "needed", look) for worker, look in looks.items()),
                 return_exceptions=True,
@@ -440,7 +442,8 @@ class Rolling:
         # The text first, by itself, so that the credentials are only ever in a request that can't fail.
         await self._ask_one("nanny", nanny, _Where, "where")
         await self._ask_one("nanny", nanny, _Nothing, "begin", texts.packed("layer"), told)
-        after, last, pause, heard = 0, "", 0.05, time.monotonic()
+        after, last = 0, ""
+        began = heard = time.monotonic()
         ended = False
         try:
             while not ended:
@@ -456,11 +459,11 @@ class Rolling:
                 heard = time.monotonic()
                 ended = state.state in ("done", "failed", "cancelled")
                 if state.lines or state.state != last:
-                    last, after, pause = state.state, state.next, 0.05
+                    last, after = state.state, state.next
                     yield state
                 if not ended:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.3, 0.3)
+                    # What a pause costs is a small part of what the build took.
+                    await asyncio.sleep(min(max((time.monotonic() - began) / 20, 0.02), 0.3))
         finally:
             if not ended:
                 await asyncio.shield(self.stop_build(nanny, request.id))

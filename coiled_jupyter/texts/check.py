@@ -1,7 +1,7 @@
 """Checks a layer from within: versions, files, imports; run by the layer's own Python as ``python -I -c <this text>``.
 
 Told by stdin in JSON: ``expected`` {name: version}, ``imports`` [distribution or module], ``distributed`` (a version, or
-an empty text). Prints one JSON line: ``problems`` (plain words), ``entries`` (of sys.path, the layer's own),
+an empty text), ``base`` (the folders in which the base environment's packages lie). Prints one JSON line: ``problems`` (plain words), ``entries`` (of sys.path, the layer's own),
 ``executable``, ``prefix``, ``size``. A line ``importing NAME`` comes before each import, since that may end the process.
 
 Rules: Python 3.8, standard library only.
@@ -58,6 +58,59 @@ def _tops(distribution):
     return same or sorted(
         top for top in tops if not top.startswith("_") and top not in ("test", "tests", "docs", "examples")
     )
+
+
+def _take(path, own, base):
+    """Write the bytecode of a source file that has none: the base environment's, made from the very same bytes."""
+    from importlib.util import MAGIC_NUMBER, cache_from_source
+
+    cached = cache_from_source(path)
+    root = next((folder for folder in own if path.startswith(folder + os.sep)), None)
+    if root is None or os.path.lexists(cached):
+        return
+    for folder in base:
+        source = os.path.join(folder, os.path.relpath(path, root))
+        try:
+            with open(cache_from_source(source), "rb") as stream:
+                code = stream.read()
+            known, here = os.stat(source), os.stat(path)
+            size = (here.st_size & 0xFFFFFFFF).to_bytes(4, "little")
+            # As Python holds one for valid: its kind, and when its source was changed and how long it is.
+            if code[:16] != MAGIC_NUMBER + bytes(4) + (int(known.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + size:
+                continue
+            with open(source, "rb") as one, open(path, "rb") as other:
+                if one.read() != other.read():
+                    continue
+            os.makedirs(os.path.dirname(cached), exist_ok=True)
+            staging = "%s.%d" % (cached, os.getpid())
+            with open(staging, "wb") as stream:
+                stream.write(code[:8] + (int(here.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + size + code[16:])
+            os.replace(staging, cached)
+            return
+        except OSError:
+            continue
+
+
+def _reuse(base):
+    """Let imports take bytecode from the base environment: to compile is most of what a first import takes."""
+    from importlib import machinery
+
+    own = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+
+    class Loader(machinery.SourceFileLoader):
+        def get_code(self, fullname):
+            _take(self.path, own, base)
+            return super().get_code(fullname)
+
+    sys.path_hooks.insert(
+        0,
+        machinery.FileFinder.path_hook(
+            (machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES),
+            (Loader, machinery.SOURCE_SUFFIXES),
+            (machinery.SourcelessFileLoader, machinery.BYTECODE_SUFFIXES),
+        ),
+    )
+    sys.path_importer_cache.clear()
 
 
 def _entries():
@@ -120,6 +173,7 @@ def check(request, say):
         else:
             wanted += ["distributed.nanny", "distributed.worker"] if request["imports"] else []
     if not problems:
+        _reuse(request.get("base", ()))
         for name in dict.fromkeys(wanted):
             say("importing " + name)
             try:

@@ -17,8 +17,10 @@ import os
 import re
 import shutil
 import signal
+import site
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 
@@ -191,6 +193,8 @@ class Build:
         """Let the layer's own Python check it; raise Failed with what is wrong, else return what it tells."""
         python = os.path.join(self.prefix, "bin", "python")
         asked = {key: self.request[key] for key in ("expected", "distributed")}
+        # This process is one of the base environment.
+        asked["base"] = sorted({*site.getsitepackages(), *map(sysconfig.get_path, ("purelib", "platlib"))})
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
         told = json.dumps(dict(asked, imports=imports)) + "\n"
         code, lines = self.run([python, "-I", "-c", self.request["check"]], environ, told)

@@ -131,7 +131,7 @@ def _distributions(tops):
         if not origin.startswith(library + os.sep) or "site-packages" in origin or "dist-packages" in origin:
             wanted.add(top)
     found, known = set(), set()
-    for distribution in metadata.distributions():
+    for distribution in metadata.distributions() if wanted else ():
         heads = {path.parts[0] for path in distribution.files or () if ".." not in path.parts}
         heads = {head[:-3] if head.endswith(".py") else head.split(".")[0] for head in heads}
         heads |= set((distribution.read_text("top_level.txt") or "").split())
