@@ -42,8 +42,8 @@ DASK = ("distributed==2026.8.0", "dask==2026.8.0")
 BEFORE, AFTER = "numpy==2.2.6", "numpy==2.3.5"
 # With what these bring, an environment as people have one.
 COMMON = (
-    *("distributed==2026.8.0", "dask[complete]==2026.8.0", "jupyterlab", "ipywidgets", "scikit-learn", "matplotlib"),
-    *("statsmodels", "sqlalchemy", "fsspec", "s3fs", "zarr", "numba", "plotly"),
+    *(DASK[0], "dask[complete]==2026.8.0", "jupyterlab", "ipywidgets", "scikit-learn", "matplotlib", "statsmodels"),
+    *("sqlalchemy", "fsspec", "s3fs", "zarr", "numba", "plotly"),
 )
 FIVE_BEFORE = (BEFORE, "pandas==2.2.3", "certifi==2025.8.3", "requests==2.32.4", "tqdm==4.67.0")
 FIVE_AFTER = (AFTER, "pandas==2.3.3", "certifi==2025.10.5", "requests==2.32.5", "tqdm==4.67.1")
@@ -139,7 +139,8 @@ class _Ping:
             start = time.perf_counter()
             await self._link.identity()
             self.longest = max(self.longest, time.perf_counter() - start)
-            await asyncio.sleep(0.005)
+            # Seldom enough to cost the others nothing.
+            await asyncio.sleep(0.02)
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
@@ -327,7 +328,7 @@ async def _first_undo_redo(
 ) -> list[Figure]:
     """Measure a first sync, undo and redo of two workers that hold values; `pythons` are the kernel's and the base's."""
     kernel, base = pythons
-    ours, bare, restarts, back, again, nothing, delays = ([] for _ in range(7))
+    ours, bare, restarts, back, again, nothing, delays, bare_delays = ([] for _ in range(8))
     lost = 0
     async with _program(str(kernel), "-c", _HOLD, address, json.dumps(tls)) as process:
         holder = _Holder(process)
@@ -348,7 +349,8 @@ async def _first_undo_redo(
             await lab.to(BASE)
             await lab.remove(done.layer)
             # These lose what is held, so they come last.
-            bare_steps, one = await _bare(base, lab.link, state.places[0])
+            async with _Ping(lab.link) as bare_ping:
+                bare_steps, one = await _bare(base, lab.link, state.places[0])
             if number or rounds == 1:
                 ours.append(first)
                 bare.append(bare_steps)
@@ -357,6 +359,7 @@ async def _first_undo_redo(
                 again.append(redo)
                 nothing.append(unchanged)
                 delays.append(ping.longest)
+                bare_delays.append(bare_ping.longest)
     count = len(place.expected)
     bare_name = "`uv venv`, `uv pip sync` and two restarts in it, one after the other"
     many = f"{what} of {count} distributions"
@@ -367,6 +370,7 @@ async def _first_undo_redo(
         Figure(f"Redo of it, the layer being there, {what}", median(again), "the two restarts", median(restarts), 1.2),
         Figure(f"A plan where nothing has changed, {what}", median(nothing), "the first sync", median(ours), 0.1),
         Figure(f"Longest delay of the scheduler during sync, undo and redo, {what}", median(delays), limit=0.05),
+        Figure(f"The same during the bare steps, {what}", median(bare_delays)),
         Figure(f"Scattered values lost in all of these, {what}", lost, limit=0, unit="values"),
     ]
 

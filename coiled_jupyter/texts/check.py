@@ -28,8 +28,19 @@ def _version(text):
     return re.sub(r"(\.0)+(?=$|[^0-9.]|\.(?=[a-z]))", "", "".join(parts)), local
 
 
-def _files(folder):
-    """Return the paths of RECORD that aren't there, or None where there is no RECORD."""
+def _named(distribution):
+    """Return the name and the version of a distribution; below its header lies a text that may be long."""
+    from email.parser import HeaderParser
+
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
+    if not text:
+        return distribution.metadata["Name"], distribution.version
+    head = HeaderParser().parsestr(text.partition("\n\n")[0])
+    return head["Name"], head["Version"]
+
+
+def _files(folder, present):
+    """Return the paths of RECORD that aren't there, or None where there is no RECORD; `present` are known to be."""
     import csv
 
     try:
@@ -37,8 +48,9 @@ def _files(folder):
             paths = [row[0] for row in csv.reader(stream) if row]
     except (OSError, UnicodeError, csv.Error):
         return None
-    base = os.path.dirname(folder)
-    return [path for path in paths if not path.endswith(".pyc") and not os.path.lexists(os.path.join(base, path))]
+    base = os.path.dirname(folder) + os.sep
+    rest = [path for path in paths if base + path not in present and not path.endswith(".pyc")]
+    return [path for path in rest if not os.path.lexists(os.path.join(base, path))]
 
 
 def _tops(distribution):
@@ -121,15 +133,21 @@ def _entries():
     return [p for p in sys.path if p and os.path.realpath(p) not in own and not p.endswith(".zip")]
 
 
-def _size(folder):
-    total = 0
-    for above, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(above, name)).st_size
-            except OSError:
-                continue
-    return total
+def _walk(folder):
+    """Return the paths of all files in a folder, and their bytes."""
+    present, total, folders = set(), 0, [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        present.add(entry.path)
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return present, total
 
 
 def check(request, say):
@@ -138,25 +156,26 @@ def check(request, say):
     import importlib.metadata as metadata
 
     problems = []
-    found = {}
+    found, versions = {}, {}
     for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
+        name, version = _named(distribution)
         if not name:
             problems.append("A package without a name lies in %s" % getattr(distribution, "_path", "it"))
             continue
         if _normal(name) in found:
             problems.append("%s is there twice" % name)
-        found[_normal(name)] = distribution
+        found[_normal(name)], versions[_normal(name)] = distribution, version or ""
     expected = {_normal(name): version for name, version in request["expected"].items()}
     for name, version in sorted(expected.items()):
         if name not in found:
             problems.append("%s %s is missing" % (name, version))
-        elif _version(found[name].version) != _version(version):
-            problems.append("%s is %s, not %s" % (name, found[name].version, version))
+        elif _version(versions[name]) != _version(version):
+            problems.append("%s is %s, not %s" % (name, versions[name], version))
     if expected:
         problems += ["%s is there, which isn't in the plan" % name for name in sorted(set(found) - set(expected))]
+    present, size = _walk(sys.prefix)
     for name, distribution in sorted(found.items()):
-        missing = _files(str(getattr(distribution, "_path", "")))
+        missing = _files(str(getattr(distribution, "_path", "")), present)
         if missing is None:
             problems.append("%s has no list of its files: its installation was interrupted" % name)
         elif missing:
@@ -182,7 +201,7 @@ def check(request, say):
                 words = " ".join(str(error).split())[:500]
                 problems.append("%s can't be imported: %s: %s" % (name, type(error).__name__, words))
     if request["distributed"] and "distributed" in found:
-        version = found["distributed"].version
+        version = versions["distributed"]
         if _version(version) != _version(request["distributed"]):
             problems.append("distributed is %s, the scheduler's is %s" % (version, request["distributed"]))
     return {
@@ -190,7 +209,8 @@ def check(request, say):
         "entries": _entries(),
         "executable": sys.executable,
         "prefix": sys.prefix,
-        "size": _size(sys.prefix),
+        # Imports have left their bytecode.
+        "size": _walk(sys.prefix)[1] if request["imports"] else size,
     }
 
 
