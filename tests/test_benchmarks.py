@@ -19,5 +19,7 @@ def test_quick():
         "files of 300 distributions",
         "reading of 50 workers",
         "ready cluster",
+        "Sync of 2 workers",
+        "Undo of it",
     ):
         assert what in done.stdout
