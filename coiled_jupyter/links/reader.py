@@ -160,8 +160,12 @@ class Reader:
 
         async def hear(node: str) -> Answer | None:
             if node == SCHEDULER and len(asked) > 1:
-                # It passes on the questions to the others before it reads itself, so that they read meanwhile.
+                # It passes on the questions to the others before it reads itself, so that they read meanwhile; and it
+                # compiles the texts and reads one after the other, since its tasks wait for each.
                 await asyncio.sleep(HEAD_START)
+                for needs in ((), ("probe",)):
+                    if not await self._ask({node}, {}, texts.LOAD, texts.node_names("keys", needs=needs)):
+                        return None
             return await self._hear(node, "", wanted)
 
         _, *answers = await asyncio.gather(

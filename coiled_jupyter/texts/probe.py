@@ -21,8 +21,6 @@ OLDER = "what was there before"
 # A pipe in the place of a file must hold nobody up.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
-# The first part of a path at the start of each line.
-_HEAD = re.compile(r"^[ \t]*([^/,\s]+)", re.MULTILINE)
 _KINDS = ("dist-info", "egg-info", "egg-link")
 # What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
 _TOPS = {}
@@ -285,11 +283,12 @@ def _tops(record):
         tops = set()
         for entry in ("top_level.txt", "RECORD"):
             try:
-                heads = set(_HEAD.findall(_read(path + "/" + entry, 1 << 20)))
+                lines = _read(path + "/" + entry, 1 << 20).split("\n")
             except OSError:
                 continue
+            heads = {line.split("/", 1)[0].split(",", 1)[0].strip() for line in lines}
             if entry == "RECORD":
-                heads = {h for h in heads if h[0] != "." and not h.endswith((".dist-info", ".data", ".pth"))}
+                heads = {h for h in heads if h[:1] != "." and not h.endswith((".dist-info", ".data", ".pth"))}
             tops = {head.split(".")[0] for head in heads}
             if tops:
                 break
