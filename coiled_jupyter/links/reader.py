@@ -36,6 +36,9 @@ SWEEP_SECONDS = 30.0
 SILENT_SECONDS = 10.0
 SILENT_DEADLINE = 1.5
 HEAD_START = 0.01
+LOOK_SECONDS = 0.005
+LOOKS = 200
+"""How often a scheduler is asked whether its own look is done, before it is asked to read at once."""
 SPEAKERS = 3
 """How many nodes of one installation are asked for it, until one answers."""
 SCHEDULER = "scheduler"
@@ -160,12 +163,10 @@ class Reader:
 
         async def hear(node: str) -> Answer | None:
             if node == SCHEDULER and len(asked) > 1:
-                # It passes on the questions to the others before it reads itself, so that they read meanwhile; and it
-                # compiles the texts and reads one after the other, since its tasks wait for each.
+                # It passes on the questions to the others before it reads itself, so that they read meanwhile.
                 await asyncio.sleep(HEAD_START)
-                for needs in ((), ("probe",)):
-                    if not await self._ask({node}, {}, texts.LOAD, texts.node_names("keys", needs=needs)):
-                        return None
+                if not await self._prepare(node):
+                    return None
             return await self._hear(node, "", wanted)
 
         _, *answers = await asyncio.gather(
@@ -176,6 +177,19 @@ class Reader:
             if answer is not None:
                 self._enter(node, answer, None, fresh)
         return fresh
+
+    async def _prepare(self, node: str) -> bool:
+        """Let a node look at itself in a thread: all tasks wait for what a scheduler does in its loop."""
+        if not await self._ask({node}, {}, texts.LOAD, texts.node_names("keys")):
+            return False
+        names = texts.node_names("soon", needs=("probe",))
+        for _ in range(LOOKS):
+            answers = await self._ask({node}, {}, texts.LOAD, names)
+            if answers.get(node) != "working":
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+            names = texts.node_names("soon")
+        return node in answers
 
     async def _greet(self, asked: set[str], workers: Mapping[str, float], verb: str) -> None:
         """Ask nodes for their keys."""

@@ -3,10 +3,11 @@
 Evaluated once with ``exec(text, {"__name__": key})``; ``enter`` puts it into ``sys.modules`` under `key`, so that nodes
 that share a process share their readings, and later requests are short.
 
-``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells, ``anew`` the same without trusting what it saw; ``loaded`` what the process runs; ``read`` the
-reading with the last result of the look at files: a JSON object ``{"keys", "content_age", "reading", "content"}``,
-without the last two where the asker knows them already. What may be long is packed: JSON, compressed by zlib, as Base64
-text. The texts that a request needs are sent with it, packed too, as ``{name: source}``.
+``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells, ``anew`` the same without trusting what it saw;
+``soon`` begins to look in a thread, for a later question, and tells ``working`` or ``done``; ``loaded`` what the process
+runs; ``read`` the reading with the last result of the look at files: a JSON object ``{"keys", "content_age", "reading",
+"content"}``, without the last two where the asker knows them already. What may be long is packed: JSON, compressed by
+zlib, as Base64 text. The texts that a request needs are sent with it, packed too, as ``{name: source}``.
 
 Rules: Python 3.8, standard library only, never raises.
 """
@@ -14,6 +15,7 @@ Rules: Python 3.8, standard library only, never raises.
 import base64
 import json
 import sys
+import threading
 import time
 import types
 import zlib
@@ -49,6 +51,7 @@ class _Node(types.ModuleType):
         super().__init__(key)
         self.texts = {"mark": _load(mark, "mark")}
         self._edits = edits
+        self._looking = None
 
     def _need(self, sources):
         for name, source in sources.items():
@@ -71,9 +74,24 @@ class _Node(types.ModuleType):
             if name in self.texts:
                 self.texts[name]["forget"]()
 
+    def _soon(self):
+        if self._looking is None:
+            name = "coiled-jupyter look"
+            self._looking = threading.Thread(target=self.texts["probe"]["keys"], name=name, daemon=True)
+            self._looking.start()
+        return "working" if self._looking.is_alive() else "done"
+
+    def _looked(self):
+        if self._looking is not None:
+            self._looking.join()
+            self._looking = None
+
     def node(self, verb, sources=None, known="", wanted=()):
         try:
             self._need(sources or {})
+            if verb == "soon":
+                return self._soon()
+            self._looked()
             if verb == "anew":
                 self.forget()
             keys = self.texts["mark"]["keys"](self._edited)

@@ -65,6 +65,8 @@ def pack(value) -> str:
 def healthy(node, verb, rest):
     if verb in ("keys", "anew"):
         return "disk0 loaded0"
+    if verb == "soon":
+        return "done"
     if verb == "loaded":
         return pack({"numpy": ["2.4.6", True]})
     known = rest[0] if rest else ""
@@ -94,8 +96,7 @@ def test_one_of_a_kind_is_read_and_asked_again():
     readings, _ = read(nodes, times=3)
     assert not readings.unread
     assert sorted(len(e.nodes) for e in readings.environments) == [1, 3]
-    # The scheduler in three parts, which don't keep it for long.
-    assert [node for node, verb in nodes.asked if verb == "keys"] == [*WORKERS[1:], "scheduler", "scheduler"]
+    assert [node for node, verb in nodes.asked if verb == "keys"] == [*WORKERS[1:], "scheduler"]
     # Once for each reading, of one node; the scheduler, which is elsewhere, at the first.
     assert [node for node, verb in nodes.asked if verb == "read"] == [WORKERS[0], "scheduler", *WORKERS[:1] * 2]
 
@@ -105,6 +106,8 @@ def test_a_changed_disk_asks_all_of_its_nodes_again():
 
     def answer(node, verb, rest):
         text = healthy(node, verb, ["" for _ in rest])
+        if verb == "soon":
+            return text
         if verb in ("keys", "anew"):
             return f"{disk[0]} loaded0"
         return pack(json.loads(zlib.decompress(base64.b64decode(text))) | {"keys": f"{disk[0]} loaded0 c0"})
@@ -203,6 +206,14 @@ def test_hostile_answers_leave_their_node_unread(verb, text):
     assert {node for e in readings.environments for node in e.nodes} >= {*WORKERS[1:], "scheduler"} - {victim}
 
 
+def test_a_scheduler_that_is_never_done_looking_is_read_all_the_same(monkeypatch):
+    monkeypatch.setattr("coiled_jupyter.links.reader.LOOK_SECONDS", 0.0)
+    nodes = Nodes(lambda node, verb, rest: "working" if verb == "soon" else healthy(node, verb, rest))
+    readings, _ = read(nodes)
+    assert not readings.unread
+    assert nodes.asked.count(("scheduler", "soon")) == 200
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*WORKERS, "scheduler"]), st.lists(st.text(max_size=60), min_size=3, max_size=3))
@@ -210,7 +221,7 @@ def test_hostile_answers_leave_their_node_unread(verb, text):
 def test_any_text_is_survived(given_texts):
     def answer(node, verb, rest):
         if node in given_texts:
-            return given_texts[node][("keys", "read", "loaded", "anew").index(verb) % 3]
+            return given_texts[node][("keys", "read", "loaded", "anew", "soon").index(verb) % 3]
         return healthy(node, verb, rest)
 
     readings, _ = read(Nodes(answer), times=2)
