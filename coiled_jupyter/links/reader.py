@@ -10,6 +10,7 @@ The keys are the nodes' own words. They decide only which nodes are asked and wh
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -195,7 +196,9 @@ class Reader:
         """Ask nodes for their keys."""
         for node in asked:
             self._nodes.pop(node, None)
-        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names(verb))
+        # Workers that share a process look once, when the first of them is asked.
+        turn = os.urandom(6).hex()
+        answers = await self._ask(asked, workers, texts.LOAD, texts.node_names(verb, turn))
         for node, answer in answers.items():
             known = _keys(answer)
             if known is None:

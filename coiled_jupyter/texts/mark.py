@@ -14,9 +14,6 @@ import sys
 import time
 
 KEPT = 20
-# Workers that share a process ask at once.
-SHARED_SECONDS = 0.1
-_TOLD = [-1.0, ""]
 # What the folders of sys.path held when they last changed: [their times, what `_listed` returned].
 _HELD = [None, None]
 # Modules outside of any installation that were read: {path: (its size and time, digest)}.
@@ -64,7 +61,6 @@ def _installed():
 def forget():
     """Look at everything anew at the next question."""
     _HELD[:] = None, None
-    _TOLD[0] = -1.0
 
 
 def _listed():
@@ -208,8 +204,6 @@ def outside():
 def keys(edited=tuple):
     """Return ``"<installed> <imported>"``, two digests; `edited` is that of the text ``edits``."""
     try:
-        if time.monotonic() - _TOLD[0] < SHARED_SECONDS:
-            return _TOLD[1]
         folders, others = _installed()
         imported = _imported(folders)
         met = _met(folders, imported)
@@ -218,8 +212,6 @@ def keys(edited=tuple):
         if not HISTORY or HISTORY[-1] != (folders, imported):
             HISTORY.append((folders, imported))
             del HISTORY[1:-KEPT]
-        told = _digest(place) + " " + _digest((imported, met, edited()))
-        _TOLD[:] = time.monotonic(), told
-        return told
+        return _digest(place) + " " + _digest((imported, met, edited()))
     except BaseException as error:
         return "error " + type(error).__name__

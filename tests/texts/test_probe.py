@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -282,7 +283,6 @@ _MARK = """
 import json, os, sys
 n = {}
 exec(compile(open(sys.argv[1], 'rb').read(), 'mark', 'exec'), n)
-n['SHARED_SECONDS'] = 0
 first = n['keys']()
 os.rename(sys.argv[2] + '/early-1.0.dist-info', sys.argv[2] + '/early-2.0.dist-info')
 second = n['keys']()
@@ -310,7 +310,6 @@ _AGAIN = """
 import json, os, sys, shutil, time
 n = {}
 exec(compile(open(sys.argv[1], 'rb').read(), 'mark', 'exec'), n)
-n['SHARED_SECONDS'] = 0
 folder = sys.argv[2]
 def install(name):
     time.sleep(1.2)
@@ -354,6 +353,30 @@ def test_marks_tell_apart_who_imported_before_and_after_a_package_was_installed_
         )
     assert told["untouched"] == told["untouched, at once"]
     assert len(set(told.values())) == 5
+
+
+_TURNS = """
+import json, os, sys
+from coiled_jupyter import texts
+def ask(verb, turn):
+    return eval(texts.LOAD, texts.node_names(verb, turn))
+def install(name):
+    os.mkdir(sys.argv[1] + "/" + name + "-1.0.dist-info")
+told = [ask("keys", "1")]
+install("first")
+told += [ask("keys", "1"), ask("keys", "2"), ask("keys", "")]
+install("second")
+told += [ask("keys", ""), ask("anew", "2"), ask("anew", "2")]
+print(json.dumps(told))
+"""
+
+
+def test_workers_of_one_process_look_once_in_a_turn(tmp_path):
+    distribution(tmp_path, "early", "1.0")
+    told = run(sys.executable, "-c", _TURNS, str(tmp_path), path=tmp_path)
+    assert told[0] == told[1]
+    assert told[1] != told[2] == told[3]
+    assert told[3] != told[4] == told[5] == told[6]
 
 
 _FILES = """
