@@ -46,6 +46,10 @@ def parser(
     if notebook:
         client = _command(commands, "connect", "return a Dask client of a cluster")
         client.add_argument("cluster", nargs="?", metavar="X", help="name, id or address; the only one if left out")
+    report = _command(commands, "doctor", "write all that a report of a problem needs to one file, without secrets")
+    report.add_argument(
+        "--output", metavar="FILE", default="coiled-jupyter-report.json", help="where; nothing is there yet"
+    )
     sync.add(_command, commands)
     software.add(_command, commands)
     cluster = commands.add_parser("cluster", help="create, list and stop clusters")

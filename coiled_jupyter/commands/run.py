@@ -8,7 +8,7 @@ import time
 
 from ..configuration import read as read_configuration
 from ..service import ENDED, Service
-from . import clusters, compare, software, sync
+from . import clusters, compare, report, software, sync
 from .base import Output
 
 SETTLE_SECONDS = 1.5
@@ -21,6 +21,7 @@ _COMMANDS = {
     "undo": sync.undo,
     "cluster": clusters.run,
     "software": software.run,
+    "doctor": report.doctor,
 }
 
 

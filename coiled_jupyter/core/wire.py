@@ -941,6 +941,41 @@ class Problematic(Wire, frozen=True, kw_only=True):
     data: dict[str, str | int | float | bool | dict[str, int] | None] = field(default_factory=dict)
 
 
+class Doctor(Wire, frozen=True, kw_only=True):
+    """What a report of a problem needs, without secrets.
+
+    Attributes
+    ----------
+    contents
+        What is in it, in plain words, for whoever passes it on.
+    system
+        The server's machine and Python.
+    packages
+        What is installed beside the server.
+    environments, logs
+        By the cluster's id: its groups, and the last lines of its processes.
+    failed
+        What could not be told, and why.
+
+    """
+
+    contents: tuple[str, ...]
+    about: About
+    system: dict[str, str]
+    packages: tuple[SoftwarePackage, ...]
+    usage: Usage
+    clusters: tuple[Cluster, ...]
+    kernel: Environment | None
+    environments: dict[str, tuple[Environment, ...]]
+    diffs: tuple[Diff, ...]
+    syncs: tuple[Sync, ...]
+    layers: tuple[Layer, ...]
+    software: tuple[Software, ...]
+    logs: dict[str, tuple[LogLine, ...]]
+    failed: tuple[str, ...]
+    taken_at: Time
+
+
 class ErrorBody(Wire, frozen=True, kw_only=True):
     """Body of every answer that is not a success."""
 

@@ -28,6 +28,7 @@ from ..core.wire import (
     SyncCreate,
     SyncLog,
 )
+from ..doctor import doctor
 from ..service import Service
 
 STATUS: dict[ErrorKind, int] = {
@@ -409,6 +410,16 @@ class ExportHandler(Handler):
         self.answer(self.service.export_software(name, self.query("format")))
 
 
+class DoctorHandler(Handler):
+    """``doctor``."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """What a report of a problem needs, without secrets."""
+        self.answer(await doctor(self.service, self.query("kernel")))
+
+
 class UsageHandler(Handler):
     """``usage``."""
 
@@ -474,5 +485,6 @@ def routes() -> list[tuple[str, type[Handler]]]:
         (rf"{base}/software", AllSoftwareHandler),
         (rf"{base}/software/([^/]{{1,80}})", SoftwareHandler),
         (rf"{base}/software/([^/]{{1,80}})/export", ExportHandler),
+        (rf"{base}/doctor", DoctorHandler),
         (rf"{base}/.*", UnknownHandler),
     ]

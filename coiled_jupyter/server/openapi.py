@@ -95,6 +95,7 @@ _ROUTES: tuple[tuple[str, str, str, list[dict[str, Any]], Any, int, Any], ...] =
         *("/software", "post", "Lock packages and keep them under a name", [], wire.SoftwareCreate, 201),
         wire.Software,
     ),
+    ("/doctor", "get", "What a report of a problem needs, without secrets", [_query("kernel")], None, 200, wire.Doctor),
     ("/software/{name}", "get", "One software environment", [_NAME], None, 200, wire.Software),
     ("/software/{name}", "delete", "Forget a software environment that no cluster runs", [_NAME], None, 204, None),
     (

@@ -471,6 +471,62 @@ export interface paths {
     readonly patch?: never;
     readonly trace?: never;
   };
+  readonly '/doctor': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** What a report of a problem needs, without secrets */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: {
+          readonly kernel?: string;
+        };
+        readonly header?: never;
+        readonly path?: never;
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Doctor'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/environments': {
     readonly parameters: {
       readonly query?: never;
@@ -1822,6 +1878,50 @@ export interface components {
       readonly python: string | null;
     };
     /**
+     * Doctor
+     * @description What a report of a problem needs, without secrets.
+     *
+     *         Attributes
+     *         ----------
+     *         contents
+     *             What is in it, in plain words, for whoever passes it on.
+     *         system
+     *             The server's machine and Python.
+     *         packages
+     *             What is installed beside the server.
+     *         environments, logs
+     *             By the cluster's id: its groups, and the last lines of its processes.
+     *         failed
+     *             What could not be told, and why.
+     */
+    readonly Doctor: {
+      readonly about: components['schemas']['About'];
+      readonly clusters: readonly components['schemas']['Cluster'][];
+      readonly contents: readonly string[];
+      readonly diffs: readonly components['schemas']['Diff'][];
+      readonly environments: {
+        readonly [key: string]: readonly components['schemas']['Environment'][];
+      };
+      readonly failed: readonly string[];
+      readonly kernel: components['schemas']['Environment'] | null;
+      readonly layers: readonly components['schemas']['Layer'][];
+      readonly logs: {
+        readonly [key: string]: readonly components['schemas']['LogLine'][];
+      };
+      readonly packages: readonly components['schemas']['SoftwarePackage'][];
+      readonly software: readonly components['schemas']['Software'][];
+      readonly syncs: readonly components['schemas']['Sync'][];
+      readonly system: {
+        readonly [key: string]: string;
+      };
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly taken_at: string;
+      readonly usage: components['schemas']['Usage'];
+    };
+    /**
      * Environment
      * @description A reading of what one place has installed; for a cluster one per group.
      */
@@ -2696,6 +2796,7 @@ export type Diff = components['schemas']['Diff'];
 export type DiffCluster = components['schemas']['DiffCluster'];
 export type DiffGroup = components['schemas']['DiffGroup'];
 export type DiffKernel = components['schemas']['DiffKernel'];
+export type Doctor = components['schemas']['Doctor'];
 export type Environment = components['schemas']['Environment'];
 export type ErrorBody = components['schemas']['ErrorBody'];
 export type ExplainRequest = components['schemas']['ExplainRequest'];

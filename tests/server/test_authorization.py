@@ -88,6 +88,7 @@ ROUTES = [
     ("POST", "syncs/x/undo", "execute"),
     ("GET", "layers", "read"),
     ("DELETE", "layers/x", "write"),
+    ("GET", "doctor", "read"),
     ("GET", "software", "read"),
     ("POST", "software", "execute"),
     ("GET", "software/x", "read"),
