@@ -1,10 +1,12 @@
-"""Carries out one command on a service of its own, which only visits: clusters live on by their leases."""
+"""Carries out one command on a service of its own."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from ..configuration import read as read_configuration
 from ..service import ENDED, Service
@@ -27,11 +29,18 @@ _COMMANDS = {
 
 async def run(arguments: argparse.Namespace, out: Output) -> int:
     """Run a command of `parser`; return how it ended (see `base`)."""
+    async with visit() as service:
+        await _settle(service)
+        return await _COMMANDS[arguments.command or "status"](service, arguments, out)
+
+
+@contextlib.asynccontextmanager
+async def visit() -> AsyncIterator[Service]:
+    """Give a service that only visits: clusters live on by their leases."""
     service = Service(read_configuration())
     await service.start()
     try:
-        await _settle(service)
-        return await _COMMANDS[arguments.command or "status"](service, arguments, out)
+        yield service
     finally:
         await service.close(release=False)
 

@@ -41,7 +41,7 @@ class Cells:
     def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
 
-    def client(self, cluster: str, name: str) -> Any:
+    def client(self, cluster: str) -> Any:
         """Return a client of a cluster, kept for the next cell, that isn't the default of the user's own code."""
         known = self._clients.get(cluster)
         if known is not None and known.status == "running":

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..commands.base import body, given
-from ..configuration import read as read_configuration
+from ..commands.run import visit
 from ..core.errors import CoiledError, NotFound, Unavailable
 from ..core.wire import Cluster, ClusterCreate
 from ..service import ENDED, Service
 from .connect import connect
+from .threads import finished
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -77,7 +77,7 @@ def cluster(
     )
     made: list[str] = []
     try:
-        _finished(lambda service: _started(service, request, made))
+        _with_service(lambda service: _started(service, request, made))
         client = connect(made[0], **kwargs)
         try:
             yield client
@@ -85,7 +85,7 @@ def cluster(
             client.close()
     finally:
         if made:
-            _finished(lambda service: _stopped(service, made[0]))
+            _with_service(lambda service: _stopped(service, made[0]))
 
 
 async def _started(service: Service, request: ClusterCreate, made: list[str]) -> Cluster:
@@ -112,30 +112,9 @@ async def _stopped(service: Service, cluster_id: str) -> None:
             await service.delete(cluster_id)
 
 
-def _finished(act: Callable[[Service], Coroutine[Any, Any, _T]]) -> _T:
-    """Return what is made with a service of its own, in a thread of its own: a loop may run in this one."""
-    found: list[_T] = []
-    failed: list[BaseException] = []
-
+def _with_service(act: Callable[[Service], Coroutine[Any, Any, _T]]) -> _T:
     async def main() -> _T:
-        service = Service(read_configuration())
-        await service.start()
-        try:
+        async with visit() as service:
             return await act(service)
-        finally:
-            await service.close(release=False)
 
-    def work() -> None:
-        try:
-            found.append(asyncio.run(main()))
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            failed.append(error)
-
-    thread = threading.Thread(target=work, name="coiled-jupyter cluster", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        # In pieces, so that an interrupt is heard.
-        thread.join(0.2)
-    if failed:
-        raise failed[0]
-    return found[0]
+    return finished(main)

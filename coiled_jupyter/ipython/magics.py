@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
@@ -26,9 +22,7 @@ from .cells import Cells
 from .connect import connect
 from .progress import Progress
 from .results import Result
-
-INTERRUPT_SECONDS = 15.0
-"""How long an interrupted command may take to undo what it has begun."""
+from .threads import finished
 
 
 class _Left(Exception):
@@ -53,7 +47,7 @@ class Cell:
         self.lines: list[str] = []
         self.values: list[Any] = []
         self.warnings: list[str] = []
-        self._progress = progress
+        self.progress = progress
 
     def line(self, text: str = "") -> None:
         """Keep a line of the result."""
@@ -61,7 +55,7 @@ class Cell:
 
     def note(self, text: str) -> None:
         """Show how far it is."""
-        self._progress.add(text)
+        self.progress.add(text)
 
     def value(self, value: Any) -> None:
         """Keep the result."""
@@ -83,6 +77,18 @@ class Cell:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the magic: the shell's, and what only a notebook can do."""
     return parser(_Parser, notebook=True)
+
+
+def _parsed(top: argparse.ArgumentParser, line: str) -> argparse.Namespace | None:
+    """Return what a line asks for, or None where help was all."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        raise UsageError("A quotation mark in this line has no end") from None
+    try:
+        return top.parse_args(words)
+    except _Left:
+        return None
 
 
 class _Told:
@@ -121,16 +127,11 @@ class CoiledMagics(Magics):
     @line_cell_magic
     def coiled(self, line: str, cell: str | None = None) -> Any:
         """See how this kernel's libraries and a cluster's differ, and run clusters that match."""
-        if cell is not None:
-            return self._run_cell(line, cell)
-        try:
-            words = shlex.split(line)
-        except ValueError:
-            raise UsageError("A quotation mark in this line has no end") from None
-        try:
-            arguments = make_parser().parse_args(words)
-        except _Left:
+        arguments = _parsed(make_parser() if cell is None else _cell_parser(), line)
+        if arguments is None:
             return None
+        if cell is not None:
+            return self._run_cell(arguments, cell)
         if arguments.version:
             from .. import __version__
 
@@ -149,7 +150,7 @@ class CoiledMagics(Magics):
             self._show(cell, command)
             raise
         finally:
-            cell._progress.close()
+            cell.progress.close()
         if code == DONE:
             return cell.result(command)
         self._show(cell, command)
@@ -157,13 +158,7 @@ class CoiledMagics(Magics):
             raise Unavailable("Not everything could be read", "See above what, and why")
         raise CommandFailed("; ".join(cell.warnings) or _OUTCOMES.get(command, "It didn't end well: see above"))
 
-    def _run_cell(self, line: str, source: str) -> Any:
-        try:
-            arguments = _cell_parser().parse_args(shlex.split(line))
-        except ValueError:
-            raise UsageError("A quotation mark in this line has no end") from None
-        except _Left:
-            return None
+    def _run_cell(self, arguments: argparse.Namespace, source: str) -> Any:
         names = [name for names in arguments.give for name in names.split(",") if name]
         names_here: dict[str, Any] = self.shell.user_ns if self.shell is not None else {}
         missing = [name for name in names if name not in names_here]
@@ -181,7 +176,7 @@ class CoiledMagics(Magics):
             rows = in_the_way(diff, modules)
             if rows:
                 raise Conflict(f"This cell can't work on the cluster: {rows[0].why}", f"{rows[0].fix} Or give --force")
-        client = self._cells.client(diff.cluster.id, diff.cluster.name)
+        client = self._cells.client(diff.cluster.id)
         value, told = self._cells.run(client, source, given, wanted=arguments.out is not None)
         if arguments.out is not None:
             names_here[arguments.out] = value
@@ -199,40 +194,7 @@ _OUTCOMES = {"diff": "There are differences of the severity that --fail-on names
 
 
 def _wait(arguments: argparse.Namespace, cell: Cell) -> int:
-    """Run a command in a thread of its own, since the kernel's loop runs here; an interrupt cancels it."""
-    ended: Future[int] = Future()
-    started = threading.Event()
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-
-    async def main() -> int:
-        task = asyncio.current_task()
-        if task is not None:
-            running.append((asyncio.get_running_loop(), task))
-        started.set()
-        return await run(arguments, cell)
-
-    def work() -> None:
-        try:
-            ended.set_result(asyncio.run(main()))
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            ended.set_exception(error)
-
-    thread = threading.Thread(target=work, name="coiled-jupyter command", daemon=True)
-    thread.start()
-    try:
-        while True:
-            try:
-                return ended.result(0.2)
-            except FutureTimeout:
-                if ended.done():
-                    raise
-                cell._progress.show()
-    except KeyboardInterrupt:
-        started.wait(1)
-        for loop, task in running:
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join(INTERRUPT_SECONDS)
-        raise
+    return finished(lambda: run(arguments, cell), cell.progress.show)
 
 
 def load(shell: Any) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 
 import pytest
+
+from tests.processes import wait_for
 
 SCRIPT = """
 import sys
@@ -46,3 +49,31 @@ def test_it_lives_as_long_as_its_block(tmp_path, fails):
     assert said == ["1024", *(["in the block"] if fails else []), "Unavailable True", "Invalid"]
     listed = [sys.executable, "-m", "coiled_jupyter.cli", "cluster", "list", "--json"]
     assert json.loads(subprocess.run(listed, capture_output=True, text=True, env=env, check=True).stdout) == []
+
+
+def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import coiled_jupyter\n"
+        "if __name__ == '__main__':\n"
+        "    print('begun', flush=True)\n"
+        "    with coiled_jupyter.cluster(workers=2, requirements=['iniconfig==1.1.1']):\n"
+        "        print('never')\n"
+    )
+    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    listed = [sys.executable, "-m", "coiled_jupyter.cli", "cluster", "list", "--json"]
+
+    def clusters() -> list[dict]:
+        return json.loads(subprocess.run(listed, capture_output=True, text=True, env=env, check=True).stdout)
+
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            wait_for(clusters, seconds=30, what="a cluster that starts")
+            process.send_signal(signal.SIGINT)
+            said, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert "KeyboardInterrupt" in told
+    assert "never" not in said
+    assert clusters() == []
