@@ -284,7 +284,7 @@ async def _restarts(link: SchedulerLink, *, at_once: int = 1) -> float:
     start = time.perf_counter()
     for part in (workers[i : i + at_once] for i in range(0, len(workers), at_once)):
         await asyncio.gather(*(link.restart_worker(worker, 60) for worker in part))
-        await _until("restarted workers", lambda part=part: joined(set(part)))  # type: ignore[misc]
+        await _until("restarted workers", lambda part=part: joined(set(part)))
     return time.perf_counter() - start
 
 
@@ -436,7 +436,7 @@ async def _many(kernel: Path, base: Path, folder: Path, count: int) -> list[Figu
             for number in range(count // TOGETHER):
                 cluster.add_worker(str(number))
                 wanted = (number + 1) * TOGETHER
-                await _until(f"{wanted} workers", lambda wanted=wanted: there(wanted))  # type: ignore[misc]
+                await _until(f"{wanted} workers", lambda wanted=wanted: there(wanted))
         finally:
             link.close()
         async with _attached(kernel, cluster, count) as lab:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import platform
 import sys
 import sysconfig
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from packaging.utils import canonicalize_name
 
 from .core import redact
 from .core.cluster import now
 from .core.errors import CoiledError, NotFound
 from .core.wire import Diff, Doctor, Environment, LogLine, SoftwarePackage
+from .links import here
 from .service import ENDED, Service
 
 LOG_LINES = 300
@@ -87,7 +86,9 @@ async def doctor(service: Service, kernel: str | None = None) -> Doctor:
             "platform": sysconfig.get_platform(),
             "machine": platform.platform(),
         },
-        packages=await asyncio.to_thread(_packages),
+        packages=tuple(
+            SoftwarePackage(name=n, version=v) for n, v in (await asyncio.to_thread(here.installed)).items()
+        ),
         usage=service.usage(),
         clusters=clusters,
         kernel=own[0] if own else None,
@@ -105,8 +106,3 @@ async def doctor(service: Service, kernel: str | None = None) -> Doctor:
 
 def _redacted(made: Doctor) -> Doctor:
     return msgspec.convert(redact.everything(msgspec.to_builtins(made), [str(Path.home())]), Doctor)
-
-
-def _packages() -> tuple[SoftwarePackage, ...]:
-    found = {canonicalize_name(d.metadata["Name"] or "?"): d.version for d in importlib.metadata.distributions()}
-    return tuple(SoftwarePackage(name=name, version=version) for name, version in sorted(found.items()))

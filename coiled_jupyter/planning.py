@@ -176,7 +176,7 @@ class _Maker:
         return movable
 
     def _refuse(self, name: str, group: str, before: str | None, after: str | None, why: str) -> None:
-        self._refusals.append(PlanAction(kind="refuse", name=name, before=before, after=after, group=group, why=why))
+        self._refusals.append(_refusal(name, group, before, after, why))
 
     # ---- to a kernel's packages -------------------------------------------------------------------------------
 
@@ -260,9 +260,7 @@ class _Maker:
                 "have: release them first, or choose packages so that it stays."
             )
             group = self._group_of.get(worker, "")
-            self._blocked.append(
-                PlanAction(kind="refuse", name=missing[0], before=None, after=None, group=group, why=why)
-            )
+            self._blocked.append(_refusal(missing[0], group, None, None, why))
         if self._blocked:
             return (), PlanLost(), False
         rolls, lost, alone = core.batches(workers, self._group_of)
@@ -537,6 +535,10 @@ def check_usable(plan: Plan) -> None:
             "Make the plan again with `confirm`",
             needs=", ".join(plan.needs),
         )
+
+
+def _refusal(name: str, group: str, before: str | None, after: str | None, why: str) -> PlanAction:
+    return PlanAction(kind="refuse", name=name, before=before, after=after, group=group, why=why)
 
 
 def _told(environment: Environment) -> tuple[tuple[str, str], ...]:

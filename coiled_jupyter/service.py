@@ -577,7 +577,11 @@ class Service:
             lines = requirement_lines.check(body.requirements)
             build, interpreter = self._build(lines, body.python), None
         elif body.software is not None:
-            build, interpreter = self._software.build_spec(self._software.get(body.software)), None
+            try:
+                stored = self._software.get(body.software)
+            except NotFound as error:
+                raise Invalid("software", error.message, error.hint) from None
+            build, interpreter = self._software.build_spec(stored), None
         elif body.kernel is not None:
             reading = (await self._read_kernel(body.kernel)).reading
             build, interpreter = self._build(_pins(reading), reading.executable), None
@@ -618,11 +622,6 @@ class Service:
         chosen = [f for f in ("software", "kernel", "interpreter", "requirements") if getattr(body, f) is not None]
         if len(chosen) > 1:
             raise Invalid(chosen[1], f"Give one of {' and '.join(chosen)}, not both")
-        if body.software is not None:
-            try:
-                self._software.get(body.software)
-            except NotFound as error:
-                raise Invalid("software", error.message, error.hint) from None
         if body.python is not None and body.requirements is None:
             raise Invalid("python", "A Python version goes with requirements only")
         if body.adaptive is not None:
@@ -694,19 +693,16 @@ class Service:
         own = ".".join(map(str, sys.version_info[:3]))
         # What isn't asked for by its full version is this Python where it's of that series.
         python = own if body.python is None or f"{own}.".startswith(f"{body.python}.") else body.python
-        if body.requirements is not None:
-            return named.Wanted(
-                source="requirements",
-                python=python,
-                interpreter=_own_python(python),
-                hard=requirement_lines.check(body.requirements),
-            )
-        if body.file is not None:
-            found = await asyncio.to_thread(files.parse, body.file.name, body.file.text, python, self.conda_names())
+        if body.requirements is not None or body.file is not None:
+            if body.file is None:
+                source, found = "requirements", files.Parsed(lines=requirement_lines.check(body.requirements or ()))
+            else:
+                source = Path(body.file.name).name
+                found = await asyncio.to_thread(files.parse, body.file.name, body.file.text, python, self.conda_names())
             if body.python is None and found.python is not None and not f"{own}.".startswith(f"{found.python}."):
                 python = found.python
             return named.Wanted(
-                source=Path(body.file.name).name,
+                source=source,
                 python=python,
                 interpreter=_own_python(python),
                 hard=found.lines,
@@ -806,12 +802,11 @@ class Service:
             raise Conflict("A sync of this cluster is running", "Wait for it, or cancel it", sync=running.id)
         kernel_id = body.source.kernel if body.source and body.source.kernel else body.kernel
         software = body.source.software if body.source else None
-        if software is not None:
-            self._software.get(software)
+        stored = self._software.get(software) if software is not None else None
         client = await self._client(cluster)
         try:
             (environment, missing, executable), survey = await asyncio.gather(
-                self._software_side(software) if software is not None else self._kernel_side(kernel_id), client.survey()
+                self._software_side(stored) if stored is not None else self._kernel_side(kernel_id), client.survey()
             )
             readings = await client.environments(modules(environment) if environment else ())
         finally:
@@ -841,8 +836,7 @@ class Service:
         )
         return await self._plans.make(basis, body, user, undo_of=undo_of)
 
-    async def _software_side(self, name: str) -> tuple[Environment, tuple[Unread, ...], str]:
-        stored = self._software.get(name)
+    async def _software_side(self, stored: named.Stored) -> tuple[Environment, tuple[Unread, ...], str]:
         interpreter = self._software.build_spec(stored).python or sys.executable
         environment = named.environment(stored)
         return environment, (), interpreter if os.sep in interpreter else software_builds.python_path(interpreter)

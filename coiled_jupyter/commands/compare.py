@@ -16,7 +16,7 @@ from .clusters import tell_clusters
 _TEXT_LIMIT = 200_000
 CONTENT_SECONDS = 20.0
 _ORDER = ("block", "warn", "note", "ok")
-_MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
+MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
 _VERDICTS = {
     "breaks": "✕ These differences will break tasks",
     "differs": "! There are differences",
@@ -101,14 +101,17 @@ def _tell_diff(diff: Diff, out: Output, *, everything: bool, software: str | Non
 def _tell_explanation(explanation: Explanation, out: Output) -> None:
     out.line(explanation.text)
     for cause in explanation.causes:
-        out.line(f"{_MARKS[cause.row.severity]} {cause.row.name}: {cause.why}")
+        out.line(f"{MARKS[cause.row.severity]} {cause.row.name}: {cause.why}")
         out.line(f"    seen: {cause.evidence}")
         out.line(f"    fix:  {cause.row.fix}")
 
 
+def cluster_versions(row: Row) -> str:
+    """Return the versions of a package that a cluster's groups have, ``-`` where one lacks it; empty without groups."""
+    return " / ".join(sorted({group.version or "-" for group in row.groups}))
+
+
 def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
-    versions = sorted({group.version or "-" for group in row.groups})
-    cluster = versions[0] if len(versions) == 1 else " / ".join(versions)
     here = row.kernel.version if row.kernel else "-"
     software = row.software.version if row.software else "-"
-    return _MARKS[row.severity], row.name, here, cluster or "-", software, row.why
+    return MARKS[row.severity], row.name, here, cluster_versions(row) or "-", software, row.why

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from argcomplete.finders import CompletionFinder
-from packaging.utils import canonicalize_name
 
 from ..configuration import Configuration
 from ..core.errors import CoiledError
 from ..ledger import Ledger
+from ..links import here
 from ..software.named import NamedEnvironments
 
 _SHOWN = ("show", "install", "export", "delete")
@@ -70,4 +69,4 @@ def _software(**_: object) -> Iterable[str]:
 
 
 def _packages(**_: object) -> Iterable[str]:
-    return sorted({canonicalize_name(d.metadata["Name"] or "") for d in importlib.metadata.distributions()})
+    return here.installed()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from .explain import DISTRIBUTIONS
+from .notebook import distributions_of
 from .plan import SCHEDULER_BOUND
 from .wire import Diff, Row
 
 
-def in_the_way(diff: Diff, modules: Iterable[str]) -> tuple[Row, ...]:
+def in_the_way(diff: Diff, modules: Collection[str]) -> tuple[Row, ...]:
     """Return the rows at ``block`` that concern a cell.
 
     Parameters
@@ -18,8 +18,5 @@ def in_the_way(diff: Diff, modules: Iterable[str]) -> tuple[Row, ...]:
         Top-level modules that the cell imports, and those of the types of the values that go along.
 
     """
-    found = set(modules)
-    names = {module.replace("_", "-").lower() for module in found}
-    names |= {name for module in found for name in DISTRIBUTIONS.get(module, ())}
-    names |= SCHEDULER_BOUND
+    names = distributions_of(modules) | SCHEDULER_BOUND
     return tuple(row for row in diff.rows if row.severity == "block" and row.name in names)

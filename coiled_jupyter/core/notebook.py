@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -50,10 +51,15 @@ def cell_imports(text: str) -> set[str]:
     return found
 
 
+def distributions_of(modules: Collection[str]) -> set[str]:
+    """Return the names of the distributions that top-level modules may come from."""
+    names = {name.replace("_", "-").lower() for name in modules}
+    return names | {name for module in modules for name in DISTRIBUTIONS.get(module, ())}
+
+
 def with_imports(environment: Environment, modules: frozenset[str]) -> Environment:
     """Return the environment with the packages of these modules marked as in use."""
-    names = {name.replace("_", "-").lower() for name in modules}
-    names |= {name for module in modules for name in DISTRIBUTIONS.get(module, ())}
+    names = distributions_of(modules)
     packages = tuple(
         msgspec.structs.replace(package, in_use=True) if package.name in names and not package.in_use else package
         for package in environment.packages

@@ -55,6 +55,10 @@ ErrorKind: TypeAlias = Literal[
     "forbidden",
 ]
 
+_Requirements: TypeAlias = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=2000)
+]
+_PythonVersion: TypeAlias = Annotated[str, Meta(max_length=20, pattern=r"^[0-9]+(\.[0-9]+){0,2}$")]
 Time: TypeAlias = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2026-03-01T12:00:00.000Z"])]
 
 
@@ -308,10 +312,8 @@ class ClusterCreate(Request, frozen=True, kw_only=True):
     software: Annotated[str, Meta(max_length=80)] | None = None
     kernel: Annotated[str, Meta(max_length=200)] | None = None
     interpreter: KernelInterpreter | None = None
-    requirements: (
-        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=2000)] | None
-    ) = None
-    python: Annotated[str, Meta(max_length=20, pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] | None = None
+    requirements: _Requirements | None = None
+    python: _PythonVersion | None = None
 
 
 class TLSFiles(Request, frozen=True, kw_only=True):
@@ -833,11 +835,9 @@ class SoftwareCreate(Request, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(max_length=80, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
     kernel: Annotated[str, Meta(max_length=200)] | None = None
-    requirements: (
-        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=500)], ...], Meta(max_length=2000)] | None
-    ) = None
+    requirements: _Requirements | None = None
     file: SoftwareFile | None = None
-    python: Annotated[str, Meta(max_length=20, pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] | None = None
+    python: _PythonVersion | None = None
     replace: bool = False
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..commands.compare import MARKS, cluster_versions
 from ..core.errors import CoiledError
 from ..core.wire import Diff
 
@@ -20,7 +21,7 @@ _COLOURS = {
     "note": "var(--jp-info-color1)",
     "ok": "var(--jp-success-color1)",
 }
-_WORDS = {"block": "✕ breaks", "warn": "! warning", "note": "+ note", "ok": "✓ same"}
+_WORDS = {"block": "breaks", "warn": "warning", "note": "note", "ok": "same"}
 
 
 class Result:
@@ -88,7 +89,7 @@ class Result:
                     {
                         "package": row.name,
                         "kernel": row.kernel.version if row.kernel else None,
-                        "cluster": _cluster(row.groups),
+                        "cluster": cluster_versions(row) or None,
                         "status": row.status,
                         "severity": row.severity,
                         "in_use": row.in_use,
@@ -106,11 +107,6 @@ class _NoPandas(CoiledError):
     """A table was asked for where there is none."""
 
 
-def _cluster(groups: Any) -> str | None:
-    versions = sorted({group.version or "-" for group in groups})
-    return " / ".join(versions) if versions else None
-
-
 def _table(diff: Diff, text: str) -> str:
     """Return a diff as a table; colours come with a sign and a word."""
     # The first lines say who is compared and how it stands.
@@ -118,10 +114,10 @@ def _table(diff: Diff, text: str) -> str:
     rows = [row for row in diff.rows if row.severity != "ok"]
     body = "".join(
         "<tr>"
-        f'<td style="color:{_COLOURS[row.severity]};white-space:nowrap">{_WORDS[row.severity]}</td>'
+        f'<td style="color:{_COLOURS[row.severity]};white-space:nowrap">{MARKS[row.severity]} {_WORDS[row.severity]}</td>'
         f"<td>{html.escape(row.name)}</td>"
         f"<td>{html.escape(row.kernel.version if row.kernel else '-')}</td>"
-        f"<td>{html.escape(_cluster(row.groups) or '-')}</td>"
+        f"<td>{html.escape(cluster_versions(row) or '-')}</td>"
         f'<td style="text-align:left">{html.escape(row.why)} {html.escape(row.fix)}</td>'
         "</tr>"
         for row in rows

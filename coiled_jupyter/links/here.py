@@ -49,6 +49,12 @@ def read(content_seconds: float = CONTENT_SECONDS) -> tuple[Reading, float | Non
     return msgspec.structs.replace(answer.reading, packages=packages), answer.content_age
 
 
+def installed() -> dict[str, str]:
+    """Return ``{name: version}`` of the distributions of this Python, names by PEP 503, in order."""
+    found = {canonicalize_name(d.metadata["Name"] or "?"): d.version for d in importlib.metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
 def begin(namespaces: list[dict[str, Any]]) -> None:
     """From now on tell the packages that this process's user has imported.
 

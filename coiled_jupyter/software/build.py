@@ -138,14 +138,21 @@ async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Buil
             interpreter=str(interpreter),
             lock_hash=key,
             created_at=now(),
-            size=await asyncio.to_thread(_size, prefix),
+            size=await asyncio.to_thread(size, prefix),
         )
         _mark(prefix, built)
         return built
 
 
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*"))
+def size(folder: Path, *, unshared: bool = False) -> int:
+    """Return the bytes of a folder's files; with `unshared`, of those that no other folder has by a hard link."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = os.lstat(os.path.join(root, name))  # noqa: PTH118 - of tens of thousands of files
+                total += found.st_size if not unshared or found.st_nlink == 1 else 0
+    return total
 
 
 def _marked(prefix: Path) -> Built | None:

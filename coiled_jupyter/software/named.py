@@ -358,7 +358,7 @@ class NamedEnvironments:
                     continue
                 with prefix.with_name(f"{prefix.name}.lock").open("w") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    size = _own_bytes(prefix)
+                    size = builds.size(prefix, unshared=True)
                     # First it's no environment any more, then it goes.
                     (prefix / builds.MARKER).unlink(missing_ok=True)
                     shutil.rmtree(prefix, ignore_errors=True)
@@ -475,13 +475,12 @@ def _platform() -> str:
 
 
 def _target(python: str) -> Target:
-    libc = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
     return Target(
         python=python,
         implementation="cpython",
         platform=sys.platform,
         machine=os.uname().machine,
-        libc=libc or ("musl" if sys.platform == "linux" else ""),
+        libc=uv.libc() or ("musl" if sys.platform == "linux" else ""),
     )
 
 
@@ -530,14 +529,3 @@ def _runs(prefix: Path) -> bool:
         if line and line[0].startswith(start):
             return True
     return False
-
-
-def _own_bytes(folder: Path) -> int:
-    """Return the bytes of files that no other folder shares by a hard link."""
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                found = os.lstat(os.path.join(root, name))  # noqa: PTH118 - of tens of thousands of files
-                total += found.st_size if found.st_nlink == 1 else 0
-    return total

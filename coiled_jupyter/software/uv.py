@@ -47,6 +47,11 @@ def version() -> str:
     return importlib.metadata.version("uv")
 
 
+def libc() -> str:
+    """Return this machine's C library as `core.survey.SurveyPlace` tells it, such as ``glibc 2.36``; empty where unknown."""
+    return (os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None) or ""
+
+
 def environ(index: Index = NO_INDEX_OPTIONS) -> dict[str, str]:
     """Return the variables that uv runs with."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA"))}

@@ -652,7 +652,7 @@ def pointed(places: Iterable[StatePlace]) -> dict[str, PointedLayer]:
 
 def _runs_there(libc: str) -> bool:
     """Whether a program that runs here finds a C library there that is as new."""
-    own = os.confstr("CS_GNU_LIBC_VERSION") if "CS_GNU_LIBC_VERSION" in os.confstr_names else None
+    own = uv.libc()
     if not own or not libc.startswith("glibc "):
         return False
     try:
