@@ -249,23 +249,28 @@ def batches(
     rolled: list[list[SurveyWorker]] = []
     lost, reasons = PlanLost(), []
     for worker in ordered:
-        room = sum(_room(other) for other in workers if other is not worker)
         if worker.actors:
             reasons.append(f"worker {worker.name} holds {worker.actors} actors, which can't move")
             lost = _add(lost, replace(worker, futures=0, scattered=0, running=0))
-        full = not alone and worker.alone > room
+        full = not alone and not fits([worker], workers)
         if full:
             reasons.append(f"what worker {worker.name} holds doesn't fit into the others")
         if full:
             lost = _add(lost, replace(worker, actors=0, running=0))
         batch = rolled[-1] if rolled else []
-        rest = sum(_room(other) for other in workers if other not in batch and other is not worker)
-        if batch and len(batch) < size and sum(w.alone for w in batch) + worker.alone <= rest:
+        if batch and len(batch) < size and fits([*batch, worker], workers):
             batch.append(worker)
         else:
             rolled.append([worker])
     why = "; ".join(dict.fromkeys(reasons))
     return _rolls(rolled, group_of), replace(lost, why=f"{why[:1].upper()}{why[1:]}." if why else ""), alone
+
+
+def fits(moving: Sequence[SurveyWorker], workers: Iterable[SurveyWorker]) -> bool:
+    """Whether what some of the workers hold alone has room in the memory of the others."""
+    addresses = {worker.address for worker in moving}
+    room = sum(_room(other) for other in workers if other.address not in addresses)
+    return sum(worker.alone for worker in moving) <= room
 
 
 def everything(workers: Iterable[SurveyWorker], why: str) -> PlanLost:

@@ -45,8 +45,8 @@ class SurveyWorker(Struct, frozen=True, kw_only=True):
     address: _Text
     name: _Text
     nanny: _Text | None
-    nanny_process: SurveyProcess | None
-    place: _Text | None
+    nanny_process: SurveyProcess | None = None
+    place: _Text | None = None
     alone: _Count = 0
     memory: _Count = 0
     memory_limit: _Count | None = None

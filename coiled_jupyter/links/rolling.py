@@ -138,22 +138,9 @@ class _About(Struct, frozen=True):
     idempotent: bool
 
 
-class _Counted(Struct, frozen=True):
-    address: _Text
-    name: _Text
-    nanny: _Text | None
-    alone: _Count
-    memory: _Count
-    memory_limit: _Count | None
-    futures: _Count
-    scattered: _Count
-    running: _Count
-    actors: _Count
-
-
 class _Walk(Struct, frozen=True):
     walk: int | None
-    workers: tuple[_Counted, ...]
+    workers: tuple[SurveyWorker, ...]
 
 
 class _Where(Struct, frozen=True):
@@ -301,14 +288,7 @@ class Rolling:
         """Look at the whole cluster; what doesn't answer is in `reasons` by address, and so are nannies that can't be moved."""
         self._identity = None
         about = await self._ask_scheduler(_About, "about")
-        counted: list[_Counted] = []
-        walk: int | None = None
-        while True:
-            piece = await self._ask_scheduler(_Walk, "walk", walk)
-            counted += piece.workers
-            walk = piece.walk
-            if walk is None:
-                break
+        counted = await self.counted()
         nannies = list(dict.fromkeys(worker.nanny for worker in counted if worker.nanny))
         absent = [nanny for nanny in self._nannies if nanny not in nannies]
         self._nannies |= dict.fromkeys(nannies)
@@ -325,19 +305,10 @@ class Rolling:
                 reasons[nanny] = wheres[nanny].obstacle
         places, keys = await self._places(wheres, reasons)
         workers = tuple(
-            SurveyWorker(
-                address=worker.address,
-                name=worker.name,
-                nanny=worker.nanny,
+            msgspec.structs.replace(
+                worker,
                 nanny_process=None if where is None else SurveyProcess(host=where.host, pid=where.pid),
                 place=None if where is None or _key(where) not in keys else _key(where),
-                alone=worker.alone,
-                memory=worker.memory,
-                memory_limit=worker.memory_limit,
-                futures=worker.futures,
-                scattered=worker.scattered,
-                running=worker.running,
-                actors=worker.actors,
             )
             for worker in counted
             for where in [wheres.get(worker.nanny or "")]
@@ -350,6 +321,18 @@ class Rolling:
             reasons=reasons,
             starting=starting,
         )
+
+    async def counted(self) -> tuple[SurveyWorker, ...]:
+        """Return what each worker holds and does by the scheduler's account; nothing is asked of their nannies."""
+        counted: list[SurveyWorker] = []
+        walk: int | None = None
+        while True:
+            piece = await self._ask_scheduler(_Walk, "walk", walk)
+            counted += piece.workers
+            walk = piece.walk
+            if walk is None:
+                break
+        return tuple(counted)
 
     async def _starting(self, absent: Sequence[str]) -> tuple[str, ...]:
         """Return which of the nannies whose workers aren't at the scheduler will bring one; forget those that have ended."""
@@ -441,11 +424,12 @@ class Rolling:
         told = _packed(json.dumps(body, default=dict))
         # The text first, by itself, so that the credentials are only ever in a request that can't fail.
         await self._ask_one("nanny", nanny, _Where, "where")
-        await self._ask_one("nanny", nanny, _Nothing, "begin", texts.packed("layer"), told)
+        begun = asyncio.ensure_future(self._ask_one("nanny", nanny, _Nothing, "begin", texts.packed("layer"), told))
         after, last = 0, ""
-        began = heard = time.monotonic()
         ended = False
         try:
+            await asyncio.shield(begun)
+            began = heard = time.monotonic()
             while not ended:
                 try:
                     state = await self._ask_one("nanny", nanny, JobState, "poll", request.id, after)
@@ -466,7 +450,12 @@ class Rolling:
                     await asyncio.sleep(min(max((time.monotonic() - began) / 20, 0.02), 0.3))
         finally:
             if not ended:
-                await asyncio.shield(self.stop_build(nanny, request.id))
+                await asyncio.shield(self._give_up(begun, nanny, request.id))
+
+    async def _give_up(self, begun: asyncio.Future[_Nothing], nanny: str, layer: str) -> None:
+        # Told to stop before it was told to begin, the node would build on for nobody.
+        await asyncio.gather(begun, return_exceptions=True)
+        await self.stop_build(nanny, layer)
 
     async def stop_build(self, nanny: str, layer: str) -> None:
         """End the build of a layer where one runs."""

@@ -24,6 +24,7 @@ from packaging.version import InvalidVersion, Version
 from .. import tasks
 from ..core.cluster import Readings, now
 from ..core.errors import CoiledError, Conflict, Impossible, Unavailable
+from ..core.plan import fits
 from ..core.survey import Survey, SurveyPlace
 from ..core.sync import FINAL, LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
 from ..core.wire import Cluster, Environment, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
@@ -390,7 +391,10 @@ class Run:
 
         A worker that was refused isn't restarted even if it holds nothing: it goes on taking tasks.
         """
-        accepted = await self._host.rolling.fence(workers, FENCE_SECONDS)
+        held = await self._host.rolling.counted()
+        # The scheduler would hand over all of it, until those that take it are killed for what they use.
+        room = fits([worker for worker in held if worker.address in workers], held)
+        accepted = await self._host.rolling.fence(workers, FENCE_SECONDS) if room else set()
         refused = {worker for worker in workers if worker not in accepted}
         if not refused or self.spec.lost_ok:
             return

@@ -660,10 +660,24 @@ def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_
             await asyncio.sleep(0.3)
 
         async def fill(sync) -> None:
-            await cell(site.notebook, "P = 'late'\n" + big)
+            # While its builder is held the roll can't begin, however soon an environment is made.
+            while not (held := builders(home)):
+                assert site.state(sync.id) == "building"
+                await asyncio.sleep(0)
+            for process in held:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            assert site.state(sync.id) == "building"
+            try:
+                await cell(site.notebook, "P = 'late'\n" + big)
+            finally:
+                for process in held:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.resume()
 
         ended = await site.sync(fill, "building")
-        assert await site.check(ended) in ("failed", "done"), told(ended)
+        assert await site.check(ended) == "failed", told(ended)
+        assert "the others have no room for it" in ended.result.text
         assert await cell(site.notebook, "[f.status for f in big]") == ["finished"] * 4
         assert await cell(site.notebook, "counts('late')") == [4, 0]
 
