@@ -154,15 +154,18 @@ async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
         return loads(frames)
 
     raw._loads = counted
-    found: dict[str, list[float]] = {key: [] for key in ("noop", "versions", "first", "again", "lag", "bytes")}
+    found: dict[str, list[float]] = {
+        key: [] for key in ("noop", "noop lag", "versions", "first", "again", "lag", "bytes")
+    }
     lists = await _lists(link, min(workers))
     async with Client(cluster.address, asynchronous=True, set_as_default=False) as client:
         for _ in range(rounds + 1):
             await link.evaluate_on_workers(list(workers), _FORGET, {}, 60.0)
             await link.evaluate_on_scheduler(_FORGET, {}, 60.0)
             reader = Reader(link, deadline=60.0)
-            found["noop"].append(await _timed("an empty client.run", lambda: client.run(_nothing)))
             await link.evaluate_on_scheduler(_LAG, {})
+            found["noop"].append(await _timed("an empty client.run", lambda: client.run(_nothing)))
+            found["noop lag"].append(float(await link.evaluate_on_scheduler(_LAG, {})))
             received[0] = 0
             begun = time.perf_counter()
             readings = await asyncio.wait_for(reader.read(workers), DEADLINE)
@@ -199,6 +202,7 @@ def measure(rounds: int) -> list[Figure]:
                 *(middle["again"], "`client.get_versions()`, ten packages", middle["versions"], 1.0),
             ),
             Figure(f"Longest delay of the scheduler in a first reading of {what}", max(found["lag"]), limit=0.05),
+            Figure("The same in an empty `client.run`", max(found["noop lag"])),
             Figure(
                 f"Received for each of {what} beyond a list per group",
                 middle["bytes"] / workers,

@@ -124,6 +124,37 @@ def test_a_hostile_name_is_refused_by_its_place(ground, name):
     assert len(answer["error"]["message"]) < 500
 
 
+def test_a_sync_outlives_the_restart_of_its_kernel(ground):
+    status, kernel = ground.server.ask("POST", "/api/kernels", {"name": "python3"}, timeout=60)
+    assert status == 201, kernel
+
+    def row() -> dict | None:
+        # Never what the kernel was before: a reading of a restarted one is made anew.
+        status, diff = ground.server.api("GET", f"diff?cluster={ground.cluster}&kernel={kernel['id']}", timeout=60)
+        return next((row for row in diff["rows"] if row["name"] == "cj-dead"), None) if status == 200 else None
+
+    wait_for(lambda: (found := row()) and found["status"] == "only_kernel", what="the row")
+    with Notebook(ground.python, ground.remote.address) as notebook:
+        notebook.run("import time\nslow = client.map(time.sleep, [3, 3.1])\nNone")
+        status, plan = ground.plan("cj-dead", kernel=kernel["id"])
+        assert (status, plan["how"]) == (201, "roll"), plan
+        assert plan["seconds"] > 0
+        status, sync = ground.server.api("POST", "syncs", {"plan": plan["id"]})
+        assert status == 201, sync
+        wait_for(lambda: ground.server.api("GET", f"syncs/{sync['id']}")[1]["state"] == "rolling", what="the roll")
+        status, _ = ground.server.ask("POST", f"/api/kernels/{kernel['id']}/restart", {}, timeout=60)
+        assert status == 200
+        done = ground.ended(sync["id"])
+        assert done["state"] == "done", done
+        assert notebook.run("client.gather(slow)") == [None, None]
+    wait_for(lambda: (found := row()) and found["status"] == "same", what="the row of the restarted kernel")
+    assert ground.server.ask("DELETE", f"/api/kernels/{kernel['id']}")[0] == 204
+    status, undo = ground.server.api("POST", f"syncs/{sync['id']}/undo")
+    assert status == 201, undo
+    assert ground.ended(undo["id"])["state"] == "done"
+    ground.running(2)
+
+
 def test_a_sync_outlives_its_server_and_its_layer_can_be_removed_once_nobody_uses_it(ground):
     with Notebook(ground.python, ground.remote.address) as notebook:
         notebook.run("import time\nslow = client.map(time.sleep, [4, 4.1])\nNone")

@@ -31,7 +31,7 @@ from coiled_jupyter.core.sync import FINAL
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanFrom
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.paths import cluster_dir
-from coiled_jupyter.service import Service
+from coiled_jupyter.service import ENDED, Service
 from tests.fakes import InterpreterKernels
 from tests.index import Index, make_wheel
 from tests.notebook import CellError, Notebook
@@ -426,6 +426,29 @@ def test_a_server_that_ends_leaves_the_sync_to_its_supervisor_and_the_next_serve
             await site.service.delete(site.cluster)
         finally:
             await site.service.close()
+
+    with attached(tmp_path) as (cluster, home):
+        site(cluster, home, body)
+
+
+def test_a_supervisor_that_is_told_to_end_in_mid_roll_gives_the_workers_back_first(tmp_path):
+    async def body(site: Site) -> None:
+        await values(site)
+
+        async def told_to_end(sync) -> None:
+            # One worker is moved by then, or both, or none.
+            os.kill(site.supervisor(), signal.SIGTERM)
+
+        ended = await site.sync(told_to_end, "rolling")
+        assert ended.state in ("cancelled", "done"), told(ended)
+        await site.lab.until(lambda: site.service.cluster(site.cluster).status in ENDED)
+        wanted = "2.4.6" if ended.state == "done" else None
+        truth = await site.truth()
+        assert len(truth) == 2
+        assert {has.get("numpy", (None,))[0] for has in truth.values()} == {wanted}, told(ended)
+        site.quiet()
+        await all_there(site)
+        assert (await site.service.diff(site.cluster, kernel="k")).verdict not in ("equal", "differs")
 
     with attached(tmp_path) as (cluster, home):
         site(cluster, home, body)
