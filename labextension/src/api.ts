@@ -83,6 +83,7 @@ export interface IApi {
   cancelSync(id: string): Promise<Sync>;
   undoSync(id: string): Promise<Sync>;
   layers(): Promise<readonly Layer[]>;
+  removeLayer(id: string): Promise<void>;
 }
 
 /** The REST API of the server extension. */
@@ -198,6 +199,10 @@ export class Api implements IApi {
 
   layers(): Promise<readonly Layer[]> {
     return this._ask('layers');
+  }
+
+  removeLayer(id: string): Promise<void> {
+    return this._ask(`layers/${encodeURIComponent(id)}`, { method: 'DELETE' });
   }
 
   private async _ask<T>(path: string, init: RequestInit = {}): Promise<T> {

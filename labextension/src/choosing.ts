@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { CheckedForm, choice } from './fields';
 import type { Finding } from './fields';
 import { isRated } from './offers';
-import { BASE, layerWords } from './syncwords';
+import { BASE, layerSizeWords, layerUseWords, layerWords } from './syncwords';
 import type { Cluster, Layer, Row } from './wire';
 import { ratingWords, rowStatusWords } from './words';
 
@@ -66,6 +66,95 @@ export class PackagesForm extends CheckedForm<readonly string[]> {
   }
 
   private readonly _fields: HTMLInputElement[] = [];
+}
+
+/** States that nobody runs in, to be removed from the disks; at first none is chosen. */
+export class RemovalForm extends CheckedForm<readonly string[]> {
+  constructor(
+    layers: readonly Layer[],
+    private readonly _names: ReadonlyMap<string, string>,
+    now: number,
+    trans: TranslationBundle
+  ) {
+    super(trans);
+    this._list.className = 'jp-Coiled-list';
+    for (const layer of layers) {
+      const { label, field } = choice(
+        '',
+        layer.id,
+        layerWords(layer, now, trans),
+        false
+      );
+      field.type = 'checkbox';
+      field.disabled = layer.clusters.length > 0 || layer.known_by.length === 0;
+      label.dataset.layer = layer.id;
+      label.append(line(layerUseWords(layer, _names, trans)));
+      for (const { host, path } of layer.places) {
+        label.append(line(trans.__('%1: %2', host, path)));
+      }
+      this._list.append(label);
+      this._fields.set(layer, field);
+    }
+    this.node.append(this._list);
+    this.complete();
+  }
+
+  /** One of them has gone. */
+  drop(id: string): void {
+    for (const [layer, field] of this._fields) {
+      if (layer.id === id) {
+        this._fields.delete(layer);
+        field.closest('label')?.remove();
+      }
+    }
+  }
+
+  protected value(): readonly string[] {
+    return this._chosen().map(({ id }) => id);
+  }
+
+  protected problems(): readonly Finding[] {
+    const none = this._chosen().length === 0;
+    return [...this._fields.values()]
+      .filter(({ disabled }) => !disabled)
+      .map((field, index) => [
+        field,
+        none && index === 0 ? this.trans.__('Choose at least one state') : ''
+      ]);
+  }
+
+  protected words(): string {
+    const { trans } = this;
+    const chosen = this._chosen();
+    if (chosen.length === 0) {
+      return trans.__('There is none that could be removed now.');
+    }
+    const known = new Set(chosen.flatMap(({ known_by }) => known_by));
+    return trans._n(
+      '%1 state is removed (%2); %3 can not go back to it any more.',
+      '%1 states are removed (%2); %3 can not go back to them any more.',
+      chosen.length,
+      layerSizeWords(chosen, trans),
+      [...known].map(id => this._names.get(id) ?? id).join(', ')
+    );
+  }
+
+  private _chosen(): readonly Layer[] {
+    return [...this._fields]
+      .filter(([, { checked }]) => checked)
+      .map(([layer]) => layer);
+  }
+
+  private readonly _fields = new Map<Layer, HTMLInputElement>();
+  // A fieldset doesn't scroll.
+  private readonly _list = document.createElement('div');
+}
+
+function line(text: string): HTMLElement {
+  const node = document.createElement('span');
+  node.className = 'jp-Coiled-sub';
+  node.textContent = text;
+  return node;
 }
 
 /** A state that the cluster had. */

@@ -18,6 +18,7 @@ export namespace CommandIDs {
   export const syncChosen = 'coiled-jupyter:sync-chosen';
   export const undoSync = 'coiled-jupyter:undo-sync';
   export const restoreState = 'coiled-jupyter:restore-state';
+  export const removeStates = 'coiled-jupyter:remove-states';
   export const cancelSync = 'coiled-jupyter:cancel-sync';
   export const explain = 'coiled-jupyter:explain';
 }

@@ -29,7 +29,8 @@ const SYNCING: readonly (readonly [string, ReadonlyJSONObject] | null)[] = [
   [CommandIDs.syncChosen, {}],
   null,
   [CommandIDs.undoSync, {}],
-  [CommandIDs.restoreState, {}]
+  [CommandIDs.restoreState, {}],
+  [CommandIDs.removeStates, {}]
 ];
 
 /** Open the menu of a cluster below its button. */

@@ -12,7 +12,7 @@ import { SoftwareTable } from './components/software';
 import { SyncButton, SyncCard } from './components/sync';
 import type { IRowActions } from './components/row';
 import { Checking, Verdict } from './components/verdict';
-import { hasLogs } from './allowed';
+import { hasLogs, isOurs } from './allowed';
 import { CommandIDs } from './ids';
 import { openMenu, openSyncMenu } from './menu';
 import { freshness, hasEnded } from './model';
@@ -22,7 +22,7 @@ import { isRunning } from './syncs';
 import { blockedWords, syncStateWords, syncWords } from './syncwords';
 import type { Cluster, Diff } from './wire';
 import { Wishes } from './wishes';
-import { problemWords, reasonWords } from './words';
+import { pastWords, problemWords, reasonWords } from './words';
 
 /** The panel at the right of the lab. */
 export class Panel extends ReactWidget {
@@ -126,9 +126,11 @@ function Head({ title, children }: IHeadProps): JSX.Element {
 }
 
 function ClusterSection(props: ISectionProps): JSX.Element {
-  const { model, commands, wishes, trans } = props;
+  const { model, commands, trans } = props;
   useSeconds();
-  const { error, kernel } = model;
+  const { clusters, error, kernel } = model;
+  const past = inOrder(clusters).filter(it => isPast(it, clusters));
+  const shown = inOrder(clusters).filter(it => !past.includes(it));
   const create = () => void commands.execute(CommandIDs.createCluster);
   const attach = () => void commands.execute(CommandIDs.attachCluster);
   return (
@@ -173,47 +175,60 @@ function ClusterSection(props: ISectionProps): JSX.Element {
           action={{ label: trans.__('Create a cluster…'), run: create }}
         />
       )}
-      {inOrder(model.clusters).map(cluster => (
-        <ClusterCard
-          key={cluster.id}
-          cluster={cluster}
-          now={model.now}
-          age={model.clusterAge(cluster)}
-          trans={trans}
-          onStop={
-            cluster.source === 'discovered'
-              ? null
-              : () =>
-                  void commands.execute(CommandIDs.stopCluster, {
-                    cluster: cluster.id
-                  })
-          }
-          onInsert={
-            // A notebook that opened a cluster by itself has its client.
-            kernel && cluster.source !== 'discovered'
-              ? () =>
-                  void commands.execute(CommandIDs.insertClient, {
-                    cluster: cluster.id
-                  })
-              : null
-          }
-          onLogs={
-            hasLogs(cluster)
-              ? () =>
-                  void commands.execute(CommandIDs.showLogs, {
-                    cluster: cluster.id
-                  })
-              : null
-          }
-          wish={wishes.of(cluster.id)}
-          onStep={by => wishes.step(cluster, by)}
-          onDismiss={() => wishes.dismiss(cluster.id)}
-          onMenu={(button, keyboard) =>
-            openMenu(commands, cluster, button, keyboard)
-          }
-        />
+      {shown.map(it => (
+        <Card key={it.id} cluster={it} {...props} />
       ))}
+      {past.length > 0 && (
+        <details className="jp-Coiled-past" data-past={past.length}>
+          <summary>{pastWords(past, trans)}</summary>
+          {past.map(it => (
+            <Card key={it.id} cluster={it} {...props} />
+          ))}
+        </details>
+      )}
     </section>
+  );
+}
+
+function Card(props: ISectionProps & { cluster: Cluster }): JSX.Element {
+  const { cluster, model, commands, wishes, trans } = props;
+  const { kernel } = model;
+  const execute = (command: string) => () =>
+    void commands.execute(command, { cluster: cluster.id });
+  const ours = isOurs(cluster);
+  return (
+    <ClusterCard
+      cluster={cluster}
+      now={model.now}
+      age={model.clusterAge(cluster)}
+      trans={trans}
+      onStop={ours ? execute(CommandIDs.stopCluster) : null}
+      // A notebook that opened a cluster by itself has its client.
+      onInsert={kernel && ours ? execute(CommandIDs.insertClient) : null}
+      onLogs={hasLogs(cluster) ? execute(CommandIDs.showLogs) : null}
+      wish={wishes.of(cluster.id)}
+      onStep={by => wishes.step(cluster, by)}
+      onDismiss={() => wishes.dismiss(cluster.id)}
+      onMenu={(button, keyboard) =>
+        openMenu(commands, cluster, button, keyboard)
+      }
+    />
+  );
+}
+
+/** Whether a cluster's end needs nobody's eye any more: it was stopped, or another one was made since. */
+export function isPast(
+  cluster: Cluster,
+  clusters: readonly Cluster[]
+): boolean {
+  return (
+    hasEnded(cluster) &&
+    (cluster.status === 'stopped' ||
+      clusters.some(
+        other =>
+          !hasEnded(other) &&
+          Date.parse(other.created_at) > Date.parse(cluster.since)
+      ))
   );
 }
 

@@ -5,7 +5,7 @@ import type { CommandRegistry } from '@lumino/commands';
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { ApiError } from './api';
-import { PackagesForm, StateForm } from './choosing';
+import { PackagesForm, RemovalForm, StateForm } from './choosing';
 import { PlanBody } from './components/plan';
 import { ask, StayingDialog } from './dialogs';
 import { CommandIDs } from './ids';
@@ -143,6 +143,14 @@ export function addSyncing(
       }
     }
   });
+  commands.addCommand(CommandIDs.removeStates, {
+    label: trans.__('Remove Earlier States…'),
+    caption: trans.__(
+      'See the room that earlier states of clusters take, and free that of those that no cluster runs in'
+    ),
+    describedBy: { args: { type: 'object', properties: {} } },
+    execute: () => removeStates(options)
+  });
   commands.addCommand(CommandIDs.cancelSync, {
     label: trans.__('Cancel the Sync…'),
     caption: trans.__('End a sync that runs; the old state comes back'),
@@ -271,7 +279,7 @@ async function restore(
   const { model, trans } = options;
   let layer: string | null = null;
   try {
-    const layers = await model.syncs.layers(cluster.id);
+    const layers = await model.syncs.layersOf(cluster.id);
     if (!layers.some(({ clusters }) => !clusters.includes(cluster.id))) {
       Notification.info(
         trans.__('%1 has no other state to go back to', cluster.name)
@@ -303,6 +311,35 @@ async function restore(
       },
       options
     );
+  }
+}
+
+async function removeStates({ model, trans }: ISyncingOptions): Promise<void> {
+  try {
+    const layers = await model.syncs.layers();
+    const built = layers.filter(({ id }) => id !== BASE);
+    if (built.length === 0) {
+      Notification.info(trans.__('No earlier state takes any room'));
+      return;
+    }
+    const names = new Map(model.clusters.map(({ id, name }) => [id, name]));
+    const body = new RemovalForm(built, names, model.now, trans);
+    await ask({
+      title: trans.__('Earlier states of clusters'),
+      body,
+      accept: Dialog.warnButton({ label: trans.__('Remove') }),
+      focus: 'input:enabled',
+      act: async ids => {
+        for (const id of ids) {
+          await model.syncs.removeLayer(id);
+          // What has gone stays gone, also where a later one can't be removed.
+          body.drop(id);
+        }
+      },
+      trans
+    });
+  } catch (reason) {
+    notify(reason, trans);
   }
 }
 

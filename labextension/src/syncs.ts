@@ -35,6 +35,7 @@ export type ISyncApi = Pick<
   | 'cancelSync'
   | 'undoSync'
   | 'layers'
+  | 'removeLayer'
 >;
 
 /** Where it is remembered which results were seen. */
@@ -172,12 +173,23 @@ export class Syncs implements IDisposable {
     return this._added(await this._api.cancelSync(id));
   }
 
-  /** The states that a cluster can go back to, last used first. */
-  async layers(cluster: string): Promise<readonly Layer[]> {
+  /** All states that clusters had, last used first. */
+  async layers(): Promise<readonly Layer[]> {
     const layers = await this._api.layers();
-    return layers
-      .filter(({ known_by }) => known_by.includes(cluster))
-      .sort((one, other) => other.used_at.localeCompare(one.used_at));
+    return [...layers].sort((one, other) =>
+      other.used_at.localeCompare(one.used_at)
+    );
+  }
+
+  /** The states that a cluster can go back to, last used first. */
+  async layersOf(cluster: string): Promise<readonly Layer[]> {
+    const layers = await this.layers();
+    return layers.filter(({ known_by }) => known_by.includes(cluster));
+  }
+
+  /** Remove what was built for a state from the disks where it lies. */
+  removeLayer(id: string): Promise<void> {
+    return this._api.removeLayer(id);
   }
 
   /** How a sync ended has been seen. */

@@ -5,7 +5,7 @@ import type { Blocked, IOffer } from './offers';
 import { restartsOf } from './offers';
 import type { Need, Note } from './preview';
 import type { DiffGroup, Layer, Plan, PlanAction, Sync } from './wire';
-import { durationWords, reasonWords, roleWords } from './words';
+import { bytesWords, durationWords, reasonWords, roleWords } from './words';
 
 /** The button: what it would change. */
 export function offerWords(offer: IOffer, trans: TranslationBundle): string {
@@ -261,10 +261,46 @@ export function layerWords(
   return layer.id === BASE
     ? trans.__('The first state, before any sync')
     : trans._n(
-        '%1 package, in use %2 ago',
-        '%1 packages, in use %2 ago',
+        '%1 package, %2, in use %3 ago',
+        '%1 packages, %2, in use %3 ago',
         layer.packages,
+        layerSizeWords([layer], trans),
         ago
+      );
+}
+
+/** The room that states take in all places together, as far as it was measured. */
+export function layerSizeWords(
+  layers: readonly Layer[],
+  trans: TranslationBundle
+): string {
+  const sizes = layers.flatMap(({ places }) => places.map(({ size }) => size));
+  const known = sizes.filter(size => size !== null);
+  if (known.length === 0) {
+    return trans.__('size not known');
+  }
+  const words = bytesWords(
+    known.reduce((sum, size) => sum + size, 0),
+    trans
+  );
+  return known.length < sizes.length ? trans.__('at least %1', words) : words;
+}
+
+/** Who has to do with a state: who runs in it, else who could go back to it, else nobody. */
+export function layerUseWords(
+  layer: Layer,
+  names: ReadonlyMap<string, string>,
+  trans: TranslationBundle
+): string {
+  const named = (ids: readonly string[]) =>
+    ids.map(id => names.get(id) ?? id).join(', ');
+  if (layer.clusters.length > 0) {
+    return trans.__('%1 runs in it', named(layer.clusters));
+  }
+  return layer.known_by.length > 0
+    ? trans.__('%1 could go back to it', named(layer.known_by))
+    : trans.__(
+        'Its clusters have gone, so nobody can be asked to remove it: remove the folder yourself'
       );
 }
 

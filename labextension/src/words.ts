@@ -214,6 +214,22 @@ export function sizeWords(
       : trans.__('%1 of %2 workers', present, wished);
 }
 
+/** Clusters that have ended, and how many of them not by request. */
+export function pastWords(
+  clusters: readonly Cluster[],
+  trans: TranslationBundle
+): string {
+  const bad = clusters.filter(({ status }) => status !== 'stopped').length;
+  const words = trans._n(
+    '%1 cluster has ended',
+    '%1 clusters have ended',
+    clusters.length
+  );
+  return bad > 0
+    ? trans._n('%2, %1 by a fault', '%2, %1 by a fault', bad, words)
+    : words;
+}
+
 /** How often workers were replaced, '' for never. */
 export function restartsWords(
   cluster: Cluster,
@@ -392,6 +408,17 @@ export function agoWords(seconds: number, trans: TranslationBundle): string {
     return trans.__('%1 s ago', Math.round(seconds));
   }
   return trans.__('%1 ago', durationWords(seconds, trans));
+}
+
+/** An amount of memory or of a disk. */
+export function bytesWords(bytes: number, trans: TranslationBundle): string {
+  const [kib, mib, gib] = [1024, 1024 ** 2, 1024 ** 3];
+  if (bytes < mib) {
+    return trans.__('%1 KiB', Math.ceil(bytes / kib));
+  }
+  return bytes < gib
+    ? trans.__('%1 MiB', (bytes / mib).toFixed(bytes < 10 * mib ? 1 : 0))
+    : trans.__('%1 GiB', (bytes / gib).toFixed(1));
 }
 
 /** How long something has lasted. */

@@ -116,7 +116,8 @@ describe('Api', () => {
     ['DELETE', 'syncs/a%2Fb', (api: Api) => api.cancelSync('a/b')],
     ['POST', 'syncs/a%2Fb/undo', (api: Api) => api.undoSync('a/b')],
     ['GET', 'syncs', (api: Api) => api.syncs()],
-    ['GET', 'layers', (api: Api) => api.layers()]
+    ['GET', 'layers', (api: Api) => api.layers()],
+    ['DELETE', 'layers/a%2Fb', (api: Api) => api.removeLayer('a/b')]
   ])('asks %s %s', async (method, path, ask) => {
     const { api, requests } = serve(json({}));
     await ask(api);

@@ -382,6 +382,8 @@ export class FakeApi implements IApi {
   plans: (Plan | Error)[] = [plan()];
   held = new Map<string, Plan>();
   layered: Layer[] = [];
+  /** The states that can't be removed. */
+  readonly layerFailures = new Map<string, Error>();
   syncFailure: Error | null = null;
   startFailure: Error | null = null;
   readonly planned: PlanCreate[] = [];
@@ -447,6 +449,13 @@ export class FakeApi implements IApi {
 
   async layers(): Promise<readonly Layer[]> {
     return this.layered;
+  }
+
+  async removeLayer(id: string): Promise<void> {
+    if (this.layerFailures.has(id)) {
+      throw this.layerFailures.get(id)!;
+    }
+    this.layered = this.layered.filter(it => it.id !== id);
   }
 
   /** A sync goes on. */

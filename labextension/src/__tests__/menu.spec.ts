@@ -49,7 +49,8 @@ describe('openMenu', () => {
       CommandIDs.syncChosen,
       '',
       CommandIDs.undoSync,
-      CommandIDs.restoreState
+      CommandIDs.restoreState,
+      CommandIDs.removeStates
     ]);
     menu.triggerActiveItem();
     await settle();

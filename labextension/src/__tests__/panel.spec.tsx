@@ -70,6 +70,52 @@ describe('Panel', () => {
     expect(verdict()).toBe('unknown');
   });
 
+  describe('a cluster that has ended', () => {
+    const folded = () =>
+      [...panel.node.querySelectorAll('[data-past] [data-cluster-id]')].map(
+        it => it.getAttribute('data-cluster-id')
+      );
+    const have = (...list: Cluster[]) =>
+      act(async () => {
+        api.list = list;
+        await model.refresh();
+        await settle();
+      });
+    const old = {
+      created_at: '2026-03-01T10:00:00.000Z',
+      since: '2026-03-01T10:30:00.000Z'
+    };
+
+    it('is folded when it was stopped, or ended before another was made', async () => {
+      await have(
+        cluster('c1'),
+        cluster('stopped', { status: 'stopped' }),
+        cluster('failed', { status: 'failed', ...old })
+      );
+      expect(folded()).toEqual(['stopped', 'failed']);
+      expect(panel.node.querySelector('[data-past] summary')!.textContent).toBe(
+        '2 clusters have ended, 1 by a fault'
+      );
+      expect(
+        panel.node.querySelector<HTMLDetailsElement>('[data-past]')!.open
+      ).toBe(false);
+    });
+
+    it.each(['failed', 'lost'] as const)(
+      'stays in sight when it %s since',
+      async status => {
+        await have(
+          cluster('c1', old),
+          cluster('bad', { status, since: '2026-03-01T11:50:00.000Z' })
+        );
+        expect(folded()).toEqual([]);
+        expect(
+          panel.node.querySelector('[data-cluster-id=bad]')
+        ).not.toBeNull();
+      }
+    );
+  });
+
   describe('a sync', () => {
     const part = (selector: string) => panel.node.querySelector(selector);
     const said = () => part('[data-live=sync]')!.textContent;

@@ -383,6 +383,80 @@ describe('syncing', () => {
     expect(Notification.manager.notifications[0].message).toContain('no other');
   });
 
+  describe('removing states', () => {
+    const mib = 1024 ** 2;
+    const place = (size: number | null) => ({
+      host: 'node1',
+      prefix: '/opt/env',
+      path: '/home/<b>me</b>/layers/l1',
+      size
+    });
+    const boxes = () => [
+      ...dialog()!.querySelectorAll<HTMLInputElement>('input[type=checkbox]')
+    ];
+
+    beforeEach(() => {
+      api.layered = [
+        layer('used', { clusters: ['c1'], places: [place(9 * mib)] }),
+        layer('l1', { places: [place(90 * mib), place(10 * mib)] }),
+        layer('l2', { places: [place(2 * mib), place(null)] }),
+        layer('orphan', { known_by: [], places: [place(mib)] }),
+        layer('base')
+      ];
+    });
+
+    it('tells sizes, users and places, and removes only what was chosen', async () => {
+      await during(CommandIDs.removeStates, async () => {
+        expect(boxes().map(it => [it.value, it.checked, it.disabled])).toEqual([
+          ['used', false, true],
+          ['l1', false, false],
+          ['l2', false, false],
+          ['orphan', false, true]
+        ]);
+        const said = (id: string) =>
+          dialog()!.querySelector(`[data-layer=${id}]`)!.textContent;
+        expect(said('used')).toContain('c1 runs in it');
+        expect(said('l1')).toContain('12 packages, 100 MiB, in use');
+        expect(said('l1')).toContain('node1: /home/<b>me</b>/layers/l1');
+        expect(said('l2')).toContain('at least 2.0 MiB');
+        expect(said('orphan')).toContain('remove the folder yourself');
+        await press();
+        expect(dialog()!.textContent).toContain('Choose at least one state');
+        boxes()[1].click();
+        expect(dialog()!.textContent).toContain(
+          '1 state is removed (100 MiB); c1 can not go back to it any more.'
+        );
+        await press();
+        expect(dialog()).toBeNull();
+      });
+      expect(api.layered.map(({ id }) => id)).not.toContain('l1');
+      expect(api.layered).toHaveLength(4);
+    });
+
+    it('says what could not be removed, and keeps only that', async () => {
+      api.layerFailures.set('l2', new ApiError('conflict', 'It is in use'));
+      await during(CommandIDs.removeStates, async () => {
+        boxes()[1].click();
+        boxes()[2].click();
+        await press();
+        expect(dialog()!.textContent).toContain('It is in use');
+        expect(boxes().map(it => it.value)).toEqual(['used', 'l2', 'orphan']);
+      });
+    });
+
+    it('removes nothing without its dialog', async () => {
+      await during(CommandIDs.removeStates, leave, { layer: 'l1' });
+      expect(api.layered).toHaveLength(5);
+    });
+
+    it('says where there is none', async () => {
+      api.layered = [layer('base')];
+      await commands.execute(CommandIDs.removeStates);
+      expect(dialog()).toBeNull();
+      expect(Notification.manager.notifications[0].message).toContain('No ear');
+    });
+  });
+
   it('cancels after one was asked', async () => {
     await have(sync('s1'));
     await during(CommandIDs.cancelSync, leave);

@@ -252,7 +252,7 @@ describe('Syncs', () => {
       layer('other', { known_by: ['c2'] }),
       layer('l1', { used_at: '2026-03-01T11:00:00.000Z' })
     ];
-    const found = await syncs.layers('c1');
+    const found = await syncs.layersOf('c1');
     expect(found.map(({ id }) => id)).toEqual(['l1', 'base']);
   });
 
