@@ -90,7 +90,7 @@ export class RemovalForm extends CheckedForm<readonly string[]> {
       label.dataset.layer = layer.id;
       label.append(line(layerUseWords(layer, _names, trans)));
       for (const { host, path } of layer.places) {
-        label.append(line(trans.__('%1: %2', host, path)));
+        label.append(line(host ? trans.__('%1: %2', host, path) : path));
       }
       this._list.append(label);
       this._fields.set(layer, field);

@@ -1,5 +1,5 @@
 /** Commands that steer a cluster; each says in a dialog of ours what it changes, and no argument skips that. */
-import { Dialog, Notification } from '@jupyterlab/apputils';
+import { Notification } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
@@ -13,20 +13,17 @@ import {
   hasLogs
 } from './allowed';
 import type { Allowed } from './allowed';
-import { KeepForm, RenameForm, RestartForm } from './choices';
-import { ask } from './dialogs';
 import { CommandIDs } from './ids';
 import type { Model } from './model';
-import { ScaleForm } from './scale';
+import { onDemand } from './ondemand';
 import type { Cluster } from './wire';
-import { grantWords } from './words';
 
 export interface ISteeringOptions {
   model: Model;
   /** Put text on the clipboard. */
   copy: (text: string) => void;
   /** Show the logs of a cluster in a tab. */
-  openLogs: (cluster: Cluster) => void;
+  openLogs: (cluster: Cluster) => unknown;
   trans: TranslationBundle;
 }
 
@@ -70,7 +67,7 @@ export function addSteering(
       )
     },
     canSteer,
-    cluster => scale(cluster, options)
+    cluster => onDemand(trans, it => it.scale(cluster, options))
   );
   add(
     CommandIDs.restartCluster,
@@ -82,7 +79,7 @@ export function addSteering(
       )
     },
     canSteer,
-    cluster => restart(cluster, options)
+    cluster => onDemand(trans, it => it.restart(cluster, options))
   );
   add(
     CommandIDs.renameCluster,
@@ -92,7 +89,7 @@ export function addSteering(
       caption: trans.__('Give a cluster another name')
     },
     canRename,
-    cluster => rename(cluster, options)
+    cluster => onDemand(trans, it => it.rename(cluster, options))
   );
   add(
     CommandIDs.keepCluster,
@@ -102,7 +99,7 @@ export function addSteering(
       caption: trans.__('Set how long a cluster lives on when nobody holds it')
     },
     canKeep,
-    cluster => keep(cluster, options)
+    cluster => onDemand(trans, it => it.keep(cluster, options))
   );
   add(
     CommandIDs.showLogs,
@@ -142,67 +139,4 @@ export function addSteering(
       });
     }
   );
-}
-
-async function scale(
-  cluster: Cluster,
-  { model, trans }: ISteeringOptions
-): Promise<void> {
-  await ask({
-    title: trans.__('Scale %1', cluster.name),
-    body: new ScaleForm(cluster, model.usage, trans),
-    accept: Dialog.okButton({ label: trans.__('Scale') }),
-    focus: 'div:not([hidden]) > label > input[type=number]',
-    act: async body => {
-      const changed = await model.change(cluster.id, body);
-      const asked = body.adaptive?.maximum ?? body.workers ?? 0;
-      const words = grantWords(changed, asked, trans);
-      if (words) {
-        Notification.warning(words, { autoClose: false });
-      }
-    },
-    trans
-  });
-}
-
-async function restart(
-  cluster: Cluster,
-  { model, trans }: ISteeringOptions
-): Promise<void> {
-  await ask({
-    title: trans.__('Restart %1?', cluster.name),
-    body: new RestartForm(cluster, trans),
-    accept: Dialog.warnButton({ label: trans.__('Restart') }),
-    focus: 'input:checked',
-    act: what => model.restart(cluster.id, what),
-    trans
-  });
-}
-
-async function rename(
-  cluster: Cluster,
-  { model, trans }: ISteeringOptions
-): Promise<void> {
-  await ask({
-    title: trans.__('Rename %1', cluster.name),
-    body: new RenameForm(cluster, trans),
-    accept: Dialog.okButton({ label: trans.__('Rename') }),
-    focus: 'input',
-    act: name => model.change(cluster.id, { name }),
-    trans
-  });
-}
-
-async function keep(
-  cluster: Cluster,
-  { model, trans }: ISteeringOptions
-): Promise<void> {
-  await ask({
-    title: trans.__('Keep %1', cluster.name),
-    body: new KeepForm(cluster, trans),
-    accept: Dialog.okButton({ label: trans.__('Keep') }),
-    focus: 'select',
-    act: seconds => model.change(cluster.id, { lease_seconds: seconds }),
-    trans
-  });
 }

@@ -4,9 +4,10 @@ import { MainAreaWidget } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { LabIcon } from '@jupyterlab/ui-components';
 
-import { LogPanel } from './components/logs';
-import { LogFeed } from './logs';
+import type { LogPanel } from './components/logs';
 import type { Model } from './model';
+import { onDemand } from './ondemand';
+import type { Parts } from './ondemand';
 import type { Cluster } from './wire';
 
 export interface ILogTabsOptions {
@@ -21,18 +22,24 @@ export class LogTabs {
   constructor(private readonly _options: ILogTabsOptions) {}
 
   /** Show the logs of a cluster, below what is in front. */
-  open({ id, name }: Cluster): void {
-    const { shell } = this._options;
-    const tab = this._tabs.get(id) ?? this._make(id, name);
-    if (!tab.isAttached) {
-      shell.add(tab, 'main', { mode: 'split-bottom' });
-    }
-    shell.activateById(tab.id);
+  open({ id, name }: Cluster): Promise<void> {
+    const { shell, trans } = this._options;
+    return onDemand(trans, parts => {
+      const tab = this._tabs.get(id) ?? this._make(id, name, parts);
+      if (!tab.isAttached) {
+        shell.add(tab, 'main', { mode: 'split-bottom' });
+      }
+      shell.activateById(tab.id);
+    });
   }
 
-  private _make(id: string, name: string): MainAreaWidget<LogPanel> {
+  private _make(
+    id: string,
+    name: string,
+    { LogFeed, LogPanel: View }: Parts
+  ): MainAreaWidget<LogPanel> {
     const { copy, icon, model, trans } = this._options;
-    const content = new LogPanel({
+    const content = new View({
       feed: new LogFeed(query => model.logs(id, query)),
       name: () => model.clusters.find(it => it.id === id)?.name ?? name,
       copy,

@@ -12,7 +12,7 @@ import startingJson from '../../../tests/wire/cluster-starting.json';
 import unknownJson from '../../../tests/wire/diff-unknown.json';
 import usageJson from '../../../tests/wire/usage.json';
 import { ApiError } from '../api';
-import { clientCode } from '../commands';
+import { clientCode } from '../clusterdialogs';
 import { ClusterCard } from '../components/cluster';
 import type { IClusterCardProps } from '../components/cluster';
 import { CoreMeter } from '../components/cores';

@@ -1,0 +1,26 @@
+/** Loads what only few visits of the page need. */
+import { Notification } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+export type Parts = typeof import('./parts');
+
+/** Do something with the parts that are loaded on demand; where they can't be had, say so and do nothing. */
+export async function onDemand(
+  trans: TranslationBundle,
+  act: (parts: Parts) => Promise<unknown> | void,
+  load: () => Promise<Parts> = () => import('./parts')
+): Promise<void> {
+  let parts: Parts;
+  try {
+    parts = await load();
+  } catch {
+    Notification.error(
+      trans.__(
+        'A part of this page could not be loaded: the server does not answer, or has another version now. Reload the page.'
+      ),
+      { autoClose: false }
+    );
+    return;
+  }
+  await act(parts);
+}

@@ -1,0 +1,76 @@
+/** What the commands that steer a cluster do: each says in a dialog of ours what it changes. */
+import { Dialog, Notification } from '@jupyterlab/apputils';
+
+import { KeepForm, RenameForm, RestartForm } from './choices';
+import { ask } from './dialogs';
+import { ScaleForm } from './scale';
+import type { ISteeringOptions } from './steering';
+import type { Cluster } from './wire';
+import { grantWords } from './words';
+
+/** Set how many workers a cluster has. */
+export async function scale(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Scale %1', cluster.name),
+    body: new ScaleForm(cluster, model.usage, trans),
+    accept: Dialog.okButton({ label: trans.__('Scale') }),
+    focus: 'div:not([hidden]) > label > input[type=number]',
+    act: async body => {
+      const changed = await model.change(cluster.id, body);
+      const asked = body.adaptive?.maximum ?? body.workers ?? 0;
+      const words = grantWords(changed, asked, trans);
+      if (words) {
+        Notification.warning(words, { autoClose: false });
+      }
+    },
+    trans
+  });
+}
+
+/** Start a cluster's workers, or all of it, anew. */
+export async function restart(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Restart %1?', cluster.name),
+    body: new RestartForm(cluster, trans),
+    accept: Dialog.warnButton({ label: trans.__('Restart') }),
+    focus: 'input:checked',
+    act: what => model.restart(cluster.id, what),
+    trans
+  });
+}
+
+/** Give a cluster another name. */
+export async function rename(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Rename %1', cluster.name),
+    body: new RenameForm(cluster, trans),
+    accept: Dialog.okButton({ label: trans.__('Rename') }),
+    focus: 'input',
+    act: name => model.change(cluster.id, { name }),
+    trans
+  });
+}
+
+/** Set how long a cluster lives on when nobody holds it. */
+export async function keep(
+  cluster: Cluster,
+  { model, trans }: ISteeringOptions
+): Promise<void> {
+  await ask({
+    title: trans.__('Keep %1', cluster.name),
+    body: new KeepForm(cluster, trans),
+    accept: Dialog.okButton({ label: trans.__('Keep') }),
+    focus: 'select',
+    act: seconds => model.change(cluster.id, { lease_seconds: seconds }),
+    trans
+  });
+}
