@@ -488,6 +488,7 @@ class _Maker:
             layer=None if layer == BASE else layer,
             created_at=_iso(moment),
             expires_at=_iso(moment + timedelta(seconds=HELD_SECONDS)),
+            temporary=alone and how == "roll",
         )
         spec = SyncSpec(
             id=secrets.token_hex(6),
@@ -579,12 +580,13 @@ def _imports(kernel: Environment, had: Had, found: Sequence[PlanAction]) -> tupl
 def _state_actions(
     groups: Sequence[Environment], expected: Mapping[str, str], basis: Basis, layer: str
 ) -> list[PlanAction]:
-    why = "The base environment has it so." if layer == BASE else "That state had it so."
+    base = layer == BASE
+    why = "The base environment has it so." if base else "That state had it so."
     if not expected:
         return []
     wish = Wanted(hard=(), wishes=(), chosen=frozenset(), local={})
     found = core.actions(basis.kernel, groups, wish, Had(versions=expected), ())
-    return [msgspec.structs.replace(action, why=why) for action in found]
+    return [msgspec.structs.replace(action, why=why, cause="base" if base else "state") for action in found]
 
 
 def _python_action(kernel: Environment, group: Environment) -> PlanAction:
@@ -596,6 +598,7 @@ def _python_action(kernel: Environment, group: Environment) -> PlanAction:
         after=kernel.python,
         group=group.id,
         why="All of the cluster starts anew on the notebook's Python.",
+        cause="python",
     )
 
 

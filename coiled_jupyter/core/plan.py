@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 from .diff import compare, running
 from .rules import RuleSet, equal_versions, minor
 from .survey import Survey, SurveyPlace, SurveyWorker
-from .wire import ActionKind, Environment, Package, PlanAction, PlanLost, PlanRoll, Row
+from .wire import ActionCause, ActionKind, Environment, Package, PlanAction, PlanLost, PlanRoll, Row
 
 SCHEDULER_BOUND = frozenset({"cloudpickle", "dask", "distributed", "msgpack", "tornado"})
 """What a worker must have as its scheduler has it, or they don't understand each other."""
@@ -26,6 +26,12 @@ ROOM = 0.6
 AT_ONCE = 3
 """At most one worker of so many restarts at a time while any holds or does something."""
 BUILD_SECONDS, CHECK_SECONDS, BATCH_SECONDS, WORKER_SECONDS, REPLACE_SECONDS = 5.0, 2.0, 2.0, 1.0, 6.0
+
+
+_ABSENT = "The notebook doesn't have it."
+_UNNEEDED = "Nothing in the new environment needs it."
+_REQUIRED = "Another package needs this version."
+_REPLACED = "Its installation on the cluster is replaced."
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -165,8 +171,8 @@ def _action(
 ) -> PlanAction | None:
     before, after = present.version if present else None, had.versions.get(name)
 
-    def act(kind: ActionKind, reason: str) -> PlanAction:
-        return PlanAction(kind=kind, name=name, before=before, after=after, group=group.id, why=reason)
+    def act(kind: ActionKind, reason: str, cause: ActionCause = "told") -> PlanAction:
+        return PlanAction(kind=kind, name=name, before=before, after=after, group=group.id, why=reason, cause=cause)
 
     if name in had.refused and name in wish.chosen:
         wished = mine[name].version if name in mine else None
@@ -182,16 +188,14 @@ def _action(
         )
         source = present.source if present else None
         if after is not None and (damaged or source is not None) and name in wish.chosen:
-            return act("install", why.get(name, "") or "Its installation on the cluster is replaced.")
+            return act("install", why[name]) if why.get(name) else act("install", _REPLACED, "replaced")
         return None
     if after is None:
-        reason = "The notebook doesn't have it." if name in wish.removed else "Nothing in the new environment needs it."
-        return act("remove", reason)
-    asked = f"{name}=={after}" in wish.wishes
-    reason = why.get(name, "") if name in wish.chosen and asked else "Another package needs this version."
-    if before is None:
-        return act("install", reason or "Another package needs it.")
-    return act("upgrade" if newer(after, before) else "downgrade", reason)
+        return act("remove", _ABSENT, "absent") if name in wish.removed else act("remove", _UNNEEDED, "unneeded")
+    kind: ActionKind = "install" if before is None else "upgrade" if newer(after, before) else "downgrade"
+    if name in wish.chosen and f"{name}=={after}" in wish.wishes and (why.get(name) or before is not None):
+        return act(kind, why.get(name, ""))
+    return act(kind, _REQUIRED, "required")
 
 
 def changes(done: Iterable[PlanAction]) -> int:

@@ -38,6 +38,7 @@ Basis: TypeAlias = Literal["named", "fits", "warned", "none"]
 StepState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
 Direction: TypeAlias = Literal["to_cluster", "to_kernel"]
 ActionKind: TypeAlias = Literal["install", "upgrade", "downgrade", "remove", "build", "refuse"]
+ActionCause: TypeAlias = Literal["told", "absent", "unneeded", "required", "replaced", "base", "state", "python"]
 Confirmation: TypeAlias = Literal["lost_results", "plain_connection"]
 SyncState: TypeAlias = Literal[
     "planned", "building", "rolling", "verifying", "rolling_back", "done", "failed", "cancelled", "lost"
@@ -637,7 +638,17 @@ class PlanCreate(Request, frozen=True, kw_only=True):
 
 
 class PlanAction(Wire, frozen=True, kw_only=True):
-    """What happens to one package in one group; ``refuse`` is what can't be done, with who can in `why`."""
+    """What happens to one package in one group; ``refuse`` is what can't be done, with who can in `why`.
+
+    Attributes
+    ----------
+    cause
+        What `why` says, where that is one of a few things: the notebook doesn't have the package (``absent``), nothing
+        needs it (``unneeded``), another package does (``required``), its installation is damaged or of another kind
+        (``replaced``), the base environment or the state had it so (``base``, ``state``), or all of the cluster starts
+        anew on another Python (``python``). Else ``told``: only the words tell it.
+
+    """
 
     kind: ActionKind
     name: str
@@ -645,6 +656,7 @@ class PlanAction(Wire, frozen=True, kw_only=True):
     after: str | None
     group: str
     why: str
+    cause: ActionCause = "told"
 
 
 class PlanRoll(Wire, frozen=True, kw_only=True):
@@ -689,6 +701,8 @@ class Plan(Wire, frozen=True, kw_only=True):
         How long it will take, roughly.
     needs
         What the user has to agree to before this can be applied.
+    temporary
+        Whether a second worker is started for a while, which keeps what the only one holds.
 
     """
 
@@ -707,6 +721,7 @@ class Plan(Wire, frozen=True, kw_only=True):
     layer: str | None
     created_at: Time
     expires_at: Time
+    temporary: bool = False
 
 
 class SyncCreate(Request, frozen=True, kw_only=True):

@@ -142,9 +142,46 @@ export function howWords(plan: Plan, trans: TranslationBundle): string {
   }
 }
 
-/** How many workers restart, in how many batches; '' for none. */
-export function rollWords(plan: Plan, trans: TranslationBundle): string {
+/** Why a package changes: in words of ours where the plan says it as data, else in those of who planned it. */
+export function causeWords(
+  { cause, why }: PlanAction,
+  trans: TranslationBundle
+): string {
+  switch (cause) {
+    case 'absent':
+      return trans.__('The notebook does not have it.');
+    case 'unneeded':
+      return trans.__('Nothing in the new environment needs it.');
+    case 'required':
+      return trans.__('Another package needs this version.');
+    case 'replaced':
+      return trans.__('Its installation on the cluster is replaced.');
+    case 'base':
+      return trans.__('The first environment has it so.');
+    case 'state':
+      return trans.__('That state had it so.');
+    case 'python':
+      return trans.__(
+        "All of the cluster starts anew on the notebook's Python."
+      );
+    default:
+      return why;
+  }
+}
+
+/** What restarts; '' for nothing. */
+export function restartWords(plan: Plan, trans: TranslationBundle): string {
   const { batches, workers } = restartsOf(plan);
+  if (plan.how === 'replace') {
+    return trans.__(
+      'The scheduler and every worker start anew, at the same address; clients connect again by themselves.'
+    );
+  }
+  if (plan.temporary) {
+    return trans.__(
+      'The only worker restarts; a temporary second one keeps what it holds.'
+    );
+  }
   if (workers === 0) {
     return '';
   }
@@ -155,8 +192,8 @@ export function rollWords(plan: Plan, trans: TranslationBundle): string {
         workers
       )
     : trans._n(
-        '%1 worker restarts, in %2 batches.',
-        '%1 workers restart, in %2 batches.',
+        '%1 worker restarts, in %2 batches, and hands what it holds to the others before.',
+        '%1 workers restart, in %2 batches, and hand what they hold to the others before.',
         workers,
         batches
       );

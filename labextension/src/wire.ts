@@ -2155,6 +2155,8 @@ export interface components {
      *             How long it will take, roughly.
      *         needs
      *             What the user has to agree to before this can be applied.
+     *         temporary
+     *             Whether a second worker is started for a while, which keeps what the only one holds.
      */
     readonly Plan: {
       readonly actions: readonly components['schemas']['PlanAction'][];
@@ -2182,14 +2184,37 @@ export interface components {
       readonly restarts: readonly string[];
       readonly rolls: readonly components['schemas']['PlanRoll'][];
       readonly seconds: number;
+      /** @default false */
+      readonly temporary: boolean;
     };
     /**
      * PlanAction
      * @description What happens to one package in one group; ``refuse`` is what can't be done, with who can in `why`.
+     *
+     *         Attributes
+     *         ----------
+     *         cause
+     *             What `why` says, where that is one of a few things: the notebook doesn't have the package (``absent``), nothing
+     *             needs it (``unneeded``), another package does (``required``), its installation is damaged or of another kind
+     *             (``replaced``), the base environment or the state had it so (``base``, ``state``), or all of the cluster starts
+     *             anew on another Python (``python``). Else ``told``: only the words tell it.
      */
     readonly PlanAction: {
       readonly after: string | null;
       readonly before: string | null;
+      /**
+       * @default told
+       * @enum {unknown}
+       */
+      readonly cause:
+        | 'absent'
+        | 'base'
+        | 'python'
+        | 'replaced'
+        | 'required'
+        | 'state'
+        | 'told'
+        | 'unneeded';
       readonly group: string;
       /** @enum {unknown} */
       readonly kind:

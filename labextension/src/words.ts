@@ -300,6 +300,24 @@ export function stopWords(
     : { label: trans.__('Stop'), name: trans.__('Stop %1', cluster.name) };
 }
 
+/** A step by its name, which the server gives; one that isn't known here is called so. */
+export function stepWords(name: string, trans: TranslationBundle): string {
+  const words: Readonly<Record<string, string>> = {
+    'Resolve packages': trans.__('Resolve packages'),
+    'Build environment': trans.__('Build environment'),
+    'Start scheduler': trans.__('Start scheduler'),
+    'Start workers': trans.__('Start workers'),
+    Connect: trans.__('Connect'),
+    'Build the environment': trans.__('Build the environment'),
+    Rehearse: trans.__('Rehearse'),
+    'Move the workers': trans.__('Move the workers'),
+    'Start the cluster anew': trans.__('Start the cluster anew'),
+    Verify: trans.__('Verify'),
+    'Go back': trans.__('Go back')
+  };
+  return Object.hasOwn(words, name) ? words[name] : name;
+}
+
 export function stepStateWords(
   state: Step['state'],
   trans: TranslationBundle

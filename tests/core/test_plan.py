@@ -100,6 +100,20 @@ def test_actions_lead_from_what_is_there_to_what_can_be_had(before, after):
     assert (not done) == (before == after)
 
 
+@given(versions, versions, st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(NAMES)))
+def test_what_a_cause_says_is_what_the_words_say(before, after, chosen, removed):
+    group, kernel = environment("worker", before), environment("kernel", after)
+    wishes = tuple(f"{name}=={version}" for name, version in after.items())
+    wish = Wanted(hard=(), wishes=wishes, chosen=frozenset(chosen), local={}, removed=frozenset(removed))
+    words: dict[str, str] = {}
+    for action in plan.actions(kernel, [group], wish, Had(versions=after), ()):
+        if action.cause != "told":
+            assert action.why == words.setdefault(action.cause, action.why) != ""
+        assert (action.cause == "absent") == (action.kind == "remove" and action.name in removed)
+        assert action.cause != "unneeded" or action.kind == "remove"
+    assert len(set(words.values())) == len(words)
+
+
 def test_a_downgrade_is_called_that():
     wish = Wanted(hard=(), wishes=(), chosen=frozenset({"numpy"}), local={})
     kernel, group = environment("kernel", {"numpy": "1.26.4"}), environment("worker", {"numpy": "2.0.0"})

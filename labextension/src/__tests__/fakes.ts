@@ -170,7 +170,8 @@ export function plan(more: Partial<Plan> = {}): Plan {
         before: '1.26.4',
         after: '2.3.1',
         group: 'g1',
-        why: 'The notebook has it'
+        why: 'The notebook has it',
+        cause: 'told'
       }
     ],
     rolls: [{ group: 'g1', workers: ['tcp://h:1', 'tcp://h:2'], batch: 1 }],
@@ -182,6 +183,7 @@ export function plan(more: Partial<Plan> = {}): Plan {
     layer: 'l1',
     created_at: '2026-03-01T12:00:00.000Z',
     expires_at: '2026-03-01T12:10:00.000Z',
+    temporary: false,
     ...more
   };
 }

@@ -220,18 +220,41 @@ describe('PlanView', () => {
         ]
       })
     ).querySelector('.jp-Coiled-effects')!;
-    expect(node.textContent).toContain('3 workers restart, in 2 batches.');
+    expect(node.textContent).toContain(
+      '3 workers restart, in 2 batches, and hand'
+    );
     expect(node.textContent).toContain('2 other clients');
     expect(node.textContent).toContain('Client-1 on 10.0.0.8');
     expect(node.textContent).toContain('b.ipynb');
     expect(node.textContent).toContain('about 8 s');
   });
 
-  it('says what restarts in the words of who planned it', () => {
-    const restarts = ['3 workers restart at once.'];
-    const node = view(plan({ restarts })).querySelector('.jp-Coiled-effects')!;
-    expect(node.textContent).toContain('3 workers restart at once.');
-    expect(node.textContent).not.toContain('2 workers');
+  it.each([
+    [{ temporary: true }, 'The only worker restarts; a temporary second one'],
+    [{ how: 'replace' }, 'The scheduler and every worker start anew'],
+    [{}, '2 workers restart, all at once.']
+  ] as const)('says of %p what restarts', (more, words) => {
+    const node = view(plan({ restarts: ['told'], ...more }));
+    const effects = node.querySelector('.jp-Coiled-effects')!.textContent;
+    expect(effects).toContain(words);
+    // What is told as data is said in words that can be translated.
+    expect(effects).not.toContain('told');
+  });
+
+  it.each([
+    ['absent', 'The notebook does not have it.'],
+    ['unneeded', 'Nothing in the new environment needs it.'],
+    ['required', 'Another package needs this version.'],
+    ['replaced', 'Its installation on the cluster is replaced.'],
+    ['base', 'The first environment has it so.'],
+    ['state', 'That state had it so.'],
+    ['python', "All of the cluster starts anew on the notebook's Python."],
+    ['told', '<b>as told</b>']
+  ] as const)('says in words of its own what is %s', (cause, words) => {
+    const why = '<b>as told</b>';
+    const node = view(plan({ actions: [action({ cause, why })] }));
+    const cell = node.querySelector('[data-name=numpy] td:last-child')!;
+    expect(cell.textContent).toBe(words);
   });
 
   it('folds a long list', () => {

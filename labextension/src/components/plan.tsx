@@ -8,13 +8,14 @@ import type { IPart } from '../offers';
 import type { Need, Preview, Stage } from '../preview';
 import {
   actionWords,
+  causeWords,
   groupsWords,
   howWords,
   lostWords,
   needWords,
   noteWords,
   othersWords,
-  rollWords
+  restartWords
 } from '../syncwords';
 import type { DiffGroup, Plan, PlanAction } from '../wire';
 import { durationWords, problemWords } from '../words';
@@ -113,8 +114,7 @@ function Planned(props: IPlannedProps): JSX.Element {
   const { agreed, busy, groups, needs, plan, trans } = props;
   const acts = plan.how === 'roll' || plan.how === 'replace';
   const expected = durationWords(Math.max(1, plan.seconds), trans);
-  // Who planned it says more than its numbers do.
-  const roll = plan.restarts.length > 0 ? '' : rollWords(plan, trans);
+  const restart = restartWords(plan, trans);
   return (
     <div data-plan={plan.id} data-how={plan.how}>
       {acts && <Lost plan={plan} trans={trans} />}
@@ -133,10 +133,7 @@ function Planned(props: IPlannedProps): JSX.Element {
       <p className="jp-Coiled-summary">{howWords(plan, trans)}</p>
       {acts && (
         <ul className="jp-Coiled-effects">
-          {roll && <li>{roll}</li>}
-          {plan.restarts.map(text => (
-            <li key={text}>{text}</li>
-          ))}
+          {restart && <li>{restart}</li>}
           {plan.others.length > 0 && (
             <li>
               {othersWords(plan, trans)}
@@ -261,7 +258,7 @@ function Part(props: IPartProps): JSX.Element {
                   {versionsWords(action, trans)}
                 </span>
               </td>
-              <td>{action.why}</td>
+              <td>{causeWords(action, trans)}</td>
             </tr>
           ))}
         </tbody>

@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import type { Step } from '../wire';
-import { stepStateWords } from '../words';
+import { stepStateWords, stepWords } from '../words';
 
 const STEPS: Record<Step['state'], string> = {
   waiting: '○',
@@ -33,7 +33,7 @@ export function Steps({ steps, label, trans }: IStepsProps): JSX.Element {
             {STEPS[step.state]}
           </span>
           <span className="jp-Coiled-grow">
-            {step.name}
+            {stepWords(step.name, trans)}
             {step.text && <span className="jp-Coiled-sub">{step.text}</span>}
           </span>
           {step.state !== 'waiting' && step.seconds !== null && (

@@ -14,7 +14,7 @@ import {
   syncWords
 } from '../syncwords';
 import type { Sync } from '../wire';
-import { durationWords, roleWords } from '../words';
+import { durationWords, roleWords, stepWords } from '../words';
 import { Age } from './age';
 import { Steps } from './steps';
 
@@ -181,7 +181,9 @@ function Result({ sync, trans }: ISyncCardProps): JSX.Element {
   const failed = steps.find(step => step.state === 'failed');
   const text =
     result?.text ||
-    (failed ? [failed.name, failed.text].filter(Boolean).join(': ') : '');
+    (failed
+      ? [stepWords(failed.name, trans), failed.text].filter(Boolean).join(': ')
+      : '');
   // Where all is well that is said once.
   const groups = (result?.groups ?? []).filter(
     ({ verified }) => !(ended && verified)
