@@ -32,6 +32,15 @@ export const STALE_SECONDS = 30;
 
 export type Freshness = 'fresh' | 'stale' | 'unknown';
 
+/** Core usage is remembered for so many seconds. */
+export const HISTORY_SECONDS = 300;
+
+/** Core usage as it was read, by the clock of this page in milliseconds. */
+export interface ISample {
+  readonly at: number;
+  readonly busy: number;
+}
+
 /** What a figure of this age is still good for; null, where nothing was read, is no age. */
 export function freshness(seconds: number | null): Freshness {
   if (seconds === null || seconds <= AGING_SECONDS) {
@@ -159,6 +168,11 @@ export class Model implements IDisposable {
   /** Age of the last comparison in seconds, or null. */
   get age(): number | null {
     return this._age(this._diffAt, this._diff?.taken_at ?? null);
+  }
+
+  /** The last core usages, the oldest first; there are none of the time when nobody looked. */
+  get history(): readonly ISample[] {
+    return this._history;
   }
 
   /** Age of the core usage in seconds, or null. */
@@ -420,6 +434,10 @@ export class Model implements IDisposable {
       }
       this._clusters = clusters;
       this._usage = usage;
+      this._history = [
+        ...this._history.filter(({ at }) => asked - at < HISTORY_SECONDS * 1e3),
+        { at: asked, busy: usage.cores.busy }
+      ];
       this._polledAt = asked;
       this._ahead = Date.parse(usage.taken_at) - asked;
       this._error = null;
@@ -596,6 +614,7 @@ export class Model implements IDisposable {
   private _kernel: IActiveKernel | null;
   private _clusters: readonly Cluster[] = [];
   private _usage: Usage | null = null;
+  private _history: readonly ISample[] = [];
   private _diff: Diff | null = null;
   /** Whether the comparison is from before the end of a sync. */
   private _superseded = false;

@@ -259,7 +259,7 @@ function CoresSection({ model, trans }: ISectionProps): JSX.Element | null {
         </span>
       </Head>
       <div data-age={freshness(usageAge)}>
-        <CoreMeter usage={usage} trans={trans} />
+        <CoreMeter usage={usage} history={model.history} trans={trans} />
       </div>
     </section>
   );
@@ -338,6 +338,7 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
             <span>{clusterLabel(diff, trans)}</span>
           </div>
           <Unread diff={diff} trans={trans} />
+          {diff.verdict !== 'equal' && <WhyMatch trans={trans} />}
           {running && (
             <p className="jp-Coiled-sub" data-note="syncing">
               {trans.__(
@@ -421,6 +422,26 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
         );
       })}
     </>
+  );
+}
+
+/** What differing versions lead to, for those who haven't met it yet. */
+function WhyMatch({ trans }: Pick<ISectionProps, 'trans'>): JSX.Element {
+  return (
+    <details className="jp-Coiled-whyMatch">
+      <summary>{trans.__('Why should versions match?')}</summary>
+      <p>
+        {trans.__(
+          'Dask sends functions and data as pickles, and a pickle holds names of modules and classes, not their code.'
+        )}{' '}
+        {trans.__(
+          'Where the other side has another version, loading it can fail, or other code can run than in your notebook and give another result.'
+        )}{' '}
+        {trans.__(
+          'Not every difference matters: what breaks, what may fail and what is only worth knowing is told apart below, with the reason.'
+        )}
+      </p>
+    </details>
   );
 }
 

@@ -230,6 +230,21 @@ export function pastWords(
     : words;
 }
 
+/** What a scheduler says of a worker; what isn't known here is called so. */
+export function workerStatusWords(
+  status: string,
+  trans: TranslationBundle
+): string {
+  const words: Readonly<Record<string, string>> = {
+    init: trans.__('starting'),
+    running: trans.__('running'),
+    paused: trans.__('paused: its memory is full'),
+    closing: trans.__('ending'),
+    closing_gracefully: trans.__('ending')
+  };
+  return Object.hasOwn(words, status) ? words[status] : status;
+}
+
 /** How often workers were replaced, '' for never. */
 export function restartsWords(
   cluster: Cluster,

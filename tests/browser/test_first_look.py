@@ -19,6 +19,10 @@ from tests.processes import JupyterServer, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
+SCRIPT_BYTES = 150_000
+"""What the page may load of ours to show the panel with its rows."""
 OLD_NUMPY = "numpy==1.26.4" if sys.version_info < (3, 13) else "numpy==2.1.3"
 
 
@@ -122,6 +126,28 @@ def show(page, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
+def themed(page, theme: str) -> None:
+    page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", theme)
+    page.wait_for_selector(f"body[data-jp-theme-name='{theme}']", state="attached")
+    # Its sheet comes after its name.
+    page.wait_for_timeout(500)
+
+
+def faults(page, where: str) -> list[str]:
+    """Return what axe finds wrong with a part of the page, by WCAG 2.2 AA."""
+    if not page.evaluate("typeof axe === 'object'"):
+        page.add_script_tag(path=str(AXE))
+    found = page.evaluate(
+        """where => axe.run(where, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})
+            .then(({passes, violations}) => [passes.length, violations.map(
+                it => `${it.id}: ${it.nodes.map(node => node.html.slice(0, 200) + node.failureSummary).join('; ')}`)])""",
+        where,
+    )
+    # Of nothing at all nothing is wrong either.
+    assert found[0] >= 3, found
+    return found[1]
+
+
 def test_without_a_cluster_the_panel_says_so(page):
     expect(page.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=20_000)
     show(page, "no-cluster")
@@ -140,11 +166,46 @@ def test_the_numpy_row_is_red_before_a_cell_has_run(lab, page):
     expect(meter).to_have_attribute("aria-valuenow", "2")
     expect(meter).to_have_attribute("aria-valuemax", "100")
     show(page, "numpy-differs")
-    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
-    page.wait_for_timeout(500)
+    themed(page, "JupyterLab Dark")
     show(page, "numpy-differs-dark")
-    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+    themed(page, "JupyterLab Light")
+
+
+def test_the_panel_needs_little_script(page):
+    expect(page.locator("#coiled-jupyter-panel [data-package=numpy]")).to_be_visible(timeout=30_000)
+    loaded = page.evaluate(
+        """() => performance.getEntriesByType('resource')
+            .filter(({name}) => name.includes('/extensions/coiled-jupyter/static/'))
+            .map(({name, decodedBodySize}) => [name.split('/').pop(), decodedBodySize])"""
+    )
+    assert 20_000 < sum(size for _, size in loaded) <= SCRIPT_BYTES, loaded
+
+
+def test_axe_finds_nothing_wrong_in_any_theme(lab, page):
+    older(lab)
+    panel = "#coiled-jupyter-panel"
+    button, _ = open_row(page, "numpy")
+    page.locator(f"{panel} details:not([open]) > summary").evaluate_all("all => all.forEach(it => it.click())")
+    expect(page.locator(f"{panel} [data-worker]")).to_have_count(2)
+    found = {}
+    for theme in THEMES:
+        themed(page, theme)
+        found[theme, "panel"] = faults(page, panel)
+    show(page, "panel-high-contrast")
+    for command in ("create-cluster", "attach-cluster", "scale-cluster", "restart-cluster", "sync"):
+        page.evaluate(f"void window.jupyterapp.commands.execute('coiled-jupyter:{command}')")
+        dialog = page.locator(".jp-Dialog")
+        expect(dialog).to_be_visible()
+        if command == "sync":
+            expect(dialog.locator("[data-plan]")).to_be_visible(timeout=30_000)
+        for theme in ("JupyterLab Dark High Contrast", "JupyterLab Light"):
+            themed(page, theme)
+            found[theme, command] = faults(page, ".jp-Dialog-body")
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+    themed(page, THEMES[0])
+    button.press("Enter")
+    assert {state: wrong for state, wrong in found.items() if wrong} == {}
 
 
 def test_the_row_appears_while_a_cell_sleeps(lab, page):

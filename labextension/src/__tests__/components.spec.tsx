@@ -23,7 +23,7 @@ import { PackageRow } from '../components/row';
 import { SoftwareTable } from '../components/software';
 import { Checking, Verdict } from '../components/verdict';
 import { inOrder } from '../panel';
-import type { ClientInfo, Cluster, Diff, Row, Usage } from '../wire';
+import type { ClientInfo, Cluster, Diff, Row, Usage, Worker } from '../wire';
 import { cluster, diff as anyDiff, row as anyRow } from './fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
@@ -584,6 +584,65 @@ describe('ClusterCard', () => {
     expect(card(failedJson).textContent).toContain('no version of numpy==99');
   });
 
+  describe('lists its workers', () => {
+    const worker = (id: string, more: Partial<Worker> = {}): Worker => ({
+      id,
+      name: id,
+      status: 'running',
+      host: 'h1',
+      threads: 4,
+      busy: 3,
+      memory: 512 * 1024 ** 2,
+      memory_limit: 4 * 1024 ** 3,
+      group: 'g1',
+      restarts: 0,
+      seen_at: '2026-01-01T00:01:00.000Z',
+      ...more
+    });
+    const open = async (...workers: Worker[]) => {
+      const node = card(cluster('c', { workers }));
+      await act(async () => {
+        node.querySelector<HTMLDetailsElement>('.jp-Coiled-workers')!.open =
+          true;
+        // Its event comes later.
+        await new Promise(resolve => setTimeout(resolve, 0));
+      });
+      return node.querySelector('.jp-Coiled-workerList')!;
+    };
+
+    it('with state, cores, memory and who has the same packages', async () => {
+      const node = await open(
+        worker('w0'),
+        worker('w1', { status: 'paused', group: 'g2', restarts: 2 }),
+        worker('<img src=x>', { memory_limit: null, status: '<b>odd</b>' })
+      );
+      const [first, second, third] = [
+        ...node.querySelectorAll('[data-worker]')
+      ].map(it => it.textContent);
+      expect(first).toContain('running · h1 · packages 1 of 2');
+      expect(first).toContain('3 of 4');
+      expect(first).toContain('512 MiB of 4.0 GiB');
+      expect(second).toContain('paused: its memory is full');
+      expect(second).toContain('packages 2 of 2 · 2 restarts');
+      expect(third).toContain('<img src=x><b>odd</b>');
+      expect(node.querySelector('img, b')).toBeNull();
+    });
+
+    it('says nothing of packages where all have the same', async () => {
+      const node = await open(worker('w0'), worker('w1'));
+      expect(node.textContent).not.toContain('packages');
+    });
+
+    it('draws only so many, and nothing while it is closed', async () => {
+      const many = Array.from({ length: 205 }, (_, at) => worker(`w${at}`));
+      const node = await open(...many);
+      expect(node.querySelectorAll('[data-worker]')).toHaveLength(200);
+      expect(node.parentElement!.textContent).toContain('and 5 more');
+      const closed = card(cluster('c', { workers: many }));
+      expect(closed.querySelector('[data-worker]')).toBeNull();
+    });
+  });
+
   it('shows hostile names as text', () => {
     const node = card(idleJson);
     expect(node.querySelector('img')).toBeNull();
@@ -594,11 +653,42 @@ describe('ClusterCard', () => {
 describe('CoreMeter', () => {
   it('tells usage against the limit to a screen reader', () => {
     const meter = draw(
-      <CoreMeter usage={usageJson as unknown as Usage} trans={trans} />
+      <CoreMeter
+        usage={usageJson as unknown as Usage}
+        history={[]}
+        trans={trans}
+      />
     ).querySelector('[role=meter]')!;
     expect(meter.getAttribute('aria-valuenow')).toBe('1');
     expect(meter.getAttribute('aria-valuemax')).toBe('100');
     expect(meter.getAttribute('aria-valuetext')).toContain('98 free');
+  });
+
+  const history = (...samples: [number, number][]) =>
+    draw(
+      <CoreMeter
+        usage={usageJson as unknown as Usage}
+        history={samples.map(([seconds, busy]) => ({
+          at: seconds * 1000,
+          busy
+        }))}
+        trans={trans}
+      />
+    ).querySelector('.jp-Coiled-history');
+
+  it('draws what was busy, with no line over the time when nobody looked', () => {
+    const node = history([0, 1], [5, 4], [100, 2], [105, 0])!;
+    expect(node.getAttribute('aria-label')).toBe(
+      'Busy cores in the last 5 minutes: 0 to 4'
+    );
+    const path = node.querySelector('path')!.getAttribute('d')!;
+    expect(path.match(/[ML]/g)).toEqual(['M', 'L', 'M', 'L']);
+    expect(path).toContain('L300.0 23.0');
+  });
+
+  it('draws nothing where nothing was busy or read once', () => {
+    expect(history([0, 0], [5, 0])).toBeNull();
+    expect(history([0, 3])).toBeNull();
   });
 });
 

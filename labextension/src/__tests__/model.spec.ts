@@ -54,6 +54,20 @@ describe('Model', () => {
     expect(model.judge()).toEqual({ verdict: 'equal', reason: null });
   });
 
+  it('remembers the core usage of the last five minutes', async () => {
+    for (let reading = 0; reading < 4; reading++) {
+      await model.refresh();
+      now += 120_000;
+    }
+    expect(
+      model.history.map(({ at, busy }) => [(at - NOW) / 1000, busy])
+    ).toEqual([
+      [120, 1],
+      [240, 1],
+      [360, 1]
+    ]);
+  });
+
   describe('drops a late answer', () => {
     it('for another kernel, and asks for the present one', async () => {
       api.hold = true;

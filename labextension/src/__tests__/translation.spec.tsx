@@ -73,11 +73,16 @@ describe('What the panel says', () => {
       await model.refresh();
       await settle();
     });
-    act(() =>
+    await act(async () => {
       panel.node
         .querySelectorAll<HTMLElement>('[aria-expanded=false]')
-        .forEach(node => node.click())
-    );
+        .forEach(node => node.click());
+      panel.node.querySelectorAll('details').forEach(node => {
+        node.open = true;
+      });
+      // Its event comes later.
+      await new Promise(resolve => setTimeout(resolve, 0));
+    });
     const told = JSON.stringify([model.clusters, model.usage, model.diff]);
     const said: string[] = [];
     const walker = document.createTreeWalker(panel.node, NodeFilter.SHOW_TEXT);

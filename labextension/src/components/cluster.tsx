@@ -20,6 +20,7 @@ import {
 import { Age } from './age';
 import { Steps } from './steps';
 import { Stepper } from './stepper';
+import { Workers } from './workers';
 
 export interface IClusterCardProps {
   cluster: Cluster;
@@ -162,6 +163,9 @@ export function ClusterCard(props: IClusterCardProps): JSX.Element {
           label={trans.__('Steps of the start')}
           trans={trans}
         />
+      )}
+      {!ended && cluster.workers.length > 0 && (
+        <Workers cluster={cluster} trans={trans} />
       )}
       {!ended && cluster.other_clients.length > 0 && (
         <Clients clients={cluster.other_clients} now={now} trans={trans} />

@@ -2,16 +2,21 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
+import { HISTORY_SECONDS, STALE_SECONDS } from '../model';
+import type { ISample } from '../model';
 import type { Usage } from '../wire';
 
 export interface ICoreMeterProps {
   usage: Usage;
+  /** Earlier readings, the oldest first. */
+  history: readonly ISample[];
   trans: TranslationBundle;
 }
 
 const GIB = 1024 ** 3;
 
-export function CoreMeter({ usage, trans }: ICoreMeterProps): JSX.Element {
+export function CoreMeter(props: ICoreMeterProps): JSX.Element {
+  const { history, usage, trans } = props;
   const { busy, allocated, requested, limit } = usage.cores;
   const idle = Math.max(allocated - busy, 0);
   const words = trans.__(
@@ -39,6 +44,7 @@ export function CoreMeter({ usage, trans }: ICoreMeterProps): JSX.Element {
         <span className="jp-Coiled-meterIdle" style={{ width: part(idle) }} />
       </div>
       <div className="jp-Coiled-sub">{words}</div>
+      <History history={history} trans={trans} />
       {requested > allocated && (
         <div className="jp-Coiled-sub">
           {trans.__('%1 more asked for', requested - allocated)}
@@ -55,6 +61,45 @@ export function CoreMeter({ usage, trans }: ICoreMeterProps): JSX.Element {
           ` · ${trans.__('%1/s', rate.toFixed(rate < 10 ? 1 : 0))}`}
       </div>
     </div>
+  );
+}
+
+const WIDTH = 300;
+const HEIGHT = 24;
+
+/** Busy cores of the last minutes, against the most of that time; nothing where there is nothing to see. */
+function History(
+  props: Pick<ICoreMeterProps, 'history' | 'trans'>
+): JSX.Element | null {
+  const { history, trans } = props;
+  const busy = history.map(it => it.busy);
+  const most = Math.max(...busy);
+  if (history.length < 2 || most === 0) {
+    return null;
+  }
+  const end = history[history.length - 1].at;
+  const points = history.map(({ at, busy }, index) => {
+    const x = WIDTH * (1 - (end - at) / (HISTORY_SECONDS * 1000));
+    const y = HEIGHT - 1 - ((HEIGHT - 2) * busy) / most;
+    // While nobody looked nothing was read: no line leads over that.
+    const gap = index === 0 || at - history[index - 1].at > STALE_SECONDS * 1e3;
+    return `${gap ? 'M' : 'L'}${x.toFixed(1)} ${y.toFixed(1)}`;
+  });
+  return (
+    <svg
+      className="jp-Coiled-history"
+      viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={trans.__(
+        'Busy cores in the last %1 minutes: %2 to %3',
+        HISTORY_SECONDS / 60,
+        Math.min(...busy),
+        most
+      )}
+    >
+      <path d={points.join('')} />
+    </svg>
   );
 }
 
