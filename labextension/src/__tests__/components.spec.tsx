@@ -116,6 +116,32 @@ function card(
 }
 
 describe('SoftwareTable', () => {
+  it('sorts by name, back and forth, and by what matters most again', () => {
+    const node = table(
+      anyDiff({
+        rows: ['numpy', 'zict', 'dask'].map(name =>
+          anyRow(name, { status: 'differs', severity: 'note' })
+        )
+      })
+    );
+    const names = () =>
+      [...node.querySelectorAll('[data-package]')].map(it =>
+        it.getAttribute('data-package')
+      );
+    const head = node.querySelector('th')!;
+    const press = () => act(() => head.querySelector('button')!.click());
+    expect(names()).toEqual(['numpy', 'zict', 'dask']);
+    expect(head.getAttribute('aria-sort')).toBe('none');
+    press();
+    expect(names()).toEqual(['dask', 'numpy', 'zict']);
+    expect(head.getAttribute('aria-sort')).toBe('ascending');
+    press();
+    expect(names()).toEqual(['zict', 'numpy', 'dask']);
+    expect(head.getAttribute('aria-sort')).toBe('descending');
+    press();
+    expect(names()).toEqual(['numpy', 'zict', 'dask']);
+  });
+
   it('shows what differs with status, severity, icon and words', () => {
     const node = table(breaks);
     const numpy = node.querySelector('[data-package=numpy]')!;

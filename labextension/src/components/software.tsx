@@ -22,6 +22,13 @@ export interface ISoftwareTableProps {
 
 type Severity = Row['severity'];
 
+/** By name, or null as the server gives them: what matters most first. */
+type Order = 'ascending' | 'descending' | null;
+
+/** What a press on the heading leads to. */
+const NEXT = { ascending: 'descending', descending: null } as const;
+const ARROWS = { ascending: '▲', descending: '▼' };
+
 /** Pixels of a closed row, until it is measured. */
 const ROW_HEIGHT = 42;
 /** Rows drawn beyond those that can be seen: what one tabs to or searches for is mostly there. */
@@ -40,6 +47,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
   const [shown, setShown] = React.useState<readonly Severity[]>(SEVERITIES);
   const [all, setAll] = React.useState(false);
   const [text, setText] = React.useState('');
+  const [order, setOrder] = React.useState<Order>(null);
   const [open, setOpen] = React.useState<readonly string[]>([]);
   const wanted = text.trim().toLowerCase();
   const named = diff.rows.filter(row =>
@@ -113,7 +121,9 @@ export const SoftwareTable = React.memo(function SoftwareTable(
       {rows.length > 0 && (
         <Rows
           {...props}
-          rows={rows}
+          rows={ordered(rows, order)}
+          order={order}
+          onOrder={() => setOrder(order === null ? 'ascending' : NEXT[order])}
           open={open}
           onToggle={name => setOpen(toggled(open, name))}
         />
@@ -145,12 +155,14 @@ export const SoftwareTable = React.memo(function SoftwareTable(
 
 interface IRowsProps extends ISoftwareTableProps {
   rows: readonly Row[];
+  order: Order;
+  onOrder: () => void;
   open: readonly string[];
   onToggle: (name: string) => void;
 }
 
 function Rows(props: IRowsProps): JSX.Element {
-  const { diff, rows, open, reveal, trans } = props;
+  const { diff, rows, open, order, reveal, trans } = props;
   const table = React.useRef<HTMLTableElement>(null);
   const [margin, setMargin] = React.useState(0);
   const virtual = useVirtualizer<Element, HTMLTableSectionElement>({
@@ -252,7 +264,20 @@ function Rows(props: IRowsProps): JSX.Element {
     >
       <thead>
         <tr aria-rowindex={1}>
-          <th scope="col">{trans.__('Package')}</th>
+          <th scope="col" aria-sort={order ?? 'none'}>
+            <button
+              className="jp-Coiled-sort"
+              title={
+                order === 'descending'
+                  ? trans.__('Sort by severity')
+                  : trans.__('Sort by name')
+              }
+              onClick={props.onOrder}
+            >
+              {trans.__('Package')}{' '}
+              <span aria-hidden="true">{order && ARROWS[order]}</span>
+            </button>
+          </th>
           <th scope="col">{trans.__('Kernel')}</th>
           <th scope="col">{trans.__('Cluster')}</th>
         </tr>
@@ -297,6 +322,13 @@ function Gap({ height }: { height: number }): JSX.Element | null {
       </tr>
     </tbody>
   ) : null;
+}
+
+function ordered(rows: readonly Row[], order: Order): readonly Row[] {
+  const sign = order === 'descending' ? -1 : 1;
+  return order === null
+    ? rows
+    : [...rows].sort((one, other) => sign * one.name.localeCompare(other.name));
 }
 
 function scroller(table: Element | null): Element | null {
