@@ -1,5 +1,5 @@
 /** The side panel: sections made of components, fed by the model. */
-import { ReactWidget, UseSignal } from '@jupyterlab/apputils';
+import { Clipboard, ReactWidget, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
@@ -42,7 +42,8 @@ export class Panel extends ReactWidget {
       rate: (name, severity) => this._model.rate(name, severity),
       readRules: () => this._model.readRules(),
       sync: name =>
-        void this._commands.execute(CommandIDs.sync, { scope: [name] })
+        void this._commands.execute(CommandIDs.sync, { scope: [name] }),
+      copy: text => Clipboard.copyToSystem(text)
     };
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', this._trans.__('Coiled Jupyter'));

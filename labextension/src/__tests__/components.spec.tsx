@@ -51,8 +51,10 @@ const actions: IRowActions = {
   ignore: async () => undefined,
   rate: async () => undefined,
   readRules: () => new Promise(() => undefined),
-  sync: () => undefined
+  sync: () => undefined,
+  copy: text => copied.push(text)
 };
+const copied: string[] = [];
 
 function table(diff: Diff): HTMLElement {
   return draw(
@@ -673,6 +675,25 @@ describe('ClusterCard', () => {
     const node = card(idleJson);
     expect(node.querySelector('img')).toBeNull();
     expect(node.textContent).toContain('<img src=x onerror=alert(1)>');
+  });
+});
+
+describe('A row', () => {
+  it('is copied as text with what each side has, and why it matters', () => {
+    const row = breaks.rows.find(({ name }) => name === 'numpy')!;
+    const node = details(breaks, row);
+    act(() =>
+      node
+        .querySelector<HTMLElement>(
+          '[aria-label="Copy what is known of numpy"]'
+        )!
+        .click()
+    );
+    const [head, kernel, ...rest] = copied.pop()!.split('\n');
+    expect(head).toBe('numpy: versions differ');
+    expect(kernel).toBe(`${breaks.kernel.label}: ${row.kernel!.version}`);
+    expect(rest[0]).toMatch(/^worker \(\d+ of \d+\): /);
+    expect(rest).toContain(row.why);
   });
 });
 

@@ -553,7 +553,8 @@ describe('a row', () => {
               ignore: async () => undefined,
               rate: async () => undefined,
               readRules: () => new Promise(() => undefined),
-              sync: name => synced.push(name)
+              sync: name => synced.push(name),
+              copy: () => undefined
             }}
             blocked={blocked}
             open={true}

@@ -51,6 +51,8 @@ export interface IRowActions {
   readRules(): Promise<void>;
   /** Show what a sync of this package alone would do. */
   sync(name: string): void;
+  /** Put text on the clipboard. */
+  copy(text: string): void;
 }
 
 export interface IPackageRowProps {
@@ -141,7 +143,7 @@ export function PackageRow(props: IPackageRowProps): JSX.Element {
                 <Place key={index} place={place} trans={trans} />
               ))}
             </ul>
-            {canSync(row) && <SyncThis {...props} />}
+            <RowButtons {...props} />
             <Rating {...props} />
           </td>
         </tr>
@@ -251,21 +253,53 @@ function SourceLine({ source, trans }: ISourceLineProps): JSX.Element {
   );
 }
 
-function SyncThis(props: IPackageRowProps): JSX.Element {
+function RowButtons(props: IPackageRowProps): JSX.Element {
   const { actions, blocked, row, trans } = props;
   return (
-    <div className="jp-Coiled-row jp-Coiled-syncThis">
+    <div className="jp-Coiled-row jp-Coiled-rowButtons">
+      {canSync(row) && (
+        <button
+          className="jp-Coiled-button"
+          aria-label={trans.__('Sync only %1', row.name)}
+          aria-disabled={blocked !== ''}
+          title={blocked || undefined}
+          onClick={() => blocked === '' && actions.sync(row.name)}
+        >
+          {trans.__('Sync only this…')}
+        </button>
+      )}
       <button
         className="jp-Coiled-button"
-        aria-label={trans.__('Sync only %1', row.name)}
-        aria-disabled={blocked !== ''}
-        title={blocked || undefined}
-        onClick={() => blocked === '' && actions.sync(row.name)}
+        aria-label={trans.__('Copy what is known of %1', row.name)}
+        onClick={() => actions.copy(rowText(props))}
       >
-        {trans.__('Sync only this…')}
+        {trans.__('Copy')}
       </button>
     </div>
   );
+}
+
+/** A row as text, for a message to somebody who doesn't see it. */
+function rowText({ row, kernel, groups, trans }: IPackageRowProps): string {
+  const { name, why, fix } = row;
+  const places = placesOf(row, groups).map(place =>
+    trans.__(
+      '%1 (%2 of %3): %4',
+      roleWords(place.role, trans),
+      place.count,
+      place.total,
+      place.version ?? NONE
+    )
+  );
+  return [
+    trans.__('%1: %2', name, rowStatusWords(row.status, trans)),
+    trans.__('%1: %2', kernel.label, row.kernel?.version ?? NONE),
+    ...places,
+    why,
+    fix
+  ]
+    .filter(Boolean)
+    .join('\n');
 }
 
 /** What the user's own rules say of a package, and how to change it. */
