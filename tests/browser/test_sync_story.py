@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -172,3 +174,20 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     expect(page.locator("[data-verdict=breaks]")).to_be_visible()
     assert "kept True 200" in cell(page, KEPT)
     show(page, "sync-undone")
+
+    # What was built for it is listed with its size, and goes when one says so.
+    (layer,) = [layer for layer in lab.api("GET", "layers")[1] if layer["id"] != "base"]
+    (place,) = layer["places"]
+    assert place["size"] > 1_000_000
+    assert Path(place["path"]).is_dir()
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:remove-states')")
+    choice = dialog.locator(f"[data-layer='{layer['id']}']")
+    expect(choice).to_contain_text(re.compile(r"\d MiB|\d GiB"))
+    expect(choice).to_contain_text("story could go back to it")
+    expect(choice).to_contain_text(place["path"])
+    show(page, "states")
+    choice.get_by_role("checkbox").check()
+    dialog.get_by_role("button", name="Remove", exact=True).click()
+    expect(dialog).to_have_count(0, timeout=30_000)
+    assert layer["id"] not in [layer["id"] for layer in lab.api("GET", "layers")[1]]
+    assert not Path(place["path"]).exists()
