@@ -175,8 +175,10 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     assert "kept True 200" in cell(page, KEPT)
     show(page, "sync-undone")
 
-    # What was built for it is listed with its size, and goes when one says so.
-    (layer,) = [layer for layer in lab.api("GET", "layers")[1] if layer["id"] != "base"]
+    # What was built for it is listed with its size, and goes when one says so, once nobody runs in it.
+    expect(page.locator("[data-sync-id][data-state=done]", has_text="Undo on story")).to_be_visible(timeout=60_000)
+    layers = [layer for layer in lab.api("GET", "layers")[1] if cluster["id"] in layer["known_by"]]
+    (layer,) = [layer for layer in layers if layer["id"] != "base"]
     (place,) = layer["places"]
     assert place["size"] > 1_000_000
     assert Path(place["path"]).is_dir()
