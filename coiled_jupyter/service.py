@@ -23,7 +23,7 @@ import msgspec
 
 from . import attach, factories, planning, tasks
 from .configuration import Configuration
-from .core.cluster import BuildSpec, LaunchSpec, Readings, now
+from .core.cluster import BuildSpec, LaunchSpec, Readings, age, now
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
 from .core.errors import CoiledError, Conflict, Impossible, Invalid, NotFound, TooMany, Unavailable
@@ -82,6 +82,8 @@ from .supervisor import client as supervisors
 from .supervisor import logs
 
 ATTACHMENTS_A_MINUTE = 20
+TELLING_SECONDS = 1.0
+"""How long after its end a sync's supervisor may take to tell what the cluster is since then."""
 UNWATCHED_SECONDS = 60.0
 ENDED = frozenset({"stopped", "failed", "lost"})
 _ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -895,9 +897,17 @@ class Service:
         found = []
         for stored, _ in self._ledger.syncs():
             live = self._syncs.get(stored.id)
-            sync = live if live is not None and live.revision > stored.revision else stored
+            sync = live if live is not None and (live.revision > stored.revision or self._coming(stored)) else stored
             found.append(sync if sync.state in FINAL or self._carried_out(sync) else _lost_sync(sync))
         return found
+
+    def _coming(self, stored: Sync) -> bool:
+        """Whether the end of a sync is in the ledger, but what its cluster is since then isn't known here yet."""
+        watch = self._watches.get(stored.cluster)
+        if stored.state not in FINAL or watch is None or watch.client is None:
+            return False
+        seconds = age(stored.ended_at)
+        return seconds is not None and seconds < TELLING_SECONDS
 
     def _carried_out(self, sync: Sync) -> bool:
         """Whether the cluster of a sync that hasn't ended lives; an attached one's next supervisor takes it up."""

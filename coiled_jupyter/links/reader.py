@@ -45,6 +45,10 @@ SPEAKERS = 3
 SCHEDULER = "scheduler"
 
 
+def _host(node: str) -> str:
+    return node.rpartition(":")[0]
+
+
 @dataclass
 class _Node:
     """What is known of one node: the key of what is installed there, and of what its process runs."""
@@ -148,36 +152,26 @@ class Reader:
         versions = await self._versions(present - set(self._nodes), workers)
         return self._collect(workers, versions, taken_at)
 
-    def _host(self, node: str) -> str:
-        # A scheduler mostly runs from what the workers of its host run from; then it is only asked whether it does.
-        return (self._link.address if node == SCHEDULER else node).rpartition(":")[0]
-
     async def _meet(self, asked: set[str], workers: Mapping[str, float], wanted: list[str]) -> set[str]:
         """Ask nodes for their keys, and one of each host that nobody has spoken for yet for all; return what was read."""
-        spoken_for = {self._host(place.speaker) for place in self._places.values()}
+        spoken_for = {_host(place.speaker) for place in self._places.values()}
         speakers: dict[str, str] = {}
         for node in sorted(asked, key=lambda node: (node == SCHEDULER, node)):
-            host = self._host(node)
+            host = _host(node)
             if host not in spoken_for and workers.get(node, 0.0) < SILENT_SECONDS:
                 speakers.setdefault(host, node)
         first = list(speakers.values())
-        greeted = asked.difference(first)
-
-        async def begin(node: str) -> None:
-            # The scheduler passes on the questions to the others before it looks at itself, so that they look meanwhile.
-            await asyncio.sleep(HEAD_START if node == SCHEDULER and len(asked) > 1 else 0)
-
-        async def greet_scheduler() -> None:
-            if SCHEDULER in greeted:
-                await begin(SCHEDULER)
-                await self._greet({SCHEDULER}, workers, "keys")
 
         async def hear(node: str) -> Answer | None:
-            await begin(node)
+            if node == SCHEDULER and len(asked) > 1:
+                # It passes on the questions to the others before it reads itself, so that they read meanwhile.
+                await asyncio.sleep(HEAD_START)
+                if not await self._prepare(node):
+                    return None
             return await self._hear(node, "", wanted)
 
-        _, _, *answers = await asyncio.gather(
-            self._greet(greeted - {SCHEDULER}, workers, "keys"), greet_scheduler(), *(hear(node) for node in first)
+        _, *answers = await asyncio.gather(
+            self._greet(asked.difference(first), workers, "keys"), *(hear(node) for node in first)
         )
         fresh: set[str] = set()
         for node, answer in zip(first, answers, strict=True):
@@ -305,8 +299,6 @@ class Reader:
         return installed
 
     async def _hear(self, speaker: str, mark: str, wanted: list[str]) -> Answer | None:
-        if speaker == SCHEDULER and not mark and not await self._prepare(speaker):
-            return None
         # The packages first: the look at files takes longer, and begins with the second reading.
         needs = ("probe", "content") if mark else ("probe",)
         names = texts.node_names("read", mark, wanted, needs=needs)

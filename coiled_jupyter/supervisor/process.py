@@ -95,6 +95,7 @@ class Supervisor:
         self.readings = Readings()
         self._read_at = 0.0
         self._reading_lock = asyncio.Lock()
+        self._reading: asyncio.Task[Readings] | None = None
         self._link: Any = None
         self._alive = self._hold()
         self._nodes, self._fleet = self._new_nodes()
@@ -415,7 +416,8 @@ class Supervisor:
         # The files are looked at beside a reading: a later one tells what was found.
         unfinished = self._watchers and self._reader is not None and not self._reader.complete
         changed = (nodes != self._known or unfinished) and self.cluster.status != "unreachable"
-        if changed and not self._reading_lock.locked():
+        # While workers are moved each newcomer would have all read; who wants to know it meanwhile asks.
+        if changed and not self.syncing.moving and not self._reading_lock.locked():
             self._known = nodes
             # Beside the looks: a node that is silent or gone would hold up the replacement of others.
             self._begin(self._read(tuple(self._wanted)))
@@ -774,10 +776,12 @@ class Supervisor:
 
     async def read_anew(self) -> Readings:
         """Read every node, trusting nothing that was read before."""
-        async with self._reading_lock:
-            if self._new_reader is not None:
-                self._reader = self._new_reader()
-                self._read_at = float("-inf")
+        if self._new_reader is not None:
+            self._reader = self._new_reader()
+            self._read_at = float("-inf")
+            if self._reading is not None:
+                # It may wait for a worker that was there when it began, until its deadline.
+                self._reading.cancel()
         return await self._read(tuple(self._wanted))
 
     def look_again(self) -> None:
@@ -831,8 +835,15 @@ class Supervisor:
 
     async def _read(self, wanted: tuple[str, ...] = ()) -> Readings:
         """Read every node anew; what doesn't answer in time is named."""
+        while (readings := await self._try_to_read(wanted)) is None:
+            pass
+        return readings
+
+    async def _try_to_read(self, wanted: tuple[str, ...]) -> Readings | None:
+        """Return the readings, or None where all is to be read anew meanwhile."""
         async with self._reading_lock:
-            if self._reader is None:
+            reader = self._reader
+            if reader is None:
                 return self.readings
             with contextlib.suppress(CoiledError):
                 # Who is there now: a worker that has just joined must not be left out.
@@ -842,7 +853,15 @@ class Supervisor:
             self._wanted = frozenset(wanted)
             silent = {worker.id: self._silent.get(worker.id, 0.0) for worker in self.cluster.workers}
             self._asked = frozenset(silent)
-            found = await self._reader.read(silent, wanted)
+            self._reading = asyncio.create_task(reader.read(silent, wanted))
+            try:
+                await asyncio.wait({self._reading})
+                if reader is not self._reader:
+                    return None
+                found = self._reading.result()
+            finally:
+                await tasks.end([self._reading])
+                self._reading = None
             count = self.cluster.desired.workers
             missing, _ = self._absent()
             if missing > 0:

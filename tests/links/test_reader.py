@@ -101,34 +101,6 @@ def test_one_of_a_kind_is_read_and_asked_again():
     assert [node for node, verb in nodes.asked if verb == "read"] == [WORKERS[0], "scheduler", *WORKERS[:1] * 2]
 
 
-@pytest.mark.parametrize(
-    ("keys", "verbs"),
-    [
-        ("disk0 loaded0", ["keys"]),
-        ("disk0 loaded9", ["keys", "loaded"]),
-        ("disk9 loaded0", ["keys", "keys", "soon", "read"]),
-    ],
-)
-def test_a_scheduler_beside_its_workers_is_asked_only_for_what_they_have_not_told(keys, verbs):
-    def answer(node, verb, rest):
-        if node != "scheduler" or verb == "soon":
-            return healthy(node, verb, rest)
-        if verb == "keys":
-            return keys
-        if verb == "read":
-            return pack(
-                {"keys": f"{keys} c0", "content_age": 1.0, "reading": GOOD, "content": {"packages": {}, "modules": []}}
-            )
-        return healthy(node, verb, rest)
-
-    nodes = Nodes(answer)
-    nodes.address = "tcp://a:0"
-    readings, _ = read(nodes)
-    assert not readings.unread
-    assert [verb for node, verb in nodes.asked if node == "scheduler"] == verbs
-    assert [e.nodes for e in readings.environments if e.role == "scheduler"] == [("scheduler",)]
-
-
 def test_a_changed_disk_asks_all_of_its_nodes_again():
     disk = ["disk0"]
 
