@@ -37,7 +37,8 @@ SWEEP_SECONDS = 30.0
 SILENT_SECONDS = 10.0
 SILENT_DEADLINE = 1.5
 HEAD_START = 0.01
-LOOK_SECONDS = 0.005
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.015, 0.005
+"""A look takes the first at least, and each question for it costs the scheduler a moment and the network some bytes."""
 LOOKS = 200
 """How often a scheduler is asked whether its own look is done, before it is asked to read at once."""
 SPEAKERS = 3
@@ -184,11 +185,13 @@ class Reader:
         if not await self._ask({node}, {}, texts.LOAD, texts.node_names("keys")):
             return False
         names = texts.node_names("soon", needs=("probe",))
+        pause = FIRST_LOOK_SECONDS
         for _ in range(LOOKS):
             answers = await self._ask({node}, {}, texts.LOAD, names)
             if answers.get(node) != "working":
                 break
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
+            pause = LOOK_SECONDS
             names = texts.node_names("soon")
         return node in answers
 
