@@ -2,7 +2,7 @@
 
 Told by stdin in JSON: ``expected`` {name: version}, ``imports`` [distribution or module], ``distributed`` (a version, or
 an empty text), ``base`` (the folders in which the base environment's packages lie). Prints one JSON line: ``problems`` (plain words), ``entries`` (of sys.path, the layer's own),
-``executable``, ``prefix``, ``size``. A line ``importing NAME`` comes before each import, since that may end the process.
+``executable``, ``prefix``, ``size``. Imports take long and may end a process, so they are done in a fork, meanwhile.
 
 Rules: Python 3.8, standard library only.
 """
@@ -150,9 +150,70 @@ def _walk(folder):
     return present, total
 
 
-def check(request, say):
-    """Return what is wrong, and where the layer is."""
+def _import(names, base, tell):
     import importlib
+
+    _reuse(base)
+    for name in names:
+        tell("importing", name)
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            words = " ".join(str(error).split())[:500]
+            tell("problem", "%s can't be imported: %s: %s" % (name, type(error).__name__, words))
+    tell("end", "")
+
+
+class _Importing:
+    """A fork that imports."""
+
+    def __init__(self, names, base):
+        reading, writing = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            try:
+                os.close(reading)
+                _import(names, base, lambda *told: os.write(writing, (json.dumps(told) + "\n").encode()))
+            finally:
+                # Threads of what was imported must not hold it.
+                os._exit(0)
+        os.close(writing)
+        self._told = os.fdopen(reading)
+
+    def problems(self):
+        """Wait for its end, and return what is wrong."""
+        found, last = [], ""
+        for line in self._told:
+            kind, text = json.loads(line)
+            if kind == "end":
+                return found
+            if kind == "problem":
+                found.append(text)
+            else:
+                last = text
+        status, self._pid = os.waitpid(self._pid, 0)[1], None
+        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        return [*found, "Its Python ended with code %d while it imported %s" % (code, last)]
+
+    def end(self):
+        """See that it has ended: a layer that isn't right is removed."""
+        if self._pid is not None:
+            os.kill(self._pid, 9)
+            os.waitpid(self._pid, 0)
+
+
+def _differences(expected, versions):
+    for name, version in sorted(expected.items()):
+        if name not in versions:
+            yield "%s %s is missing" % (name, version)
+        elif _version(versions[name]) != _version(version):
+            yield "%s is %s, not %s" % (name, versions[name], version)
+    for name in sorted(set(versions) - set(expected)) if expected else ():
+        yield "%s is there, which isn't in the plan" % name
+
+
+def check(request):
+    """Return what is wrong, and where the layer is."""
     import importlib.metadata as metadata
 
     problems = []
@@ -165,41 +226,29 @@ def check(request, say):
         if _normal(name) in found:
             problems.append("%s is there twice" % name)
         found[_normal(name)], versions[_normal(name)] = distribution, version or ""
-    expected = {_normal(name): version for name, version in request["expected"].items()}
-    for name, version in sorted(expected.items()):
-        if name not in found:
-            problems.append("%s %s is missing" % (name, version))
-        elif _version(versions[name]) != _version(version):
-            problems.append("%s is %s, not %s" % (name, versions[name], version))
-    if expected:
-        problems += ["%s is there, which isn't in the plan" % name for name in sorted(set(found) - set(expected))]
-    present, size = _walk(sys.prefix)
-    for name, distribution in sorted(found.items()):
-        missing = _files(str(getattr(distribution, "_path", "")), present)
-        if missing is None:
-            problems.append("%s has no list of its files: its installation was interrupted" % name)
-        elif missing:
-            problems.append("%d files of %s are missing, such as %s" % (len(missing), name, missing[0]))
     wanted = []
     for name in request["imports"]:
-        if _normal(name) in found:
-            wanted += _tops(found[_normal(name)])
-        else:
-            wanted.append(name)
-    if request["distributed"]:
-        if "distributed" not in found:
+        wanted += _tops(found[_normal(name)]) if _normal(name) in found else [name]
+    if wanted and request["distributed"]:
+        wanted += ["distributed.nanny", "distributed.worker"]
+    importing = _Importing(list(dict.fromkeys(wanted)), request.get("base", ())) if wanted else None
+    try:
+        expected = {_normal(name): version for name, version in request["expected"].items()}
+        problems += _differences(expected, versions)
+        present, size = _walk(sys.prefix)
+        for name, distribution in sorted(found.items()):
+            missing = _files(str(getattr(distribution, "_path", "")), present)
+            if missing is None:
+                problems.append("%s has no list of its files: its installation was interrupted" % name)
+            elif missing:
+                problems.append("%d files of %s are missing, such as %s" % (len(missing), name, missing[0]))
+        if request["distributed"] and "distributed" not in found:
             problems.append("distributed is missing, without which no worker starts")
-        else:
-            wanted += ["distributed.nanny", "distributed.worker"] if request["imports"] else []
-    if not problems:
-        _reuse(request.get("base", ()))
-        for name in dict.fromkeys(wanted):
-            say("importing " + name)
-            try:
-                importlib.import_module(name)
-            except BaseException as error:
-                words = " ".join(str(error).split())[:500]
-                problems.append("%s can't be imported: %s: %s" % (name, type(error).__name__, words))
+        # What isn't whole can't be imported either, which says nothing more.
+        problems += importing.problems() if importing is not None and not problems else []
+    finally:
+        if importing is not None:
+            importing.end()
     if request["distributed"] and "distributed" in found:
         version = versions["distributed"]
         if _version(version) != _version(request["distributed"]):
@@ -219,14 +268,9 @@ if __name__ == "__main__":
     # What a module prints while it's imported isn't an answer.
     os.dup2(2, 1)
 
-    def _say(text):
-        out.write(text + "\n")
-        out.flush()
-
     try:
-        told = check(json.loads(sys.stdin.readline()), _say)
+        told = check(json.loads(sys.stdin.readline()))
     except BaseException as error:
         told = {"problems": ["The check failed: %s: %s" % (type(error).__name__, str(error)[:300])]}
-    _say(json.dumps(told))
-    # Threads of what was imported must not hold this process.
-    os._exit(0)
+    out.write(json.dumps(told) + "\n")
+    out.flush()
