@@ -13,11 +13,12 @@ from typing import TypeVar
 import msgspec
 
 from .core import redact
+from .core.choice import ENDED
 from .core.cluster import now
 from .core.errors import CoiledError, NotFound
-from .core.wire import Diff, Doctor, Environment, LogLine, SoftwarePackage
+from .core.wire import Diff, Doctor, Environment, LogLine, PlanCreate, SoftwarePackage
 from .links import here
-from .service import ENDED, Service
+from .service import Service
 
 LOG_LINES = 300
 """Lines of each cluster at most."""
@@ -26,8 +27,15 @@ PART_SECONDS = 30.0
 _T = TypeVar("_T")
 
 
-async def doctor(service: Service, kernel: str | None = None) -> Doctor:
+async def doctor(service: Service, kernel: str | None = None, *, user: str = "", plan: bool = False) -> Doctor:
     """Return the report on a kernel (without one: this interpreter) and all clusters; what can't be told is named.
+
+    Parameters
+    ----------
+    user
+        Whose plans are told.
+    plan
+        Whether one is made for each cluster, which runs the resolver; else those are told that were made lately.
 
     Raises
     ------
@@ -64,6 +72,8 @@ async def doctor(service: Service, kernel: str | None = None) -> Doctor:
         groups[cluster.id] = tuple(found or ())
         diff = await part(f"The comparison with {cluster.name}", service.diff(cluster.id, kernel=kernel))
         diffs += [diff] if diff is not None else []
+        if plan:
+            await part(f"A plan for {cluster.name}", service.plan(PlanCreate(cluster=cluster.id, kernel=kernel), user))
     lines: dict[str, tuple[LogLine, ...]] = {}
     for cluster in clusters:
         if cluster.source == "managed":
@@ -75,7 +85,7 @@ async def doctor(service: Service, kernel: str | None = None) -> Doctor:
             "versions of Python, of the operating system, and of everything that is installed beside this server",
             f"{len(clusters)} clusters with their states, workers, steps and addresses",
             f"what {'the kernel' if own else 'this Python'} and every group of nodes have installed, and how they differ",
-            "the last syncs with their logs, earlier states, and software environments",
+            "what a sync would do, the last syncs with their logs, earlier states, and software environments",
             f"the last {LOG_LINES} lines that the processes of each cluster have printed: look through these before you pass it on",
             "not in it: credentials, tokens, passwords, keys, variables of workers; the home folder is written as ~",
         ),
@@ -94,6 +104,7 @@ async def doctor(service: Service, kernel: str | None = None) -> Doctor:
         kernel=own[0] if own else None,
         environments=groups,
         diffs=tuple(diffs),
+        plans=service.held_plans(user),
         syncs=tuple(service.syncs()),
         layers=tuple(service.layers()),
         software=tuple(software or ()),

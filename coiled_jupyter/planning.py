@@ -94,6 +94,10 @@ class Plans:
             raise NotFound("There is no such plan any more", "Plans hold ten minutes and are used once: make a new one")
         return held
 
+    def of(self, user: str) -> tuple[Plan, ...]:
+        """Return the plans of this user that may still be used, the last one last."""
+        return tuple(h.plan for h in self._held.values() if h.user == user and h.until >= time.monotonic())
+
     def take(self, plan_id: str, user: str) -> Held:
         """Return a plan and forget it."""
         held = self.get(plan_id, user)

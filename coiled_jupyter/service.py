@@ -23,6 +23,7 @@ import msgspec
 
 from . import attach, factories, planning, tasks
 from .configuration import Configuration
+from .core.choice import ENDED, choose
 from .core.cluster import BuildSpec, LaunchSpec, Readings, age, now
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
@@ -61,6 +62,8 @@ from .core.wire import (
     Software,
     SoftwareCreate,
     SoftwareExport,
+    SoftwareFreed,
+    SoftwareInstalled,
     Sync,
     SyncResult,
     Tasks,
@@ -85,7 +88,6 @@ ATTACHMENTS_A_MINUTE = 20
 TELLING_SECONDS = 1.0
 """How long after its end a sync's supervisor may take to tell what the cluster is since then."""
 UNWATCHED_SECONDS = 60.0
-ENDED = frozenset({"stopped", "failed", "lost"})
 _ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IGNORECASE)
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b?|b)?\s*", re.IGNORECASE)
@@ -365,22 +367,8 @@ class Service:
         return watch is not None and watch.answered
 
     def find(self, name: str | None) -> Cluster:
-        """Return the cluster with this id or name, or the only live one; NotFound or Conflict otherwise."""
-        live = [c for c in self.clusters() if c.status not in ENDED]
-        if name is None:
-            if not live:
-                raise NotFound("No cluster is running", "Make one with `coiled-jupyter cluster create`")
-            if len(live) > 1:
-                names = ", ".join(c.name for c in live)
-                raise Conflict(f"There are several clusters: {names}", "Name one of them")
-            return live[0]
-        for pool in (live, self.clusters()):
-            matches = [c for c in pool if name in (c.id, c.name)]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise Conflict(f"Several clusters are called {name}", "Use the id of one of them")
-        raise NotFound(f"There is no cluster {name}", "Look at the list of clusters")
+        """Return the cluster with this id, name or address, or the only live one; NotFound or Conflict otherwise."""
+        return choose(name, self.clusters())
 
     async def create(self, body: ClusterCreate) -> Cluster:
         """Reserve the cores, start the supervisor and return the starting cluster.
@@ -748,11 +736,12 @@ class Service:
         except msgspec.ValidationError:
             raise Invalid("format", "The format is pylock, requirements or environment") from None
 
-    async def install_software(self, name: str) -> tuple[str, Path]:
-        """Build a software environment here with a Jupyter kernel; return the kernel's name and the folder."""
-        return await self._software.install(self._software.get(name))
+    async def install_software(self, name: str) -> SoftwareInstalled:
+        """Build a software environment here with a Jupyter kernel of it."""
+        kernel, folder = await self._software.install(self._software.get(name))
+        return SoftwareInstalled(kernel=kernel, prefix=str(folder))
 
-    async def clean_software(self) -> named.Freed:
+    async def clean_software(self) -> SoftwareFreed:
         """Remove what was built of software environments and nothing uses any more."""
         kept = {cluster.environment.prefix for cluster in self._live() if cluster.environment.prefix}
         kept |= {str(Path(s.interpreter).parent.parent) for s in self._ledger.states() if s.interpreter}
@@ -788,6 +777,10 @@ class Service:
     def held_plan(self, plan_id: str, user: str = "") -> Plan:
         """Return a plan that is held for this user, or raise NotFound."""
         return self._plans.get(plan_id, user).plan
+
+    def held_plans(self, user: str = "") -> tuple[Plan, ...]:
+        """Return all plans that are held for this user."""
+        return self._plans.of(user)
 
     async def _make_plan(self, body: PlanCreate, user: str, undo_of: str | None = None) -> planning.Held:
         cluster = self.cluster(body.cluster)
@@ -1025,7 +1018,8 @@ class Service:
     async def _readings(self, cluster: Cluster, wanted: tuple[str, ...] = ()) -> Readings:
         if self._discovery is not None and cluster.source == "discovered":
             return await self._discovery.readings(cluster.id, wanted)
-        if cluster.status in ENDED or cluster.status in ("starting", "stopping"):
+        never = cluster.status == "unreachable" and cluster.seen_at is None
+        if cluster.status in ENDED or cluster.status in ("starting", "stopping") or never:
             reason = cluster.reason or f"The cluster is {cluster.status}"
             return Readings(unread=(Unread(node="cluster", reason=reason),))
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from coiled_jupyter.server.openapi import document
+from coiled_jupyter.server.openapi import components, document
 
 SEEN: set[tuple[str, str]] = set()
 """The (method, path of the document) that have answered with success in this process."""
@@ -61,3 +62,21 @@ def _hold(answer: object, schema: dict, where: str) -> None:
             f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in _validator(reference).iter_errors(item)
         ]
         assert not errors, f"{where}: {errors[:3]}"
+
+
+@cache
+def _of_type(kind: Any) -> Draft202012Validator:
+    (schema,), named = components([kind], "#/$defs/{name}")
+    for one in named.values():
+        if one.get("type") == "object" and "properties" in one:
+            one["additionalProperties"] = False
+    return Draft202012Validator({**schema, "$defs": named})
+
+
+def check_types(answer: object, kinds: tuple[Any, ...], where: str) -> None:
+    """Raise AssertionError where an answer is of none of these types of `core.wire`, by the schema that the document has."""
+    faults = [
+        [f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in _of_type(k).iter_errors(answer)] for k in kinds
+    ]
+    assert not all(faults), f"{where}: {[fault[:3] for fault in faults]}"
+    assert kinds, f"{where} prints nothing"

@@ -104,7 +104,7 @@ def test_both_extensions_are_enabled_with_no_further_command(bare):
 
 def test_the_command_works_and_imports_no_dask(bare):
     assert run(bare / "bin/coiled-jupyter", "--version").strip() == f"coiled-jupyter {VERSION}"
-    code = "import sys, coiled_jupyter.server.app, coiled_jupyter.cli; print([m for m in sys.modules if m.split('.')[0] in ('dask', 'distributed')])"
+    code = "import sys, coiled_jupyter.server.app, coiled_jupyter.commands.terminal; print([m for m in sys.modules if m.split('.')[0] in ('dask', 'distributed')])"
     assert run(bare / "bin/python", "-c", code).strip() == "[]"
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..core.choice import ENDED
 from ..core.cluster import age
-from ..core.errors import Invalid, Timeout
+from ..core.errors import Invalid, NotFound, Timeout
 from ..core.wire import Cluster, ClusterAttach, ClusterChange, ClusterCreate, ClusterRestart
-from ..service import ENDED, Service
+from ..service import Service
 from .base import DONE, FAILED, UNREAD, Output, body, given
 
 ATTACH_SECONDS = 15.0
@@ -38,11 +40,16 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
     if arguments.adaptive is not None:
         raw["adaptive"] = dict(zip(("minimum", "maximum"), arguments.adaptive, strict=True))
     cluster = await service.create(body(given(**raw), ClusterCreate))
-    shown: set[str] = set()
-    while not arguments.no_wait and cluster.status == "starting":
-        await asyncio.sleep(0.1)
-        cluster = service.cluster(cluster.id)
-        _note_steps(cluster, shown, out)
+    try:
+        while not arguments.no_wait and cluster.status == "starting":
+            await asyncio.sleep(0.1)
+            cluster = service.cluster(cluster.id)
+            out.steps(cluster.steps)
+    except asyncio.CancelledError:
+        # An interrupt: nothing half started is left.
+        await service.delete(cluster.id)
+        out.note(f"Cancelled: {cluster.name} stops")
+        raise
     out.value(cluster)
     if cluster.status == "failed":
         out.warn(f"{cluster.name} failed: {cluster.reason}")
@@ -64,14 +71,44 @@ async def _attach(service: Service, arguments: argparse.Namespace, out: Output) 
     files = {"ca_file": arguments.ca, "cert_file": arguments.cert, "key_file": arguments.key}
     if any(files.values()):
         raw["tls"] = {key: str(Path(path).absolute()) for key, path in files.items() if path}
-    cluster = await service.attach(body(given(**raw), ClusterAttach))
-    deadline = time.monotonic() + ATTACH_SECONDS
-    while cluster.status == "starting" and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
-        cluster = service.cluster(cluster.id)
+    cluster = await _met(service, await service.attach(body(given(**raw), ClusterAttach)))
     out.value(cluster)
     tell_clusters([cluster], out)
     return UNREAD if cluster.status in ("starting", "unreachable") else DONE
+
+
+async def _met(service: Service, cluster: Cluster) -> Cluster:
+    """Return an attached cluster once it is known whether it can be reached."""
+    deadline = time.monotonic() + ATTACH_SECONDS
+    while cluster.status == "starting" and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+        cluster = service.cluster(cluster.id)
+    return cluster
+
+
+@contextlib.asynccontextmanager
+async def meant(service: Service, name: str | None) -> AsyncIterator[Cluster]:
+    """Give the cluster that is meant; one at an address that nobody follows is attached for the length of the block."""
+    try:
+        known = service.find(name)
+    except NotFound:
+        if name is None or "://" not in name:
+            raise
+        known = None
+    if known is not None:
+        yield known
+        return
+    if str(name).startswith("tls://"):
+        raise Invalid(
+            "cluster",
+            "A tls:// address needs certificate files",
+            "Attach it with `coiled-jupyter cluster attach`, --ca, --cert and --key, then use its name",
+        )
+    attached = await service.attach(body({"address": name}, ClusterAttach))
+    try:
+        yield await _met(service, attached)
+    finally:
+        await service.delete(attached.id)
 
 
 async def _list(service: Service, arguments: argparse.Namespace, out: Output) -> int:
@@ -150,13 +187,6 @@ async def _logs(service: Service, arguments: argparse.Namespace, out: Output) ->
         if not arguments.follow:
             return DONE
         await asyncio.sleep(0.5)
-
-
-def _note_steps(cluster: Cluster, shown: set[str], out: Output) -> None:
-    for step in cluster.steps:
-        if step.state in ("done", "failed") and step.name not in shown:
-            shown.add(step.name)
-            out.note(f"{'✓' if step.state == 'done' else '✕'} {step.name}  {step.seconds or 0:.1f} s")
 
 
 def tell_clusters(clusters: Sequence[Cluster], out: Output) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
+from pathlib import Path
 
 from ..core.errors import Invalid
 from ..core.wire import Diff, ExplainRequest, Explanation, Row
 from ..service import Service
 from .base import DONE, FAILED, UNREAD, Output, body
-from .clusters import tell_clusters
+from .clusters import meant, tell_clusters
 
-_TEXT_LIMIT = 200_000
+TEXT_LIMIT = 200_000
+"""Characters of a failure, as the REST API takes them."""
 CONTENT_SECONDS = 20.0
 _ORDER = ("block", "warn", "note", "ok")
 MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
-_VERDICTS = {
+VERDICTS = {
     "breaks": "✕ These differences will break tasks",
     "differs": "! There are differences",
     "equal": "✓ Equal",
@@ -37,7 +38,8 @@ async def status(service: Service, arguments: argparse.Namespace, out: Output) -
 
 async def diff(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Compare this interpreter, or kernel, with a cluster."""
-    found = await _compared(service, service.find(arguments.cluster).id, arguments.software)
+    async with meant(service, arguments.cluster) as cluster:
+        found = await _compared(service, cluster.id, arguments.software)
     out.value(found)
     _tell_diff(found, out, everything=arguments.all, software=arguments.software)
     limit = _ORDER.index(arguments.fail_on) if arguments.fail_on else -1
@@ -59,33 +61,30 @@ async def _compared(service: Service, cluster_id: str, software: str | None) -> 
 
 async def explain(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Name the differences behind a traceback or a warning of Dask's."""
-    # In a thread, since standard input may wait for a person.
-    text = await asyncio.to_thread(_text, arguments.file, out)
-    explanation = await service.explain(
-        body({"cluster": service.find(arguments.cluster).id, "text": text}, ExplainRequest)
-    )
+    text = _text(arguments.file) if arguments.file is not None else await out.text()
+    if not text.strip():
+        raise Invalid(
+            "file", "There is no text to explain", "Give the traceback, or Dask's warning, in a file or by a pipe"
+        )
+    async with meant(service, arguments.cluster) as cluster:
+        explanation = await service.explain(body({"cluster": cluster.id, "text": text}, ExplainRequest))
     out.value(explanation)
     _tell_explanation(explanation, out)
     return UNREAD if explanation.verdict == "unknown" and not explanation.causes else DONE
 
 
-def _text(path: str | None, out: Output) -> str:
-    """Return what is to be explained, of a file or of standard input."""
-    if path is None and sys.stdin is not None and sys.stdin.isatty():
-        out.note("Paste the traceback, then press Ctrl-D")
+def _text(path: str) -> str:
     try:
-        # One character more than is allowed, so that a longer text is refused and not cut.
-        with open(
-            path if path is not None else 0, encoding="utf-8", errors="replace", closefd=path is not None
-        ) as file:
-            return file.read(_TEXT_LIMIT + 1)
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            # One character more than is allowed, so that a longer text is refused and not cut.
+            return file.read(TEXT_LIMIT + 1)
     except (OSError, ValueError):
-        raise Invalid("file", f"{path or 'Standard input'} can't be read", "Name a file with the traceback") from None
+        raise Invalid("file", f"{path} can't be read", "Name a file with the traceback") from None
 
 
 def _tell_diff(diff: Diff, out: Output, *, everything: bool, software: str | None) -> None:
     out.line(f"{diff.kernel.label} · Python {diff.kernel.python}  against  {diff.cluster.name}")
-    out.line(_VERDICTS[diff.verdict])
+    out.line(VERDICTS[diff.verdict])
     for unread in diff.unread:
         out.line(f"? {unread.node}: {unread.reason}")
     rows = [row for row in diff.rows if everything or row.severity != "ok"]

@@ -15,7 +15,7 @@ from .base import DONE, Output
 
 async def doctor(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Write the report to a file that isn't there yet, and say what is in it."""
-    made = await gathered(service)
+    made = await gathered(service, plan=True)
     out.value(made)
     if not getattr(arguments, "json", False):
         _write(Path(arguments.output), msgspec.json.format(msgspec.json.encode(made), indent=1))

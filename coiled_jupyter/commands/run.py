@@ -9,7 +9,8 @@ import time
 from collections.abc import AsyncIterator
 
 from ..configuration import read as read_configuration
-from ..service import ENDED, Service
+from ..core.choice import ENDED
+from ..service import Service
 from . import clusters, compare, report, software, sync
 from .base import Output
 

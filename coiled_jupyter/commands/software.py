@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from ..core import wire
 from ..core.errors import Invalid
 from ..core.wire import Software, SoftwareCreate
 from ..service import Service
@@ -18,8 +19,15 @@ FILE_LIMIT: Final = 1_000_000
 def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     """Add the commands to a parser."""
     software = commands.add_parser("software", help="keep, install and export named sets of packages")
+    software.epilog = f"Example: {software.prog} create analysis --file environment.yml"
     verbs = software.add_subparsers(dest="verb", metavar="VERB", required=True)
-    create = command(verbs, "create", "lock packages and keep them under a name; nothing is installed")
+    create = command(
+        verbs,
+        "create",
+        "lock packages and keep them under a name; nothing is installed",
+        "analysis --file environment.yml",
+        wire.Software,
+    )
     create.add_argument("name", metavar="NAME", help="letters, digits, dots, dashes and underscores")
     create.add_argument(
         "requirements", nargs="*", metavar="REQ", help="such as numpy==1.26.4; none: as this interpreter"
@@ -31,10 +39,14 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     )
     create.add_argument("--python", metavar="X.Y", help="the Python to choose packages for")
     create.add_argument("--replace", action="store_true", help="an environment of this name gives way")
-    command(verbs, "list", "list software environments")
-    show = command(verbs, "show", "print one with its packages")
-    install = command(verbs, "install", "build one here, with a Jupyter kernel of it")
-    export = command(verbs, "export", "print one as a file for other tools")
+    command(verbs, "list", "list software environments", "--json", list[wire.Software])
+    show = command(verbs, "show", "print one with its packages", "analysis", wire.Software)
+    install = command(
+        verbs, "install", "build one here, with a Jupyter kernel of it", "analysis", wire.SoftwareInstalled
+    )
+    export = command(
+        verbs, "export", "print one as a file for other tools", "analysis --output pylock.toml", wire.SoftwareExport
+    )
     export.add_argument(
         "--format",
         choices=("pylock", "requirements", "environment"),
@@ -42,10 +54,10 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
         help="pylock.toml (PEP 751, the default), requirements.txt with hashes, or conda's environment.yml",
     )
     export.add_argument("--output", metavar="FILE", help="write it there, where nothing is yet")
-    delete = command(verbs, "delete", "forget one; what is built of it stays until `clean`")
+    delete = command(verbs, "delete", "forget one; what is built of it stays until `clean`", "analysis")
     for one in (show, install, export, delete):
         one.add_argument("name", metavar="NAME")
-    command(verbs, "clean", "remove what was built and nothing uses any more")
+    command(verbs, "clean", "remove what was built and nothing uses any more", "", wire.SoftwareFreed)
 
 
 async def run(service: Service, arguments: argparse.Namespace, out: Output) -> int:
@@ -108,10 +120,10 @@ def _tell(one: Software, out: Output) -> None:
 
 async def _install(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     out.note(f"Building {arguments.name}")
-    kernel, folder = await service.install_software(arguments.name)
-    out.value({"kernel": kernel, "prefix": str(folder)})
-    out.line(f"The Jupyter kernel {kernel} runs in {folder}")
-    out.line(f"Remove it with: jupyter kernelspec remove {kernel}")
+    made = await service.install_software(arguments.name)
+    out.value(made)
+    out.line(f"The Jupyter kernel {made.kernel} runs in {made.prefix}")
+    out.line(f"Remove it with: jupyter kernelspec remove {made.kernel}")
     return 0
 
 

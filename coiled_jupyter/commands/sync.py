@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..core import wire
 from ..core.errors import CoiledError, Conflict, Invalid, NotFound
 from ..core.sync import BASE, FINAL
 from ..core.wire import Layer, Plan, PlanCreate, Sync
@@ -31,7 +32,14 @@ _AGREEMENTS = {
 
 def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     """Add both commands to a parser."""
-    sync = command(commands, "sync", "give a running cluster this interpreter's packages")
+    sync = command(
+        commands,
+        "sync",
+        "give a running cluster this interpreter's packages",
+        "numpy --cluster mine --dry-run",
+        wire.Plan,
+        wire.Sync,
+    )
     sync.add_argument("packages", nargs="*", metavar="PKG", help="only these; all if left out")
     sync.add_argument("--rated", action="store_true", help="only what is rated warn or block")
     sync.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
@@ -39,7 +47,15 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     sync.add_argument("--drain-seconds", type=float, default=120.0, metavar="S", help="how long tasks may run on; 120")
     sync.add_argument("--dry-run", action="store_true", help="print the plan and leave")
     _agree(sync)
-    undo = command(commands, "undo", "bring back what a cluster had before its last sync")
+    undo = command(
+        commands,
+        "undo",
+        "bring back what a cluster had before its last sync",
+        "--cluster mine --list",
+        list[wire.Layer],
+        wire.Plan,
+        wire.Sync,
+    )
     undo.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
     undo.add_argument("--to", metavar="LAYER", help=f"an earlier state, or {BASE}; --list shows them")
     undo.add_argument("--list", action="store_true", help="list earlier states and leave")
@@ -107,7 +123,6 @@ async def _plan_and_run(service: Service, arguments: argparse.Namespace, out: Ou
 
 
 async def _follow(service: Service, sync: Sync, out: Output) -> Sync:
-    shown: set[tuple[str, str]] = set()
     said = 0
     try:
         while True:
@@ -116,11 +131,7 @@ async def _follow(service: Service, sync: Sync, out: Output) -> Sync:
             for line in sync.log.lines[-new:] if new else ():
                 out.note(f"    {line}")
             said = sync.log.next
-            for step in sync.steps:
-                if step.state not in ("waiting", "running") and (step.name, step.state) not in shown:
-                    shown.add((step.name, step.state))
-                    mark = "✓" if step.state == "done" else "✕"
-                    out.note(f"{mark} {step.name}  {step.seconds or 0:.1f} s  {step.text}".rstrip())
+            out.steps(sync.steps)
             if sync.state in FINAL:
                 return sync
             await asyncio.sleep(0.1)

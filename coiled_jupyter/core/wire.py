@@ -908,6 +908,20 @@ class SoftwareExport(Wire, frozen=True, kw_only=True):
     text: str
 
 
+class SoftwareInstalled(Wire, frozen=True, kw_only=True):
+    """A software environment that is built here: the name of its Jupyter kernel, and its folder."""
+
+    kernel: str
+    prefix: str
+
+
+class SoftwareFreed(Wire, frozen=True, kw_only=True):
+    """Built environments that were removed because nothing uses them, and the bytes that no other folder shares."""
+
+    builds: int = 0
+    size: int = 0
+
+
 # ---- about, errors, events ----------------------------------------------------------------------------------------
 
 
@@ -969,6 +983,8 @@ class Doctor(Wire, frozen=True, kw_only=True):
         What is installed beside the server.
     environments, logs
         By the cluster's id: its groups, and the last lines of its processes.
+    plans
+        What syncs would do: those that were made in the last ten minutes; from a shell one for each cluster.
     failed
         What could not be told, and why.
 
@@ -983,6 +999,7 @@ class Doctor(Wire, frozen=True, kw_only=True):
     kernel: Environment | None
     environments: dict[str, tuple[Environment, ...]]
     diffs: tuple[Diff, ...]
+    plans: tuple[Plan, ...]
     syncs: tuple[Sync, ...]
     layers: tuple[Layer, ...]
     software: tuple[Software, ...]

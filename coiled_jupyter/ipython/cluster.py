@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..commands.base import body, given
 from ..commands.run import visit
-from ..core.errors import CoiledError, NotFound, Unavailable
+from ..core.choice import ENDED
+from ..core.errors import Conflict, NotFound, Unavailable
 from ..core.wire import Cluster, ClusterCreate
-from ..service import ENDED, Service
+from ..service import Service
 from .connect import connect
 from .threads import finished
 
@@ -105,11 +106,12 @@ async def _stopped(service: Service, cluster_id: str) -> None:
     with contextlib.suppress(NotFound):
         await service.delete(cluster_id)
         deadline = asyncio.get_running_loop().time() + STOP_SECONDS
-        while service.cluster(cluster_id).status not in ENDED and asyncio.get_running_loop().time() < deadline:
+        while asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
-        # Nobody has a use for the card of a cluster that a block of code had.
-        with contextlib.suppress(CoiledError):
-            await service.delete(cluster_id)
+            if service.cluster(cluster_id).status in ENDED:
+                # Nobody has a use for the card of a cluster that a block of code had; refused while processes still end.
+                with contextlib.suppress(Conflict):
+                    await service.delete(cluster_id)
 
 
 def _with_service(act: Callable[[Service], Coroutine[Any, Any, _T]]) -> _T:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import Conflict, NotFound, Unavailable
+from ..core.choice import choose
+from ..core.errors import NotFound, Unavailable
 from ..factories.local import tls_paths
 from ..ledger import Ledger, Row
 from ..paths import cluster_dir
@@ -30,15 +32,15 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
     Conflict
         More than one is meant.
     Unavailable
-        It isn't ready yet.
+        It isn't ready yet, or can't be reached.
 
     """
-    from distributed import Client
-    from distributed.security import Security
-
-    if name_or_address is not None and "://" in name_or_address:
-        return Client(name_or_address, **kwargs)
-    row = _find(name_or_address)
+    try:
+        row = _find(name_or_address)
+    except NotFound:
+        if name_or_address is None or "://" not in name_or_address:
+            raise
+        return _client(name_or_address, **kwargs)
     scheduler = row.snapshot.scheduler
     if scheduler is None or row.snapshot.status in ("starting", "stopping"):
         raise Unavailable(f"{row.name} is {row.snapshot.status}", "Try again when the panel shows it as running")
@@ -46,26 +48,34 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
     if row.spec is not None and row.spec.address is not None:
         # Somebody else's: with the files that it was attached with, if any.
         if row.spec.tls is None:
-            return Client(row.spec.address, **kwargs)
+            return _client(row.spec.address, **kwargs)
         tls = {"ca": row.spec.tls.ca, "cert": row.spec.tls.cert, "key": row.spec.tls.key}
+    from distributed.security import Security
+
     security = Security(
         tls_ca_file=tls["ca"], tls_client_cert=tls["cert"], tls_client_key=tls["key"], require_encryption=True
     )
-    return Client(scheduler.address, **{"security": security, **kwargs})
+    return _client(scheduler.address, **{"security": security, **kwargs})
+
+
+def _client(address: str, **kwargs: Any) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(address, **kwargs)
+    except (OSError, asyncio.TimeoutError):
+        # Dask's own sentence ends fifty lines of its internals.
+        raise Unavailable(
+            f"The scheduler at {address} can't be reached", "Look whether it runs, and whether it speaks TLS: tls://"
+        ) from None
 
 
 def _find(name: str | None) -> Row:
     ledger = Ledger()
     # An attached cluster goes on without its supervisor, which ends when nobody looks.
-    rows = [
-        row for row in ledger.list() if not row.ended and (ledger.owner_alive(row) or row.snapshot.source == "attached")
-    ]
-    found = [row for row in rows if name is None or name in (row.name, row.id)]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(sorted(row.name for row in rows))
-    if found:
-        raise Conflict(f"More than one cluster is meant: {names}", "Give its name, or its id where names are equal")
-    if rows:
-        raise NotFound(f"There is no cluster {name}", f"There are: {names}")
-    raise NotFound("No cluster is running", "Create one in the panel or with: coiled-jupyter cluster create")
+    rows = {
+        row.id: row
+        for row in ledger.list()
+        if not row.ended and (ledger.owner_alive(row) or row.snapshot.source == "attached")
+    }
+    return rows[choose(name, [row.snapshot for row in rows.values()]).id]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 
+from .. import bringing
 from ..commands.base import DONE, UNREAD, CommandFailed
-from ..commands.parser import parser
+from ..commands.parser import Parser, parser
 from ..commands.run import run
 from ..core.cell import in_the_way
-from ..core.errors import CoiledError, Conflict, Invalid, Unavailable
+from ..core.errors import CoiledError, Conflict, Invalid, NotFound, Unavailable
 from ..core.notebook import cell_imports
-from ..core.wire import Diff
+from ..core.wire import Diff, Step, SyncStep
 from ..links import here
-from .cells import Cells
+from .cells import Cells, RemoteError
 from .connect import connect
 from .progress import Progress
 from .results import Result
@@ -29,12 +32,11 @@ class _Left(Exception):
     """Help was asked for."""
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """Says in one line what is wrong, and never ends the process."""
 
     def error(self, message: str) -> NoReturn:
-        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        raise UsageError(f"{message[:1].upper()}{message[1:]}. Usage: {usage}")
+        raise UsageError(self.told(message))
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         raise _Left
@@ -43,7 +45,8 @@ class _Parser(argparse.ArgumentParser):
 class Cell:
     """Keeps what a command tells, for the value of the cell; shows how far it is while it runs."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, command: str, *, everything: bool = False) -> None:
+        self.command, self._everything = command, everything
         self.lines: list[str] = []
         self.values: list[Any] = []
         self.warnings: list[str] = []
@@ -57,6 +60,10 @@ class Cell:
         """Show how far it is."""
         self.progress.add(text)
 
+    def steps(self, steps: Sequence[Step | SyncStep]) -> None:
+        """Show how the steps stand."""
+        self.progress.steps(steps)
+
     def value(self, value: Any) -> None:
         """Keep the result."""
         self.values.append(value)
@@ -69,9 +76,19 @@ class Cell:
         """Refuse: a cell that is run again by a program has nobody to ask."""
         raise Invalid("yes", "Nothing was changed: this is what would be done", "Give --yes to carry it out")
 
-    def result(self, command: str) -> Result:
+    async def text(self) -> str:
+        """Return the last error of this notebook, from the cluster where it was raised there."""
+        error = getattr(sys, "last_value", None)
+        if error is None:
+            raise NotFound("No cell of this notebook has failed yet", "Name a file with the error's text")
+        if isinstance(error, RemoteError):
+            return error.remote
+        return "".join(traceback.format_exception(error))
+
+    def result(self) -> Result:
         """Return what was told."""
-        return Result(command, self.values[-1] if self.values else None, tuple(self.lines))
+        value = self.values[-1] if self.values else None
+        return Result(self.command, value, tuple(self.lines), everything=self._everything)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -101,7 +118,8 @@ class _Told:
         return self._text
 
 
-def _cell_parser() -> argparse.ArgumentParser:
+def cell_parser() -> argparse.ArgumentParser:
+    """Return the parser of the first line of a `%%coiled` cell."""
     top = _Parser(
         prog="%%coiled",
         description="Run this cell on a cluster. What it prints comes back while it runs; only the names given go along.",
@@ -127,7 +145,7 @@ class CoiledMagics(Magics):
     @line_cell_magic
     def coiled(self, line: str, cell: str | None = None) -> Any:
         """See how this kernel's libraries and a cluster's differ, and run clusters that match."""
-        arguments = _parsed(make_parser() if cell is None else _cell_parser(), line)
+        arguments = _parsed(make_parser() if cell is None else cell_parser(), line)
         if arguments is None:
             return None
         if cell is not None:
@@ -142,18 +160,18 @@ class CoiledMagics(Magics):
 
     def _run(self, arguments: argparse.Namespace) -> Result:
         command = " ".join(filter(None, (arguments.command or "status", getattr(arguments, "verb", None))))
-        cell = Cell(Progress(self.shell))
+        cell = Cell(Progress(self.shell), command, everything=getattr(arguments, "all", False))
         try:
             code = _wait(arguments, cell)
         except CoiledError:
             # What was found out before it failed, such as a plan, is worth seeing.
-            self._show(cell, command)
+            self._show(cell)
             raise
         finally:
             cell.progress.close()
         if code == DONE:
-            return cell.result(command)
-        self._show(cell, command)
+            return cell.result()
+        self._show(cell)
         if code == UNREAD:
             raise Unavailable("Not everything could be read", "See above what, and why")
         raise CommandFailed("; ".join(cell.warnings) or _OUTCOMES.get(command, "It didn't end well: see above"))
@@ -167,7 +185,7 @@ class CoiledMagics(Magics):
         if arguments.out is not None and not arguments.out.isidentifier():
             raise UsageError(f"{arguments.out[:40]} is no name of a variable")
         given = {name: names_here[name] for name in names}
-        compared = Cell(Progress(self.shell))
+        compared = Cell(Progress(self.shell), "diff")
         words = ["diff", *(["--cluster", arguments.cluster] if arguments.cluster else [])]
         _wait(make_parser().parse_args(words), compared)
         diff: Diff = compared.values[-1]
@@ -176,40 +194,46 @@ class CoiledMagics(Magics):
             rows = in_the_way(diff, modules)
             if rows:
                 raise Conflict(f"This cell can't work on the cluster: {rows[0].why}", f"{rows[0].fix} Or give --force")
-        client = self._cells.client(diff.cluster.id)
+        # One at an address was attached for the comparison only.
+        address = arguments.cluster is not None and "://" in arguments.cluster
+        client = self._cells.client(arguments.cluster if address else diff.cluster.id)
         value, told = self._cells.run(client, source, given, wanted=arguments.out is not None)
         if arguments.out is not None:
             names_here[arguments.out] = value
             return None
         return _Told(told) if told else None
 
-    def _show(self, cell: Cell, command: str) -> None:
+    def _show(self, cell: Cell) -> None:
         if cell.lines:
             from IPython.display import display
 
-            display(cell.result(command))
+            display(cell.result())
 
 
 _OUTCOMES = {"diff": "There are differences of the severity that --fail-on names"}
 
 
 def _wait(arguments: argparse.Namespace, cell: Cell) -> int:
-    return finished(lambda: run(arguments, cell), cell.progress.show)
+    with bringing():
+        return finished(lambda: run(arguments, cell), cell.progress.show)
 
 
 def load(shell: Any) -> None:
     """Register the magic, and begin to tell what this kernel's own imports are from the user's."""
     here.begin([shell.user_ns])
     top = make_parser()
-    CoiledMagics.coiled.__doc__ = f"{top.format_help()}\n{_all_help(top)}\n{_cell_parser().format_help()}"
+    CoiledMagics.coiled.__doc__ = f"{top.format_help()}\n{_all_help(top)}\n{cell_parser().format_help()}"
     shell.register_magics(CoiledMagics)
-    shell.set_hook("complete_command", _completed, str_key="%coiled")
+    for name in ("%coiled", "%%coiled"):
+        shell.set_hook("complete_command", _completed, str_key=name)
 
 
 def _completed(_: Any, event: Any) -> list[str]:
-    from ..commands.completion import candidates
+    with bringing():
+        from ..commands.completion import candidates
 
-    return candidates(make_parser(), event.text_until_cursor)
+    top = cell_parser() if event.command == "%%coiled" else make_parser()
+    return candidates(top, event.text_until_cursor)
 
 
 def _all_help(top: argparse.ArgumentParser) -> str:

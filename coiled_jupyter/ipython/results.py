@@ -40,8 +40,9 @@ class Result:
 
     """
 
-    def __init__(self, command: str, value: Any, lines: tuple[str, ...]) -> None:
+    def __init__(self, command: str, value: Any, lines: tuple[str, ...], *, everything: bool = False) -> None:
         self.command, self.value, self.text = command, value, "\n".join(lines)
+        self._everything = everything
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -74,7 +75,7 @@ class Result:
 
     def _html(self) -> str:
         if isinstance(self.value, Diff):
-            return _table(self.value, self.text)
+            return _table(self.value, self.text, everything=self._everything)
         return f"<pre>{html.escape(self.text)}</pre>"
 
     def to_frame(self) -> pd.DataFrame:
@@ -90,6 +91,7 @@ class Result:
                         "package": row.name,
                         "kernel": row.kernel.version if row.kernel else None,
                         "cluster": cluster_versions(row) or None,
+                        "software": row.software.version if row.software else None,
                         "status": row.status,
                         "severity": row.severity,
                         "in_use": row.in_use,
@@ -107,23 +109,25 @@ class _NoPandas(CoiledError):
     """A table was asked for where there is none."""
 
 
-def _table(diff: Diff, text: str) -> str:
+def _table(diff: Diff, text: str, *, everything: bool) -> str:
     """Return a diff as a table; colours come with a sign and a word."""
-    # The first lines say who is compared and how it stands.
-    head = html.escape("\n".join(text.split("\n")[:2]))
-    rows = [row for row in diff.rows if row.severity != "ok"]
+    # The first lines say who is compared, how it stands and what could not be read; the last one counts.
+    lines = text.split("\n")
+    head, foot = html.escape("\n".join(lines[: 2 + len(diff.unread)])), html.escape(lines[-1])
+    rows = [row for row in diff.rows if everything or row.severity != "ok"]
+    third = any(row.software is not None for row in diff.rows)
     body = "".join(
         "<tr>"
         f'<td style="color:{_COLOURS[row.severity]};white-space:nowrap">{MARKS[row.severity]} {_WORDS[row.severity]}</td>'
         f"<td>{html.escape(row.name)}</td>"
         f"<td>{html.escape(row.kernel.version if row.kernel else '-')}</td>"
         f"<td>{html.escape(cluster_versions(row) or '-')}</td>"
-        f'<td style="text-align:left">{html.escape(row.why)} {html.escape(row.fix)}</td>'
+        + (f"<td>{html.escape(row.software.version if row.software else '-')}</td>" if third else "")
+        + f'<td style="text-align:left">{html.escape(row.why)} {html.escape(row.fix)}</td>'
         "</tr>"
         for row in rows
     )
-    heads = "".join(
-        f'<th scope="col" style="text-align:left">{name}</th>' for name in ("", "Package", "Here", "Cluster", "Why")
-    )
+    names = ["", "Package", "Here", "Cluster", *(["Software"] if third else []), "Why"]
+    heads = "".join(f'<th scope="col" style="text-align:left">{name}</th>' for name in names)
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
-    return f"<pre>{head}</pre>{table}"
+    return f"<pre>{head}</pre>{table}<pre>{foot}</pre>"

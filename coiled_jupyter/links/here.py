@@ -58,11 +58,14 @@ def installed() -> dict[str, str]:
 def begin(namespaces: list[dict[str, Any]]) -> None:
     """From now on tell the packages that this process's user has imported.
 
-    What IPython, the kernel and this package require counts only where one of `namespaces` names it; all else that is
-    imported was somebody's wish.
+    What IPython and the kernel require, and what only this package has imported (`coiled_jupyter.BROUGHT`), counts only
+    where one of `namespaces` names it; all else that is imported was somebody's wish.
     """
-    # Every Python imports setuptools for a moment at its start, by a file of its own.
-    own = _closure("ipykernel", "ipython", "coiled-jupyter", "setuptools")
+    if _begun:
+        return
+    # Every Python imports setuptools for a moment at its start, by a file of its own; a kernel imports argcomplete and
+    # msgpack where they are there.
+    own = _closure("ipykernel", "ipython", "setuptools", "argcomplete", "msgpack")
     _namespaces()["probe"]["baseline"](True, namespaces, own)
     _begun.append(True)
 

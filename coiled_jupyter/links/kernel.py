@@ -90,6 +90,8 @@ class KernelLink:
         Called with a kernel's id when it became readable, or certain not to be, or has another environment.
     conda_names
         Returns conda's names of distributions (`core.conda`).
+    load_magic
+        Whether kernels that have our package load ``%coiled`` from it.
 
     """
 
@@ -100,7 +102,9 @@ class KernelLink:
         deadline: float = 2.0,
         changed: Callable[[str], object] | None = None,
         conda_names: Callable[[], Mapping[str, str | None]] = lambda: conda.NAMES,
+        load_magic: bool = False,
     ) -> None:
+        self._load_magic = load_magic
         self._conda_names = conda_names
         self._kernels = kernels
         self._deadline = deadline
@@ -373,8 +377,8 @@ class KernelLink:
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
         sources = {name: source(name) for name in ("probe", "content", "edits", "node", "clients")}
-        expression = "(lambda n: (exec({}, n), n['install']({}))[1])({})".format(
-            repr(source("kernel_handler")), repr(sources), repr(namespace)
+        expression = "(lambda n: (exec({}, n), n['install']({}, {}))[1])({})".format(
+            repr(source("kernel_handler")), repr(sources), self._load_magic, repr(namespace)
         )
         content = {
             "code": "",

@@ -40,6 +40,10 @@ class CoiledJupyter(ExtensionApp):
         "", help="A file of rules that come before each user's; see core/rules.toml for its form."
     ).tag(config=True)
 
+    load_magic = Bool(
+        False, help="Let kernels that have this package load %coiled by themselves, without %load_ext."
+    ).tag(config=True)
+
     service: Service
     kernel_link: KernelLink
 
@@ -50,7 +54,9 @@ class CoiledJupyter(ExtensionApp):
     def initialize_settings(self) -> None:
         """Build the service that the routes find in the settings."""
         kernels = self._server.kernel_manager
-        self.kernel_link = KernelLink(kernels, changed=self._kernel_changed, conda_names=self._conda_names)
+        self.kernel_link = KernelLink(
+            kernels, changed=self._kernel_changed, conda_names=self._conda_names, load_magic=self.load_magic
+        )
         self.service = Service(
             Configuration(
                 core_limit=self.core_limit,

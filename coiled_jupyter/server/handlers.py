@@ -417,7 +417,7 @@ class DoctorHandler(Handler):
     @authorized
     async def get(self) -> None:
         """What a report of a problem needs, without secrets."""
-        self.answer(await doctor(self.service, self.query("kernel")))
+        self.answer(await doctor(self.service, self.query("kernel"), user=self.user))
 
 
 class UsageHandler(Handler):

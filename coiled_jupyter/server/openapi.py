@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -109,15 +110,21 @@ def _bodies(body: Any) -> tuple[Any, ...]:
     return body if isinstance(body, tuple) else (body,) if body is not None else ()
 
 
+def components(types: Iterable[Any], template: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the schemas of types, and of all that they refer to by `template`, in which each key of an answer is required."""
+    schemas, found = msgspec.json.schema_components(types, ref_template=template)
+    for name, schema in found.items():
+        # Answers carry every key (omit_defaults is off), so one with a default isn't optional for a reader.
+        if schema.get("type") == "object" and issubclass(getattr(wire, name), wire.Wire):
+            schema["required"] = list(schema["properties"])
+    return list(schemas), found
+
+
 def document() -> dict[str, Any]:
     """Return the document, OpenAPI 3.1; every answer that is no success is an ErrorBody."""
     types = [t for route in _ROUTES for t in (*_bodies(route[4]), route[6]) if t is not None]
     types += [wire.ErrorBody, wire.Change]
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    for name, schema in components.items():
-        # Answers carry every key (omit_defaults is off), so one with a default isn't optional for a reader.
-        if schema.get("type") == "object" and issubclass(getattr(wire, name), wire.Wire):
-            schema["required"] = list(schema["properties"])
+    schemas, named = components(types, "#/components/schemas/{name}")
     of = iter(schemas)
     paths: dict[str, Any] = {}
     for path, method, summary, parameters, body, status, answer in _ROUTES:
@@ -141,5 +148,5 @@ def document() -> dict[str, Any]:
         "info": {"title": "Coiled Jupyter", "version": str(wire.SCHEMA), "license": {"name": "BSD-3-Clause"}},
         "servers": [{"url": "/coiled-jupyter/api"}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": named},
     }

@@ -30,9 +30,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ..configuration import Configuration
+from ..core.choice import nearest
 from ..core.cluster import BuildSpec, now
 from ..core.errors import Conflict, Impossible, Invalid, NotFound, Unavailable
-from ..core.wire import Environment, LeftOut, Package, Software, SoftwareExport, SoftwarePackage
+from ..core.wire import Environment, LeftOut, Package, Software, SoftwareExport, SoftwareFreed, SoftwarePackage
 from ..paths import data_dir
 from . import build as builds
 from . import index as indexes
@@ -111,13 +112,6 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     hashes: Mapping[str, frozenset[str]] = {}
     doubtful: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-
-
-class Freed(msgspec.Struct, frozen=True, kw_only=True):
-    """What `NamedEnvironments.clean` has removed: folders, and the bytes that no other folder shares."""
-
-    builds: int = 0
-    size: int = 0
 
 
 class NamedEnvironments:
@@ -339,7 +333,7 @@ class NamedEnvironments:
                     raise Impossible(f"The index offers another file of {package.name} than a moment ago", "Try again")
         return text
 
-    def clean(self, kept: Collection[str]) -> Freed:
+    def clean(self, kept: Collection[str]) -> SoftwareFreed:
         """Remove what was built and nothing uses any more.
 
         Parameters
@@ -349,7 +343,7 @@ class NamedEnvironments:
 
         """
         named = {built.prefix for name in self.names() if (built := self._built_of(name)) is not None}
-        found = Freed()
+        found = SoftwareFreed()
         for prefix in builds.home().iterdir():
             if not prefix.is_dir() or str(prefix) in named or str(prefix) in kept or _runs(prefix):
                 continue
@@ -363,7 +357,7 @@ class NamedEnvironments:
                     (prefix / builds.MARKER).unlink(missing_ok=True)
                     shutil.rmtree(prefix, ignore_errors=True)
                     prefix.with_name(f"{prefix.name}.txt").unlink(missing_ok=True)
-                found = Freed(builds=found.builds + 1, size=found.size + size)
+                found = SoftwareFreed(builds=found.builds + 1, size=found.size + size)
         return found
 
     def _built_of(self, name: str) -> builds.Built | None:
@@ -461,12 +455,8 @@ def _path(name: str) -> Path | None:
 
 
 def _unknown(name: str, known: Iterable[str]) -> NotFound:
-    import difflib
-
-    near = difflib.get_close_matches(name, list(known), 1)
     return NotFound(
-        f"There is no software environment {name[:80]!r}" + (f"; did you mean {near[0]}?" if near else ""),
-        "See the list of software environments",
+        f"There is no software environment {name[:80]!r}{nearest(name, known)}", "See the list of software environments"
     )
 
 

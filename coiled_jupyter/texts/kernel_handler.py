@@ -24,8 +24,28 @@ def _load(name, source):
     return namespace
 
 
-def install(sources):
-    """Install the handler and return JSON: ``{"ok": bool, "reason": str}``; `sources` is ``{name: source}``."""
+def _load_magic(shell, kernel):
+    """Load ``%coiled`` where our package is installed, in the thread of the cells."""
+    import importlib.util
+
+    if importlib.util.find_spec("coiled_jupyter") is None:
+        return
+
+    def load():
+        try:
+            shell.extension_manager.load_extension("coiled_jupyter")
+        except BaseException:
+            # It can be loaded by hand, which tells why it can't be.
+            return
+
+    kernel.io_loop.add_callback(load)
+
+
+def install(sources, magic=False):
+    """Install the handler and return JSON: ``{"ok": bool, "reason": str}``; `sources` is ``{name: source}``.
+
+    With `magic` the kernel's own copy of our package is loaded for ``%coiled``, where there is one.
+    """
     try:
         ipython = sys.modules.get("IPython")
         shell = ipython.get_ipython() if ipython is not None else None
@@ -61,6 +81,11 @@ def install(sources):
             kernel.session.send(stream, REPLY, content, parent, ident=ident)
 
         handlers[REQUEST] = handle
+        if magic:
+            try:
+                _load_magic(shell, kernel)
+            except Exception:
+                pass
         return json.dumps({"ok": True, "reason": ""})
     except BaseException as error:
         return json.dumps({"ok": False, "reason": "the handler could not be installed: " + type(error).__name__})

@@ -322,10 +322,12 @@ def _use(found):
             known = [modules[top][1:] for top in hits if modules[top][1]]
             versions[key] = known[0] if len(known) == 1 else (None, "")
             tops[key] = set(hits)
-    named = _named() if _OWN else set()
+    brought = _brought()
+    named = _named() if _OWN or brought else set()
     started = None if _LOOKS else _started()
     for key, record in found.items():
-        record["in_use"] = key in versions and (key not in _OWN or not named.isdisjoint((key, *_tops(record))))
+        own = key in _OWN or (key in tops and tops[key] <= brought)
+        record["in_use"] = key in versions and (not own or not named.isdisjoint((key, *_tops(record))))
         record["loaded"] = None
         if key in versions:
             seen, origin = versions[key]
@@ -340,6 +342,15 @@ def _use(found):
             again = version == record["version"] and stamp != record["stamp"] and not editable
             record["loaded"] = OLDER if again or (version == OLDER and seen == record["version"]) else _clip(seen)
     _LOOKS[:] = [({key: (record["version"], record["stamp"]) for key, record in found.items()}, frozenset(modules))]
+
+
+def _brought():
+    """Return the top-level modules that are there only since our own package, which the user has loaded, wanted them."""
+    try:
+        known = vars(sys.modules["coiled_jupyter"])["BROUGHT"]
+    except Exception:
+        return frozenset()
+    return known if isinstance(known, frozenset) else frozenset()
 
 
 def _first(record, tops, started):
@@ -528,7 +539,7 @@ def _signature():
     if times and abs(time.time_ns() - max(times)) < 2000000000:
         return None
     names = tuple(sorted(_named())) if _NAMESPACES else ()
-    return tuple(times), tuple(map(str, sys.path)), hash(tuple(sys.modules)), names
+    return tuple(times), tuple(map(str, sys.path)), hash((tuple(sys.modules), _brought())), names
 
 
 def _digest(value):

@@ -1891,6 +1891,8 @@ export interface components {
      *             What is installed beside the server.
      *         environments, logs
      *             By the cluster's id: its groups, and the last lines of its processes.
+     *         plans
+     *             What syncs would do: those that were made in the last ten minutes; from a shell one for each cluster.
      *         failed
      *             What could not be told, and why.
      */
@@ -1909,6 +1911,7 @@ export interface components {
         readonly [key: string]: readonly components['schemas']['LogLine'][];
       };
       readonly packages: readonly components['schemas']['SoftwarePackage'][];
+      readonly plans: readonly components['schemas']['Plan'][];
       readonly software: readonly components['schemas']['Software'][];
       readonly syncs: readonly components['schemas']['Sync'][];
       readonly system: {

@@ -148,6 +148,25 @@ def faults(page, where: str) -> list[str]:
     return found[1]
 
 
+def cell(page, code: str, seconds: float = 90) -> str:
+    """Run code in the notebook's kernel and return what it printed."""
+    return page.evaluate(
+        """async ([code, seconds]) => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const future = kernel.requestExecute({code});
+            let said = '';
+            future.onIOPub = message => {
+                if (message.header.msg_type === 'stream') said += message.content.text;
+                if (message.header.msg_type === 'error') said += message.content.evalue;
+            };
+            const late = new Promise((_, reject) => setTimeout(() => reject(new Error('late: ' + said)), seconds * 1000));
+            await Promise.race([future.done, late]);
+            return said;
+        }""",
+        [code.strip(), seconds],
+    )
+
+
 def test_without_a_cluster_the_panel_says_so(page):
     expect(page.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=20_000)
     show(page, "no-cluster")
@@ -283,6 +302,41 @@ def test_explaining_an_error_names_the_row_and_leads_to_it(lab, page):
     expect(dialog).to_have_count(0)
     expect(page.locator("[data-package=numpy] button")).to_be_focused()
     expect(page.locator("[data-package=numpy] button")).to_have_attribute("aria-expanded", "true")
+
+
+HOLD = """
+%load_ext coiled_jupyter
+import warnings
+warnings.simplefilter("ignore")
+client = %coiled connect older
+text = "[__import__('time').sleep(0.1) for _ in iter(lambda: __import__('os').path.exists({file!r}), True)]"
+held = [client.submit(eval, text, workers=[worker], pure=False) for worker in client.scheduler_info()["workers"]]
+while len([key for keys in client.processing().values() for key in keys]) < 2: pass
+print("held")
+"""
+
+
+def test_a_sync_that_a_cell_begins_moves_in_the_panel(lab, page, tmp_path):
+    """Both workers are busy, so that it is seen on its way, until the tasks may end."""
+    older(lab)
+    file = tmp_path / "go on"
+    said = cell(page, HOLD.format(file=str(file)))
+    assert "held" in said, said
+    page.evaluate(
+        """() => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            window.syncing = kernel.requestExecute({code: '%coiled sync iniconfig --cluster older --yes'}).done;
+        }"""
+    )
+    card = page.locator("[data-sync-id]").first
+    expect(card).to_have_attribute("data-state", "rolling", timeout=60_000)
+    show(page, "sync-of-a-cell")
+    file.touch()
+    assert page.evaluate("window.syncing.then(reply => reply.content.status)") == "ok"
+    expect(card).to_have_attribute("data-state", "done", timeout=20_000)
+    said = cell(page, "del held\nclient.close()\n%coiled undo --cluster older --yes\nprint('back')")
+    assert "back" in said, said
+    expect(page.locator("[data-sync-id]").first).to_have_attribute("data-state", "done", timeout=20_000)
 
 
 def test_the_error_of_a_cell_is_explained_from_its_menu(lab, page):

@@ -16,7 +16,7 @@ from tests.environments import environment
 from tests.processes import JupyterServer
 from tests.texts.test_probe import interpreters
 
-from .test_first_look import ROOT, create, ready, show
+from .test_first_look import ROOT, cell, create, ready, show
 
 TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.2", "msgpack==1.2.4", "tornado==6.6.1")
 PANEL = "#coiled-jupyter-panel"
@@ -106,25 +106,6 @@ def page(lab):
         page.wait_for_selector(PANEL, state="visible")
         yield page
         browser.close()
-
-
-def cell(page, code: str, seconds: float = 90) -> str:
-    """Run code in the notebook's kernel and return what it printed."""
-    return page.evaluate(
-        """async ([code, seconds]) => {
-            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-            const future = kernel.requestExecute({code});
-            let said = '';
-            future.onIOPub = message => {
-                if (message.header.msg_type === 'stream') said += message.content.text;
-                if (message.header.msg_type === 'error') said += message.content.evalue;
-            };
-            const late = new Promise((_, reject) => setTimeout(() => reject(new Error('late: ' + said)), seconds * 1000));
-            await Promise.race([future.done, late]);
-            return said;
-        }""",
-        [code.strip(), seconds],
-    )
 
 
 def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, page):

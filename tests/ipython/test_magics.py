@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from coiled_jupyter.ipython.progress import VIEW
 from coiled_jupyter.ipython.results import MIME
 
 
@@ -119,6 +121,62 @@ def test_lines_are_completed(kernel):
         assert word in [match.strip() for match in reply["content"]["matches"]], (line, reply["content"])
 
 
+def test_the_cells_own_line_is_completed_too(kernel):
+    for line, word in (("%%coiled --cl", "--cluster"), ("%%coiled --cluster on", "only")):
+        reply = kernel.client.complete(f"{line}\n1 + 1", len(line), reply=True, timeout=30)
+        assert word in [match.strip() for match in reply["content"]["matches"]], (line, reply["content"])
+
+
+def test_a_table_of_pandas(kernel):
+    assert kernel.run("t = (get_ipython().run_line_magic('coiled', 'diff')).to_frame().set_index('package')")[0] == "ok"
+    assert kernel.value("[*t.loc['iniconfig', ['cluster', 'status', 'severity']]]") == ["1.1.1", "differs", "warn"]
+    assert kernel.value("get_ipython().run_line_magic('coiled', 'cluster list').to_frame()['name'].tolist()") == [
+        "only"
+    ]
+
+
+def test_the_last_error_of_the_notebook_is_explained(kernel):
+    assert kernel.run("raise ModuleNotFoundError(\"No module named 'numpy'\")")[0] == "error"
+    status, found = kernel.run("%coiled explain")
+    assert status == "ok", found
+    assert "numpy" in shown(found, "execute_result")["text/plain"]
+    # Of a cell on the cluster, what the worker said.
+    assert kernel.run("%%coiled --force\nimport numpy")[0] == "error"
+    causes = "[cause.row.name for cause in get_ipython().run_line_magic('coiled', 'explain').causes]"
+    assert kernel.value(causes) == ["numpy"]
+
+
+def test_a_name_that_is_nearly_right_is_told_and_an_address_that_is_silent_is_one_line(kernel):
+    for line in ("%coiled diff --cluster onyl", "%coiled connect onyl"):
+        status, found = kernel.run(line)
+        (error,) = [output for output in found if output["type"] == "error"]
+        assert (status, "did you mean only?" in error["evalue"]) == ("error", True), error
+    # Nobody listens at the port of a socket that is bound and silent.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{bound.getsockname()[1]}"
+        status, found = kernel.run(f"__import__('coiled_jupyter').connect('{address}', timeout=1)")
+    (error,) = [output for output in found if output["type"] == "error"]
+    assert (status, error["ename"]) == ("error", "Unavailable")
+    assert len(error["traceback"]) <= 2
+    assert "can't be reached" in error["traceback"][0]
+
+
+def test_what_a_command_imports_is_not_taken_for_the_notebooks(kernel):
+    """Else a cluster that lacks what only this package needs would differ by it."""
+    assert kernel.run("%coiled software list")[0] == "ok"
+    kernel.client.complete("%coiled sy", 10, reply=True, timeout=30)
+    _, found = kernel.run("%coiled diff --all")
+    rows = {row["name"]: row for row in shown(found, "execute_result")[MIME]["rows"]}
+    assert kernel.value("[name in __import__('sys').modules for name in ('argcomplete', 'msgspec')]") == [True, True]
+    used = {name for name in ("argcomplete", "msgspec", "coiled-jupyter") if rows[name]["in_use"]}
+    assert used == set()
+    assert kernel.run("import msgspec")[0] == "ok"
+    _, found = kernel.run("%coiled diff --all")
+    rows = {row["name"]: row for row in shown(found, "execute_result")[MIME]["rows"]}
+    assert rows["msgspec"]["in_use"]
+
+
 def test_a_sync_is_seen_first_then_done_and_undone(kernel):
     status, found = kernel.run("%coiled sync iniconfig")
     assert status == "error"
@@ -127,8 +185,15 @@ def test_a_sync_is_seen_first_then_done_and_undone(kernel):
     status, found = kernel.run("s = %coiled sync iniconfig --yes\ns")
     assert status == "ok", found
     assert shown(found, "execute_result")[MIME]["state"] == "done"
-    # How far it was moved while the cell ran.
+    # How far it was moved while the cell ran, as a widget where ipywidgets is there; what is kept is text.
     assert [output["type"] for output in found].count("update_display_data") >= 1
+    shows = [output["data"] for output in found if output["type"] in ("display_data", "update_display_data")]
+    last = shows[-1]
+    assert any(VIEW in data and 'aria-label="Steps"' in data["text/html"] for data in shows)
+    bar = [output for output in found if output["type"] == "comm_msg"]
+    assert any(output["data"].get("state", {}).get("value") for output in bar), bar
+    assert VIEW not in last
+    assert "✓ Verify" in last["text/plain"]
     own = kernel.value("__import__('importlib.metadata').metadata.version('iniconfig')")
     there = (
         "client.submit(eval, \"__import__('importlib.metadata').metadata.version('iniconfig')\", pure=False)"
@@ -138,6 +203,65 @@ def test_a_sync_is_seen_first_then_done_and_undone(kernel):
     assert kernel.value(there) == own
     assert kernel.run("%coiled undo --yes")[0] == "ok"
     assert kernel.value(there) == "1.1.1"
+
+
+def test_without_ipywidgets_how_far_it_is_is_an_output_that_changes(kernel):
+    # As where it isn't installed: the import fails.
+    assert kernel.run("import sys; hidden = sys.modules.pop('ipywidgets'); sys.modules['ipywidgets'] = None")[0] == "ok"
+    try:
+        status, found = kernel.run("%coiled sync iniconfig --yes")
+        assert status == "ok", found
+        shows = [output["data"] for output in found if output["type"] in ("display_data", "update_display_data")]
+        assert len(shows) > 2
+        assert not any(VIEW in data for data in shows)
+        assert "✓ Verify" in shows[-1]["text/plain"]
+        assert not [output for output in found if output["type"].startswith("comm_")]
+    finally:
+        assert kernel.run("sys.modules['ipywidgets'] = hidden")[0] == "ok"
+        assert kernel.run("%coiled undo --yes")[0] == "ok"
+
+
+def test_a_live_widget_shows_state_and_verdict_while_cells_run_and_ends_when_closed(kernel):
+    assert (
+        kernel.run("from coiled_jupyter.widgets import ClusterStatus\nw = ClusterStatus('only', seconds=0.2)")[0]
+        == "ok"
+    )
+    wait = "import time\nend = time.monotonic() + 60\nwhile {} and time.monotonic() < end: time.sleep(0.1)"
+    _, found = kernel.run(wait.format("w.verdict != 'breaks'"))
+    # It has moved while the cell ran.
+    assert [output for output in found if output["type"] == "comm_msg"]
+    assert kernel.value("[w.cluster.name, w.cluster.cores.allocated, w.verdict, w.reason]") == ["only", 1, "breaks", ""]
+    text = kernel.value("w.value")
+    assert "These differences will break tasks" in text
+    assert "Cores: 0 busy of 1" in text
+    data = shown(kernel.run("w")[1], "execute_result")
+    assert VIEW in data
+    assert data["text/plain"].startswith("ClusterStatus: only is ")
+    assert kernel.run("w.close()")[0] == "ok"
+    assert kernel.run("w._coiled_watch.thread.join(20)")[0] == "ok"
+    assert kernel.value("w._coiled_watch.thread.is_alive()") is False
+    assert kernel.run("w = ClusterStatus('nobody')")[0] == "ok"
+    kernel.run(wait.format("not w.reason"))
+    assert kernel.value("[w.cluster, w.verdict, w.reason]") == [
+        None,
+        "unknown",
+        "There is no cluster nobody\n  There are: only",
+    ]
+    assert kernel.run("w.close()")[0] == "ok"
+
+
+def test_a_client_goes_on_when_its_cluster_is_started_anew(kernel):
+    assert kernel.run("client = %coiled connect only")[0] == "ok"
+    before = kernel.value("client.submit(eval, \"__import__('os').getppid()\", pure=False).result(timeout=30)")
+    assert kernel.run("%coiled cluster restart only --what cluster")[0] == "ok"
+    again = (
+        "def again():\n    import time\n    deadline = time.monotonic() + 60\n    while time.monotonic() < deadline:\n"
+        "        try:\n            parent = client.submit(eval, \"__import__('os').getppid()\", pure=False).result(timeout=5)\n"
+        "        except Exception:\n            continue\n"
+        f"        if parent != {before}:\n            return True\n"
+    )
+    assert kernel.run(again)[0] == "ok"
+    assert kernel.value("again()") is True
 
 
 def test_an_interrupt_ends_a_command(kernel):
@@ -223,6 +347,13 @@ def test_only_named_values_go_along_and_the_last_comes_back(kernel):
     status, found = kernel.run("%%coiled -o lock\nimport threading\nthreading.Lock()")
     assert status == "error"
     assert "didn't come back" in str(found)
+
+
+def test_a_cell_goes_to_an_address_too(kernel):
+    address = kernel.value("get_ipython().run_line_magic('coiled', 'cluster list')[0].scheduler.address")
+    status, found = kernel.run(f"%%coiled --cluster {address} -o there\n6 * 7")
+    assert status == "ok", found
+    assert kernel.value("there") == 42
 
 
 def test_a_cell_that_fails_shows_the_lines_of_the_worker(kernel):

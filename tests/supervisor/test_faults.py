@@ -20,10 +20,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from uv import find_uv_bin
 
 from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError, Conflict, Unavailable
 from coiled_jupyter.core.wire import AdaptiveRequest, ClusterChange, ClusterCreate, ClusterRestart
 from coiled_jupyter.ledger import Ledger
-from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.service import Service
 from tests.processes import of_clusters
 
 from .test_process import Lab, with_cluster

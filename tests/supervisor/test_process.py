@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.core.wire import ClusterCreate
 from coiled_jupyter.factories import local
@@ -26,7 +27,7 @@ from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
-from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.service import Service
 from coiled_jupyter.supervisor.process import MISSED_SECONDS
 from tests.processes import of_clusters, words
 from tests.texts.test_probe import interpreters

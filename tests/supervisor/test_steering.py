@@ -10,11 +10,12 @@ import psutil
 import pytest
 
 from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import Conflict, Invalid, NotFound
 from coiled_jupyter.core.wire import AdaptiveRequest, ClusterChange, ClusterCreate, ClusterRestart
 from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.ledger import Ledger
-from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.service import Service
 
 from .test_process import with_cluster
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import Conflict, Impossible, NotFound
 from coiled_jupyter.core.sync import FINAL
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanCreate, PlanFrom, TLSFiles
 from coiled_jupyter.paths import cluster_dir
-from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.service import Service
 from tests.environments import environment
 from tests.fakes import InterpreterKernels
 from tests.notebook import CellError, Notebook

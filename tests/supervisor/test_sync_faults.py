@@ -26,12 +26,13 @@ from uv import find_uv_bin
 
 from coiled_jupyter import paths
 from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError, Conflict, Impossible
 from coiled_jupyter.core.sync import FINAL
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanFrom
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.paths import cluster_dir
-from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.service import Service
 from tests.fakes import InterpreterKernels
 from tests.index import Index, make_wheel
 from tests.notebook import CellError, Notebook

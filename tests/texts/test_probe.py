@@ -402,3 +402,45 @@ def test_names_of_files_that_are_not_utf8_are_told_all_the_same(tmp_path):
     found = msgspec.json.decode(done.stdout, type=ReadContent)
     assert found.error is None
     assert found.packages["odd"].missing == (1, "odd/?.py")
+
+
+_BROUGHT = """
+import json, sys, types
+n = {"__name__": "probe"}
+exec(compile(open(sys.argv[1], "rb").read(), "probe", "exec"), n)
+space = {}
+n["baseline"](True, [space])
+import coiled_jupyter
+with coiled_jupyter.bringing():
+    import msgspec
+import iniconfig
+
+def used():
+    loaded = json.loads(n["probe"]())["loaded"]
+    return sorted(name for name in ("msgspec", "iniconfig", "coiled-jupyter") if loaded.get(name, [None, False])[1])
+
+found = [used()]
+space["m"] = msgspec
+found.append(used())
+del space["m"]
+for odd in (None, 5, {1}, frozenset({1, ()})):
+    coiled_jupyter.BROUGHT = odd
+    found.append(used())
+coiled_jupyter.BROUGHT = frozenset({"msgspec", "coiled_jupyter"})
+again = used()
+sys.modules["coiled_jupyter"] = None
+found.append(used())
+found.append(again)
+print(json.dumps(found))
+"""
+
+
+def test_what_our_own_package_has_imported_counts_only_where_the_user_names_it():
+    done = subprocess.run(
+        [sys.executable, "-c", _BROUGHT, str(PROBE)], capture_output=True, text=True, check=True, timeout=60
+    )
+    brought, named, *odd, again = json.loads(done.stdout)
+    assert brought == again == ["iniconfig"]
+    assert named == ["iniconfig", "msgspec"]
+    # A module of somebody else's that has our name tells nothing.
+    assert all("iniconfig" in found and "msgspec" in found for found in odd)

@@ -1,0 +1,153 @@
+"""Cells and the panel's routes at once: the same reading, the same clusters, the same syncs, from kernels of both kinds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+
+import pytest
+from jupyter_client import BlockingKernelClient
+
+from tests.environments import environment
+from tests.processes import JupyterServer, wait_for
+from tests.texts.test_probe import interpreters
+
+MIME = "application/vnd.coiled-jupyter.v1+json"
+
+
+class Notebook:
+    """A kernel of the server with a client of its own, as a page would have."""
+
+    def __init__(self, server: JupyterServer, name: str) -> None:
+        status, kernel = server.ask("POST", "/api/kernels", {"name": name})
+        assert status == 201, kernel
+        self.id, self.name = kernel["id"], name
+        file = server.root / "home/run" / f"kernel-{self.id}.json"
+        wait_for(file.exists, what="the connection file")
+        self.client = BlockingKernelClient(connection_file=str(file))
+        self.client.load_connection_file()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code: str, seconds: float = 120) -> tuple[str, list[dict]]:
+        found: list[dict] = []
+        reply = self.client.execute_interactive(code, timeout=seconds, output_hook=found.append)
+        return reply["content"]["status"], [{"type": m["header"]["msg_type"], **m["content"]} for m in found]
+
+    def value(self, line: str) -> dict:
+        """Return the JSON of a command's result."""
+        status, found = self.run(line)
+        assert status == "ok", found
+        return next(output for output in found if output["type"] == "execute_result")["data"][MIME]
+
+
+def spec(root, name: str, python: str, start: tuple[str, ...] = ("-m", "ipykernel_launcher")) -> None:
+    folder = root / "home" / "data" / "kernels" / name
+    folder.mkdir(parents=True)
+    argv = [python, *start, "-f", "{connection_file}"]
+    (folder / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": "python"}))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("server")
+    spec(root, "seven", sys.executable)
+    # The same packages, behind an older kernel.
+    six = environment(interpreters()["{}.{}".format(*sys.version_info)], "ipykernel==6.29.5")
+    place = next(path for path in sys.path if path.endswith("site-packages"))
+    start = (
+        f"import runpy, site; site.addsitedir({place!r}); runpy.run_module('ipykernel_launcher', run_name='__main__')"
+    )
+    spec(root, "six", str(six), ("-c", start))
+    spec(root, "bare", str(environment(interpreters()["3.11"], "ipykernel")))
+    env = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    server = JupyterServer(root, "server", "--CoiledJupyter.load_magic=True", env=env)
+    yield server
+    for cluster in server.api("GET", "clusters")[1]:
+        server.api("DELETE", f"clusters/{cluster['id']}")
+    server.close()
+
+
+@pytest.fixture(scope="module", params=["seven", "six"])
+def notebook(server, request):
+    notebook = Notebook(server, request.param)
+    yield notebook
+    notebook.client.stop_channels()
+    server.ask("DELETE", f"/api/kernels/{notebook.id}")
+
+
+@pytest.fixture(scope="module")
+def cluster(server):
+    """One that lacks what only this package needs."""
+    body = {"name": "shared", "workers": 1, "requirements": ["distributed", "iniconfig==1.1.1"]}
+    made = server.api("POST", "clusters", body)[1]["id"]
+    wait_for(lambda: server.api("GET", f"clusters/{made}")[1]["status"] in ("running", "idle"), what="the cluster")
+    return made
+
+
+def test_it_is_the_kernel_that_it_should_be(notebook):
+    _, found = notebook.run("import ipykernel; print(ipykernel.__version__)")
+    (said,) = [output["text"] for output in found if output["type"] == "stream"]
+    assert said.startswith("6." if notebook.name == "six" else "7.")
+
+
+def loaded(notebook: Notebook) -> bool:
+    return "magic" not in str(notebook.run("%coiled --version")[1])
+
+
+def test_the_magic_is_there_by_itself_where_the_server_says_so_and_the_package_is_there(server, notebook):
+    wait_for(lambda: loaded(notebook), what="the magic")
+    bare = Notebook(server, "bare")
+    wait_for(lambda: server.api("GET", f"environments?kernel={bare.id}")[0] == 200, what="a reading")
+    status, found = bare.run("%coiled --version")
+    assert (status, "UsageError" in str(found)) == ("error", True)
+    _, found = bare.run("import sys; print('coiled_jupyter' in sys.modules)")
+    assert [output["text"].strip() for output in found if output["type"] == "stream"] == ["False"]
+    bare.client.stop_channels()
+    server.ask("DELETE", f"/api/kernels/{bare.id}")
+
+
+def settled(server, notebook, cluster) -> dict:
+    """Return the routes' diff once the files of both sides were looked at."""
+
+    def ask() -> dict | None:
+        found = server.api("GET", f"diff?kernel={notebook.id}&cluster={cluster}")[1]
+        return found if found["checked"]["content"] and not found["unread"] else None
+
+    return wait_for(ask, what="a settled diff")
+
+
+def test_a_cell_and_the_panel_tell_the_same_rows(server, notebook, cluster):
+    wait_for(lambda: loaded(notebook), what="the magic")
+    mine = notebook.value("%coiled diff --all")
+    theirs = settled(server, notebook, cluster)
+
+    def told(diff: dict) -> dict:
+        return {row["name"]: (row["kernel"], row["status"], row["severity"], row["in_use"]) for row in diff["rows"]}
+
+    ours, others = told(mine), told(theirs)
+    assert ours.keys() == others.keys()
+    assert {name: (ours[name], others[name]) for name in ours if ours[name] != others[name]} == {}
+    assert mine["verdict"] == theirs["verdict"]
+    assert mine["severities"] == theirs["severities"]
+    rows = {row["name"]: row for row in theirs["rows"]}
+    assert rows["iniconfig"]["status"] == "differs"
+    # What only %coiled has imported isn't the notebook's.
+    assert (rows["argcomplete"]["status"], rows["argcomplete"]["in_use"]) == ("only_kernel", False)
+
+
+def test_a_sync_of_a_cell_is_a_sync_of_the_panels_and_the_other_way_round(server, notebook, cluster):
+    wait_for(lambda: loaded(notebook), what="the magic")
+    done = notebook.value("%coiled sync iniconfig --yes")
+    assert done["state"] == "done"
+    listed = wait_for(
+        lambda: [s for s in server.api("GET", "syncs")[1] if s["id"] == done["id"]], what="the sync in the panel"
+    )
+    assert listed[0]["state"] == "done"
+    status, undo = server.api("POST", f"syncs/{done['id']}/undo")
+    assert status == 201, undo
+    wait_for(lambda: server.api("GET", f"syncs/{undo['id']}")[1]["state"] == "done", what="the undo")
+    rows = {row["name"]: row for row in notebook.value("%coiled diff")["rows"]}
+    assert rows["iniconfig"]["groups"][0]["version"] == "1.1.1"
+    assert notebook.value("%coiled cluster list")[0]["id"] == cluster
