@@ -17,7 +17,7 @@ import msgspec
 
 from . import tasks
 from .core.clients import Answer, KernelClient, cluster_id, decode_identity, decode_scheduler_clients, show
-from .core.cluster import Readings, now
+from .core.cluster import Readings, now, settled
 from .core.environment import group
 from .core.errors import CoiledError, NotFound
 from .core.wire import (
@@ -343,7 +343,7 @@ class Discovery:
     def _update(self, found: _Found, **fields: Any) -> None:
         """Change a cluster; a new revision and a notice follow where anything but a time or memory changed."""
         before = found.cluster
-        after = msgspec.structs.replace(before, **fields)
+        after = settled(before, msgspec.structs.replace(before, **fields))
         if after.status != before.status:
             after = msgspec.structs.replace(after, since=now())
         if _timeless(after) != _timeless(before):

@@ -24,7 +24,7 @@ import msgspec
 from . import attach, factories, planning, tasks
 from .configuration import Configuration
 from .core.choice import ENDED, choose
-from .core.cluster import BuildSpec, LaunchSpec, Readings, age, now
+from .core.cluster import BuildSpec, LaunchSpec, Readings, age, now, settled, timeless
 from .core.diff import compare
 from .core.environment import Reading, kernel_environment, modules
 from .core.errors import CoiledError, Conflict, Impossible, Invalid, NotFound, TooMany, Unavailable
@@ -295,8 +295,11 @@ class Service:
 
     def _update(self, watch: _Watch, cluster: Cluster) -> None:
         # One that was let go of is told of no more.
-        if cluster != watch.cluster and self._watches.get(cluster.id) is watch:
-            watch.cluster = cluster
+        if cluster == watch.cluster or self._watches.get(cluster.id) is not watch:
+            return
+        before, watch.cluster = watch.cluster, settled(watch.cluster, cluster)
+        # That it was seen again is no news.
+        if timeless(before) != timeless(watch.cluster):
             self._signal(cluster.id)
 
     def _forget(self, cluster_id: str) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+import msgspec
 from msgspec import Struct, field
 
-from .wire import Adaptive, Environment, Unread
+from .wire import Adaptive, Cluster, Environment, Unread
+
+MEMORY_STEP = 0.05
+"""Memory that moved by less than this part of itself is told as before: it moves all the time, also in idle workers."""
+MEMORY_FLOOR = 8 * 1024 * 1024
+"""Bytes; likewise."""
 
 
 class BuildSpec(Struct, kw_only=True, frozen=True):
@@ -109,3 +115,32 @@ def age(time: str | None, at: str | None = None) -> float | None:
         return None
     end = datetime.fromisoformat((at or now()).replace("Z", "+00:00"))
     return (end - datetime.fromisoformat(time.replace("Z", "+00:00"))).total_seconds()
+
+
+def settled(before: Cluster, after: Cluster) -> Cluster:
+    """Return `after` with the memory of `before` wherever that has hardly moved; the sum is that of the workers."""
+    known = {worker.id: worker.memory for worker in before.workers}
+    workers = tuple(
+        msgspec.structs.replace(worker, memory=_settled(known.get(worker.id), worker.memory))
+        for worker in after.workers
+    )
+    if not workers:
+        return after
+    used = after.memory.used + sum(w.memory for w in workers) - sum(w.memory for w in after.workers)
+    return msgspec.structs.replace(after, workers=workers, memory=msgspec.structs.replace(after.memory, used=used))
+
+
+def _settled(before: int | None, after: int) -> int:
+    if before is None or abs(after - before) > max(MEMORY_STEP * before, MEMORY_FLOOR):
+        return after
+    return before
+
+
+def timeless(cluster: Cluster) -> Cluster:
+    """Return a cluster without the times at which it, its workers and its clients were seen."""
+    return msgspec.structs.replace(
+        cluster,
+        seen_at=None,
+        workers=tuple(msgspec.structs.replace(worker, seen_at="") for worker in cluster.workers),
+        other_clients=tuple(msgspec.structs.replace(client, last_seen=None) for client in cluster.other_clients),
+    )

@@ -10,10 +10,11 @@ from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Float, Int, List, Unicode
 
 from ..configuration import Configuration
-from ..core.wire import Change
+from ..core.wire import Change, Diff
 from ..links.kernel import KernelLink
 from ..service import Service
 from . import events, sources
+from .beat import Beat
 from .handlers import routes
 
 
@@ -46,6 +47,7 @@ class CoiledJupyter(ExtensionApp):
 
     service: Service
     kernel_link: KernelLink
+    beat: Beat
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
@@ -74,17 +76,26 @@ class CoiledJupyter(ExtensionApp):
             imports=sources.Imports(self._server).of_kernel,
             changed=self._emit,
         )
-        self.settings["coiled_jupyter_service"] = self.service
         events.register(self._server.event_logger)
+        self.beat = Beat(
+            self.service,
+            self._diff,
+            listened=lambda: events.listened(self._server.event_logger),
+            emit=self._emit,
+        )
+        self.settings["coiled_jupyter_service"] = self.service
+        self.settings["coiled_jupyter_beat"] = self.beat
         events.listen(self._server.event_logger, self.kernel_link.notice)
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Adopt clusters and meet the kernels once the server's loop runs."""
         await self.service.start()
         self.kernel_link.start()
+        self.beat.start()
 
     async def stop_extension(self) -> None:
         """Let go of kernels and clusters; clusters that nobody else holds stop."""
+        await self.beat.close()
         await asyncio.gather(self.kernel_link.close(), self.service.close())
 
     @property
@@ -96,6 +107,9 @@ class CoiledJupyter(ExtensionApp):
             if (session.get("kernel") or {}).get("id") == kernel_id:
                 return str(session.get("name") or session.get("path") or "") or None
         return None
+
+    async def _diff(self, kernel: str, cluster: str) -> Diff:
+        return await self.service.diff(cluster, kernel=kernel, label=await self._notebook(kernel))
 
     def _emit(self, change: Change) -> None:
         events.emit(self._server.event_logger, change)

@@ -25,8 +25,11 @@ _SCHEMA = {
             "title": "What changed",
             "enum": ["cluster", "environment", "usage", "kernel", "sync", "beat"],
         },
-        "id": {"type": "string", "title": "Its id"},
-        "revision": {"type": "integer", "title": "Its revision after the change"},
+        "id": {"type": "string", "title": "Its id; of a beat: the tags of the answers that still hold"},
+        "revision": {
+            "type": "integer",
+            "title": "Its revision after the change; of a beat: milliseconds since the oldest of them was read",
+        },
     },
     "required": ["kind", "id", "revision"],
     "additionalProperties": False,
@@ -37,6 +40,13 @@ def register(logger: Any) -> None:
     """Make the schema of change notices known to a ``jupyter_events.EventLogger``."""
     if CHANGE not in logger.schemas:
         logger.register_event_schema(_SCHEMA)
+
+
+def listened(logger: Any) -> bool:
+    """Whether any page listens to change notices."""
+    # There is no public way to ask; without this one, beats go on until nobody has asked for a while.
+    known = getattr(logger, "_unmodified_listeners", None)
+    return bool(known.get(CHANGE)) if isinstance(known, dict) else True
 
 
 def emit(logger: Any, change: Change) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from http.client import responses
 from typing import Any, NoReturn, TypeVar
@@ -30,6 +29,7 @@ from ..core.wire import (
 )
 from ..doctor import doctor
 from ..service import Service
+from . import beat
 
 STATUS: dict[ErrorKind, int] = {
     "invalid": 400,
@@ -46,8 +46,8 @@ _KINDS = {status: kind for kind, status in STATUS.items()} | {401: "forbidden", 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a request's body."""
 
-# Whether files were looked at is content, when is not: content_at stays where it is null.
-_TIMES = re.compile(rb'"(?:(?:taken_at|seen_at|last_seen)":(?:"[^"]*"|null)|content_at":"[^"]*"),?')
+AGE = "Coiled-Jupyter-Age"
+"""Header of an answer without a body: milliseconds since the oldest reading in what the page has."""
 
 T = TypeVar("T")
 
@@ -56,6 +56,7 @@ class Handler(APIHandler):
     """What all routes share: who may, what a body is, how an error looks."""
 
     auth_resource = "coiled-jupyter"
+    _age = 0.0
 
     @property
     def _track_activity(self) -> bool:  # type: ignore[override]
@@ -80,12 +81,20 @@ class Handler(APIHandler):
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-cache")
+        self._age = beat.age(value)
         self.finish(msgspec.json.encode(value))
 
     def compute_etag(self) -> str:
         """Return a tag of the answer's content without the times at which it was read."""
-        content = _TIMES.sub(b"", b"".join(self._write_buffer))
-        return f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
+        return f'"{beat.tag(b"".join(self._write_buffer))}"'
+
+    def check_etag_header(self) -> bool:
+        """Return whether the page has this answer and needs only be told that it holds."""
+        # What wasn't read just now is sent with its times.
+        same = self._age <= beat.CURRENT_SECONDS and super().check_etag_header()
+        if same:
+            self.set_header(AGE, round(1000 * self._age))
+        return same
 
     def body(self, kind: type[T]) -> T:
         """Return the request's body as `kind`, or raise Invalid naming the field."""
@@ -237,8 +246,11 @@ class DiffHandler(Handler):
             raise Invalid("kernel", "Name the kernel to compare")
         if cluster is None:
             raise Invalid("cluster", "Name the cluster to compare")
+        software = self.query("software")
         label = await self.service.label(kernel)
-        self.answer(await self.service.diff(cluster, kernel=kernel, label=label, software=self.query("software")))
+        self.answer(await self.service.diff(cluster, kernel=kernel, label=label, software=software))
+        if software is None:
+            self.settings["coiled_jupyter_beat"].look(kernel, cluster)
 
 
 class RulesHandler(Handler):
