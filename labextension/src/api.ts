@@ -57,8 +57,18 @@ export interface ILogQuery {
   readonly after?: string | null;
 }
 
+/** What is known of an answer beside its content. */
+export interface IMark {
+  /** Stands for the content, the times in it aside. */
+  readonly tag: string;
+  /** When the server last saw that it still holds, by this page's clock in milliseconds; null: it has said nothing since. */
+  readonly confirmed: number | null;
+}
+
 /** What the model asks; tests pass a fake. */
 export interface IApi {
+  /** What is known of one of the answers of this API, or null. */
+  mark(answer: object): IMark | null;
   about(): Promise<About>;
   clusters(): Promise<readonly Cluster[]>;
   create(body: ClusterCreate): Promise<Cluster>;
@@ -89,6 +99,10 @@ export interface IApi {
 /** The REST API of the server extension. */
 export class Api implements IApi {
   constructor(private readonly _settings: ServerConnection.ISettings) {}
+
+  mark(answer: object): IMark | null {
+    return this._marks.get(answer) ?? null;
+  }
 
   async about(): Promise<About> {
     return current(await this._ask<About>('about'));
@@ -207,11 +221,14 @@ export class Api implements IApi {
 
   private async _ask<T>(path: string, init: RequestInit = {}): Promise<T> {
     const base = URLExt.join(this._settings.baseUrl, 'coiled-jupyter/api');
+    const last = this._last.get(route(path));
+    const tag =
+      !init.method && last?.path === path && this._marks.get(last.body)?.tag;
     let response: Response;
     try {
       response = await ServerConnection.makeRequest(
         `${base}/${path}`,
-        init,
+        tag ? { ...init, headers: { 'If-None-Match': `"${tag}"` } } : init,
         this._settings
       );
     } catch (reason) {
@@ -220,6 +237,14 @@ export class Api implements IApi {
     if (response.status === 204) {
       return undefined as T;
     }
+    if (response.status === 304 && last && tag) {
+      const age = Number(response.headers.get(AGE) ?? NaN);
+      this._marks.set(last.body, {
+        tag,
+        confirmed: age >= 0 ? Date.now() - age : null
+      });
+      return last.body as T;
+    }
     let body: unknown = null;
     try {
       body = await response.json();
@@ -227,6 +252,11 @@ export class Api implements IApi {
       // Something in between answered: judged by its status below.
     }
     if (response.ok && typeof body === 'object' && body !== null) {
+      const named = /^(?:W\/)?"(.+)"$/.exec(response.headers.get('ETag') ?? '');
+      if (!init.method && named && KEPT.includes(route(path))) {
+        this._marks.set(body, { tag: named[1], confirmed: null });
+        this._last.set(route(path), { path, body });
+      }
       return body as T;
     }
     const problem = (body as Partial<ErrorBody> | null)?.error;
@@ -242,9 +272,23 @@ export class Api implements IApi {
     }
     throw new ApiError(
       kindOf(response.status),
-      `${init.method ?? 'GET'} ${path.split('?')[0]}: ${response.status}`
+      `${init.method ?? 'GET'} ${route(path)}: ${response.status}`
     );
   }
+
+  private readonly _marks = new WeakMap<object, IMark>();
+  /** The last answer of each route, which the server needn't send again while it holds. */
+  private readonly _last = new Map<string, { path: string; body: object }>();
+}
+
+/** Routes that are asked again and again. */
+const KEPT = ['clusters', 'usage', 'diff', 'syncs'];
+
+/** Milliseconds since what an answer without a body confirms was read. */
+const AGE = 'Coiled-Jupyter-Age';
+
+function route(path: string): string {
+  return path.split('?')[0];
 }
 
 function ofCluster(id: string): string {

@@ -16,11 +16,17 @@ import { problemWords, reasonWords } from './words';
 /** Start a cluster. */
 export async function createCluster({
   model,
+  preferences,
   trans
 }: ICommandOptions): Promise<void> {
   await ask({
     title: trans.__('New cluster'),
-    body: new CreateForm(model.kernel, model.usage, trans),
+    body: new CreateForm(
+      model.kernel,
+      model.usage,
+      trans,
+      preferences().newCluster
+    ),
     accept: Dialog.okButton({ label: trans.__('Create') }),
     focus: 'input',
     act: body => model.create(body),

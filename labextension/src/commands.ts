@@ -6,6 +6,7 @@ import { isOurs } from './allowed';
 import { CommandIDs } from './ids';
 import type { IActiveKernels } from './kernels';
 import { onDemand } from './ondemand';
+import type { IPreferences } from './preferences';
 import { addSteering } from './steering';
 import type { ISteeringOptions } from './steering';
 import { addSyncing } from './syncing';
@@ -15,6 +16,7 @@ export interface ICommandOptions extends ISteeringOptions {
   kernels: IActiveKernels;
   /** Bring the panel to the front. */
   show: () => void;
+  preferences: () => IPreferences;
 }
 
 const NO_ARGUMENTS: ReadonlyJSONObject = { type: 'object', properties: {} };

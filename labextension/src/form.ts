@@ -14,6 +14,8 @@ import {
 } from './fields';
 import type { Finding } from './fields';
 import type { IActiveKernel } from './kernels';
+import { DEFAULTS } from './preferences';
+import type { INewCluster } from './preferences';
 import type { Adaptive, ClusterCreate, Usage } from './wire';
 
 type Source = 'kernel' | 'interpreter' | 'server' | 'requirements';
@@ -22,11 +24,17 @@ export class CreateForm extends CheckedForm<ClusterCreate> {
   constructor(
     private readonly _kernel: IActiveKernel | null,
     private readonly _usage: Usage | null,
-    trans: TranslationBundle
+    trans: TranslationBundle,
+    first: INewCluster = DEFAULTS.newCluster
   ) {
     super(trans);
+    this._workers = numberField(first.workers, 1);
+    this._threads = numberField(first.threadsPerWorker, 1);
     this._name = textField('', trans.__('chosen for you'));
-    this._memory = textField('', trans.__('its share of the machine'));
+    this._memory = textField(
+      first.memoryLimit,
+      trans.__('its share of the machine')
+    );
     this._python = textField('', trans.__("the Jupyter server's"));
     const sources: [Source, string][] = [
       ['server', trans.__("Jupyter server's environment")],
@@ -39,7 +47,8 @@ export class CreateForm extends CheckedForm<ClusterCreate> {
       );
     }
     for (const [value, label] of sources) {
-      this._packages.append(new Option(label, value));
+      const chosen = value === first.packagesFrom;
+      this._packages.append(new Option(label, value, chosen, chosen));
     }
     this._workers.required = true;
     this._threads.required = true;
@@ -309,8 +318,8 @@ export class CreateForm extends CheckedForm<ClusterCreate> {
   private readonly _name: HTMLInputElement;
   private readonly _memory: HTMLInputElement;
   private readonly _python: HTMLInputElement;
-  private readonly _workers = numberField(2, 1);
-  private readonly _threads = numberField(1, 1);
+  private readonly _workers: HTMLInputElement;
+  private readonly _threads: HTMLInputElement;
   private readonly _minimum = numberField(null, 0);
   private readonly _maximum = numberField(null, 1);
   private readonly _environ = linesField(3);

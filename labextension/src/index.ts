@@ -4,21 +4,32 @@ import type {
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
 import { ILayoutRestorer } from '@jupyterlab/application';
-import { Clipboard, ICommandPalette } from '@jupyterlab/apputils';
+import {
+  Clipboard,
+  ICommandPalette,
+  IToolbarWidgetRegistry,
+  Notification
+} from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { INotebookTracker } from '@jupyterlab/notebook';
+import type { NotebookPanel } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStateDB } from '@jupyterlab/statedb';
+import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
+import { Alarm } from './alarm';
 import { Api } from './api';
 import { addCommands } from './commands';
+import { VerdictItem } from './glance';
 import { CommandIDs } from './ids';
 import { ActiveKernels } from './kernels';
 import { Model } from './model';
 import { Panel } from './panel';
+import { DEFAULTS, preferencesOf } from './preferences';
 import { LogTabs } from './tabs';
+import { alarmWords } from './words';
 
 const EVENTS = 'https://events.coiled-jupyter.org/change/v1';
 
@@ -40,7 +51,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     ICommandPalette,
     ISettingRegistry,
     IStateDB,
-    ITranslator
+    ITranslator,
+    IToolbarWidgetRegistry,
+    IStatusBar
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -50,7 +63,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     palette: ICommandPalette | null,
     settings: ISettingRegistry | null,
     state: IStateDB | null,
-    translator: ITranslator | null
+    translator: ITranslator | null,
+    toolbars: IToolbarWidgetRegistry | null,
+    statusBar: IStatusBar | null
   ) => {
     const trans = (translator ?? nullTranslator).load('coiled_jupyter');
     const kernels = new ActiveKernels({
@@ -66,6 +81,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const panel = new Panel(model, app.commands, trans);
     panel.title.icon = icon;
     panel.disposed.connect(() => {
+      alarm.dispose();
       model.dispose();
       kernels.dispose();
     });
@@ -73,18 +89,67 @@ const plugin: JupyterFrontEndPlugin<void> = {
       if (event.schema_id !== EVENTS) {
         return;
       }
-      if (event.kind === 'sync' && typeof event.id === 'string') {
-        model.syncs.notice(event.id);
+      const id = String(event.id);
+      if (event.kind === 'sync') {
+        model.syncs.notice(id);
+      } else if (event.kind === 'beat') {
+        model.hear(id.split(' '), Number(event.revision));
       } else {
         model.invalidateSoon();
       }
     });
+    let preferences = DEFAULTS;
+    const show = () => app.shell.activateById(panel.id);
+    const items = new Set<VerdictItem>();
+    const item = (shown: () => boolean, path?: () => string) => {
+      const made = new VerdictItem({ model, show, shown, path, trans });
+      items.add(made);
+      made.disposed.connect(() => items.delete(made));
+      return made;
+    };
+    toolbars?.addFactory<NotebookPanel>('Notebook', 'coiled-jupyter', it =>
+      item(
+        () => preferences.showInToolbar,
+        () => it.context.path
+      )
+    );
+    statusBar?.registerStatusItem('coiled-jupyter:verdict', {
+      item: item(() => preferences.showInStatusBar),
+      align: 'left',
+      rank: 100
+    });
+    const alarm = new Alarm({
+      model,
+      memory: state,
+      tell: (rows, diff) => {
+        Notification.warning(alarmWords(rows, diff, trans), {
+          autoClose: 15_000,
+          actions: [
+            {
+              label: trans.__('Show'),
+              callback: () => {
+                show();
+                model.show(rows[0].name);
+              }
+            }
+          ]
+        });
+      }
+    });
+    const prefer = (next: typeof DEFAULTS) => {
+      preferences = next;
+      model.refreshSeconds = next.refreshSeconds;
+      model.watched = next.showInToolbar || next.showInStatusBar || next.notify;
+      alarm.enabled = next.notify;
+      items.forEach(it => it.update());
+    };
     const copy = (text: string) => Clipboard.copyToSystem(text);
     const logs = new LogTabs({ model, shell: app.shell, copy, icon, trans });
     addCommands(app.commands, {
       model,
       kernels,
-      show: () => app.shell.activateById(panel.id),
+      show,
+      preferences: () => preferences,
       copy,
       openLogs: cluster => logs.open(cluster),
       trans
@@ -94,19 +159,17 @@ const plugin: JupyterFrontEndPlugin<void> = {
     for (const command of Object.values(CommandIDs)) {
       palette?.addItem({ command, category: trans.__('Coiled Jupyter') });
     }
-    settings
-      ?.load(plugin.id)
+    const loading = settings?.load(plugin.id) ?? Promise.reject('no registry');
+    loading
       .then(loaded => {
-        const apply = () => {
-          model.refreshSeconds = loaded.get('refreshSeconds')
-            .composite as number;
-        };
+        const apply = () => prefer(preferencesOf(loaded));
         loaded.changed.connect(apply);
         apply();
       })
-      .catch((reason: unknown) =>
-        console.warn('The settings of coiled-jupyter are missing', reason)
-      );
+      .catch((reason: unknown) => {
+        console.warn('The settings of coiled-jupyter are missing', reason);
+        prefer(DEFAULTS);
+      });
   }
 };
 

@@ -32,6 +32,9 @@ export const STALE_SECONDS = 30;
 
 export type Freshness = 'fresh' | 'stale' | 'unknown';
 
+/** After this many seconds without a word from the server the page asks by itself. */
+const SILENT_SECONDS = 8;
+
 /** Core usage is remembered for so many seconds. */
 export const HISTORY_SECONDS = 300;
 
@@ -103,9 +106,16 @@ export class Model implements IDisposable {
     this._soon = new Debouncer(() => this.invalidate(), 250);
     this._poll = new Poll({
       auto: options.auto ?? true,
-      factory: () => this.refresh(),
+      factory: async () => {
+        if (this._asked || !this._told) {
+          await this.refresh();
+        }
+      },
       frequency: frequency(5),
-      standby: () => (this._visible ? 'when-hidden' : true),
+      standby: () =>
+        this._visible || (this._watched && (this._asked || this._lapsed))
+          ? 'when-hidden'
+          : true,
       name: 'coiled-jupyter'
     });
     void this._recall();
@@ -167,7 +177,7 @@ export class Model implements IDisposable {
 
   /** Age of the last comparison in seconds, or null. */
   get age(): number | null {
-    return this._age(this._diffAt, this._diff?.taken_at ?? null);
+    return this._age(this._diffAt, this._diff?.taken_at ?? null, this._diff);
   }
 
   /** The last core usages, the oldest first; there are none of the time when nobody looked. */
@@ -177,7 +187,7 @@ export class Model implements IDisposable {
 
   /** Age of the core usage in seconds, or null. */
   get usageAge(): number | null {
-    return this._age(this._polledAt, null);
+    return this._age(this._polledAt, null, this._usage);
   }
 
   /** Milliseconds of the present by the server's clock, by which its times are told. */
@@ -189,7 +199,7 @@ export class Model implements IDisposable {
   clusterAge(cluster: Cluster): number | null {
     return hasEnded(cluster)
       ? null
-      : this._age(this._polledAt, cluster.seen_at);
+      : this._age(this._polledAt, cluster.seen_at, this._clusters);
   }
 
   /** What this user ignores or rates otherwise, once it was asked for. */
@@ -214,12 +224,39 @@ export class Model implements IDisposable {
     this._poll.frequency = frequency(seconds);
   }
 
-  /** Whether the panel can be seen; nothing is asked for while it can't. */
+  /** Whether the panel can be seen; while it can't, nothing is asked for at regular times. */
   set visible(visible: boolean) {
     this._visible = visible;
     this.syncs.visible = visible;
     if (visible) {
       this.invalidate();
+    }
+  }
+
+  /** Whether the verdict is shown outside of the panel: then what changes is asked for while the panel is hidden, too. */
+  set watched(watched: boolean) {
+    const before = this._watched;
+    this._watched = watched;
+    this.syncs.watched = watched;
+    if (watched && !before) {
+      this.invalidate();
+    }
+  }
+
+  /** The server tells that the answers with these tags held `age` milliseconds ago. */
+  hear(tags: readonly string[], age: number): void {
+    const at = this._now() - age;
+    const answers = this._answers;
+    for (const answer of answers) {
+      const mark = this._api.mark(answer);
+      if (mark && tags.includes(mark.tag)) {
+        this._heard.set(answer, at);
+      }
+    }
+    if (answers.some(answer => this._heard.get(answer) !== at)) {
+      this.invalidateSoon();
+    } else if (this._usage) {
+      this._remember(at, this._usage);
     }
   }
 
@@ -246,6 +283,7 @@ export class Model implements IDisposable {
   /** Ask anew, at once; also when an answer is on its way that may not know of the change. */
   invalidate(): void {
     if (!this._disposed) {
+      this._asked = true;
       this._again = this._running;
       void this._poll.refresh();
     }
@@ -403,18 +441,69 @@ export class Model implements IDisposable {
   }
 
   /** Seconds since an answer was asked for, or since the server read what is in it, whichever is longer. */
-  private _age(asked: number | null, read: string | null): number | null {
+  private _age(
+    asked: number | null,
+    read: string | null,
+    answer: object | null
+  ): number | null {
     if (asked === null) {
       return null;
     }
     const now = this._now();
     const there = read === null ? 0 : now + this._ahead - Date.parse(read);
-    return Math.max(0, now - asked, there) / 1000;
+    // What the server has confirmed since is as old as that.
+    const confirmed = now - (this._confirmed(answer) ?? -Infinity);
+    return Math.max(0, Math.min(confirmed, Math.max(now - asked, there))) / 1e3;
+  }
+
+  /** What is shown now, as the server answered it. */
+  private get _answers(): readonly object[] {
+    return [this._clusters, this._usage, this._diff].filter(
+      answer => answer !== null
+    );
+  }
+
+  /** When the server last saw that an answer still holds, or null. */
+  private _confirmed(answer: object | null): number | null {
+    if (!answer) {
+      return null;
+    }
+    const told = this._api.mark(answer)?.confirmed ?? null;
+    const heard = this._heard.get(answer) ?? null;
+    return told === null || (heard !== null && heard > told) ? heard : told;
+  }
+
+  /** Whether the server tells by itself that all that is shown still holds. */
+  private get _told(): boolean {
+    return (
+      this._error === null &&
+      this._diffError === null &&
+      !this._superseded &&
+      this._usage !== null &&
+      this._answers.every(
+        answer =>
+          this._now() - (this._heard.get(answer) ?? -Infinity) <
+          SILENT_SECONDS * 1e3
+      )
+    );
+  }
+
+  /** Whether what is known is too old to say anything. */
+  private get _lapsed(): boolean {
+    return this._reason()?.kind === 'stale';
+  }
+
+  private _remember(at: number, usage: Usage): void {
+    this._history = [
+      ...this._history.filter(it => at - it.at < HISTORY_SECONDS * 1e3),
+      { at, busy: usage.cores.busy }
+    ];
   }
 
   private async _refresh(): Promise<void> {
     const asked = this._now();
     const edition = this._edition;
+    this._asked = false;
     try {
       if (!this._known) {
         await this._api.about();
@@ -434,12 +523,11 @@ export class Model implements IDisposable {
       }
       this._clusters = clusters;
       this._usage = usage;
-      this._history = [
-        ...this._history.filter(({ at }) => asked - at < HISTORY_SECONDS * 1e3),
-        { at: asked, busy: usage.cores.busy }
-      ];
+      this._remember(asked, usage);
       this._polledAt = asked;
-      this._ahead = Date.parse(usage.taken_at) - asked;
+      if (this._api.mark(usage)?.confirmed == null) {
+        this._ahead = Date.parse(usage.taken_at) - asked;
+      }
       this._error = null;
       this._ready = true;
     } catch (reason) {
@@ -447,6 +535,7 @@ export class Model implements IDisposable {
         this._error = problem(reason);
         // What answers next may be another version.
         this._known = false;
+        this._asked = true;
       }
       throw reason;
     }
@@ -634,6 +723,11 @@ export class Model implements IDisposable {
   private _again = false;
   private _ready = false;
   private _visible = false;
+  private _watched = false;
+  /** Whether something is known to have changed since the last question. */
+  private _asked = true;
+  /** When the server told by itself that an answer still holds, by this page's clock. */
+  private readonly _heard = new WeakMap<object, number>();
   private _disposed = false;
   private _changed = new Signal<this, void>(this);
 }

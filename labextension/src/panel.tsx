@@ -9,7 +9,7 @@ import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
 import { Empty } from './components/empty';
 import { SoftwareTable } from './components/software';
-import { SyncButton, SyncCard } from './components/sync';
+import { SyncButton } from './components/sync';
 import type { IRowActions } from './components/row';
 import { Checking, Verdict } from './components/verdict';
 import { hasLogs, isOurs } from './allowed';
@@ -18,6 +18,8 @@ import { openMenu, openSyncMenu } from './menu';
 import { freshness, hasEnded } from './model';
 import type { Model } from './model';
 import { offerOf } from './offers';
+import { onDemand } from './ondemand';
+import type { Parts } from './ondemand';
 import { isRunning } from './syncs';
 import { blockedWords, syncStateWords, syncWords } from './syncwords';
 import type { Cluster, Diff } from './wire';
@@ -381,6 +383,13 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
         ? [{ cluster, sync }]
         : [];
     });
+  const [Card, setCard] = React.useState<Parts['SyncCard'] | null>(null);
+  const wanted = shown.length > 0;
+  React.useEffect(() => {
+    if (wanted) {
+      void onDemand(trans, ({ SyncCard }) => setCard(() => SyncCard));
+    }
+  }, [wanted]);
   return (
     <>
       <div className="jp-Coiled-hidden" role="status" data-live="sync">
@@ -403,23 +412,27 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
           sync.direction === 'to_cluster' &&
           (sync.state === 'failed' || sync.state === 'cancelled');
         return (
-          <SyncCard
-            key={sync.id}
-            sync={sync}
-            name={cluster.name}
-            lines={syncs.lines(sync.id)}
-            age={isRunning(sync) ? syncs.age : null}
-            now={model.now}
-            onCancel={execute(CommandIDs.cancelSync)}
-            onUndo={
-              undone && !hasEnded(cluster) ? execute(CommandIDs.undoSync) : null
-            }
-            onAgain={again ? execute(CommandIDs.sync) : null}
-            onDismiss={() => syncs.dismiss(sync)}
-            // Without it the lines that came with the sync are shown.
-            onLog={() => void syncs.readLog(sync.id).catch(() => undefined)}
-            trans={trans}
-          />
+          Card && (
+            <Card
+              key={sync.id}
+              sync={sync}
+              name={cluster.name}
+              lines={syncs.lines(sync.id)}
+              age={isRunning(sync) ? syncs.age : null}
+              now={model.now}
+              onCancel={execute(CommandIDs.cancelSync)}
+              onUndo={
+                undone && !hasEnded(cluster)
+                  ? execute(CommandIDs.undoSync)
+                  : null
+              }
+              onAgain={again ? execute(CommandIDs.sync) : null}
+              onDismiss={() => syncs.dismiss(sync)}
+              // Without it the lines that came with the sync are shown.
+              onLog={() => void syncs.readLog(sync.id).catch(() => undefined)}
+              trans={trans}
+            />
+          )
         );
       })}
     </>

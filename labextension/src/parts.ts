@@ -1,6 +1,7 @@
-/** The parts of the page that are loaded when they are first asked for: what opens dialogs, and logs. */
+/** The parts of the page that are loaded when they are first asked for: what opens dialogs, logs, and syncs. */
 export * from './clusterdialogs';
 export { LogPanel } from './components/logs';
+export { SyncCard } from './components/synccard';
 export { LogFeed } from './logs';
 export * from './steerdialogs';
 export * from './syncdialogs';

@@ -71,7 +71,10 @@ export class Syncs implements IDisposable {
       auto: options.auto ?? true,
       factory: () => this.refresh(),
       frequency: { interval: CALM, backoff: true, max: CALM },
-      standby: () => (this._visible ? 'when-hidden' : true),
+      standby: () =>
+        this._visible || (this._watched && this._noticed)
+          ? 'when-hidden'
+          : true,
       name: 'coiled-jupyter:syncs'
     });
   }
@@ -108,6 +111,15 @@ export class Syncs implements IDisposable {
   set visible(visible: boolean) {
     this._visible = visible;
     if (visible) {
+      this.invalidate();
+    }
+  }
+
+  /** Whether what changes is asked for while nobody looks at the panel, too. */
+  set watched(watched: boolean) {
+    const before = this._watched;
+    this._watched = watched;
+    if (watched && !before) {
       this.invalidate();
     }
   }
@@ -211,6 +223,7 @@ export class Syncs implements IDisposable {
   /** Ask anew, at once; also when an answer is on its way that may not know of the change. */
   invalidate(): void {
     if (!this.isDisposed) {
+      this._noticed = true;
       this._again = this._asking !== null;
       void this._poll.refresh();
     }
@@ -233,6 +246,7 @@ export class Syncs implements IDisposable {
 
   private async _refresh(): Promise<void> {
     const asked = this._now();
+    this._noticed = false;
     try {
       do {
         this._again = false;
@@ -252,6 +266,7 @@ export class Syncs implements IDisposable {
           : new ApiError('unreadable', String(reason));
       // What answers next may know more.
       this._whole = true;
+      this._noticed = true;
       this._pace(FAILING);
       throw reason;
     } finally {
@@ -390,6 +405,9 @@ export class Syncs implements IDisposable {
   private _again = false;
   private _ready = false;
   private _visible = false;
+  private _watched = false;
+  /** Whether something is known to have changed since the last question. */
+  private _noticed = true;
   private readonly _changed = new Signal<this, void>(this);
   private readonly _ended = new Signal<this, string>(this);
 }

@@ -346,6 +346,24 @@ export function stepStateWords(
   }[state];
 }
 
+/** That these packages of a notebook will break. */
+export function alarmWords(
+  rows: readonly Row[],
+  { cluster, kernel }: Diff,
+  trans: TranslationBundle
+): string {
+  const names = rows.slice(0, 3).map(({ name }) => name);
+  const more = rows.length - names.length;
+  return trans._n(
+    '%2 on %3: %1 package will break: %4',
+    '%2 on %3: %1 packages will break: %4',
+    rows.length,
+    kernel.label,
+    cluster.name,
+    names.join(', ') + (more > 0 ? '…' : '')
+  );
+}
+
 /** How many rows have a severity, in words. */
 export function severityWords(
   severity: Row['severity'],

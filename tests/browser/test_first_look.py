@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,9 @@ AXE = ROOT / "node_modules/axe-core/axe.min.js"
 THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 SCRIPT_BYTES = 150_000
 """What the page may load of ours to show the panel with its rows."""
+TRAFFIC_BYTES = 5_000
+"""In a minute, of an open panel with three clusters that do nothing."""
+TOAST = ".Toastify__toast:has-text('will break')"
 OLD_NUMPY = "numpy==1.26.4" if sys.version_info < (3, 13) else "numpy==2.1.3"
 
 
@@ -180,6 +184,13 @@ def test_the_numpy_row_is_red_before_a_cell_has_run(lab, page):
     if sys.version_info < (3, 13):
         expect(row).to_have_attribute("data-severity", "block")
         expect(page.locator("[data-verdict=breaks]")).to_be_visible()
+        # Said wherever one looks: once as a notification, and beside the kernel and below.
+        expect(page.locator(TOAST)).to_contain_text("1 package will break: numpy")
+        show(page, "notified")
+        for place in (".jp-NotebookPanel-toolbar", "#jp-main-statusbar"):
+            item = page.locator(f"{place} [data-glance]")
+            expect(item).to_have_attribute("data-glance", "breaks")
+            expect(item).to_contain_text("1 will break")
     expect(page.locator(f"[data-cluster-id='{cluster['id']}']")).to_contain_text("2 of 2 workers")
     meter = page.locator("[role=meter]")
     expect(meter).to_have_attribute("aria-valuenow", "2")
@@ -188,6 +199,19 @@ def test_the_numpy_row_is_red_before_a_cell_has_run(lab, page):
     themed(page, "JupyterLab Dark")
     show(page, "numpy-differs-dark")
     themed(page, "JupyterLab Light")
+
+
+def test_the_verdict_outside_of_the_panel_can_be_read_and_leads_to_it(lab, page):
+    older(lab)
+    for place in (".jp-NotebookPanel-toolbar", "#jp-main-statusbar"):
+        for theme in THEMES:
+            themed(page, theme)
+            assert faults(page, f"{place} .jp-Coiled-glance") == [], (place, theme)
+    themed(page, THEMES[0])
+    page.evaluate("window.jupyterapp.shell.collapseRight()")
+    expect(page.locator("#coiled-jupyter-panel")).to_be_hidden()
+    page.locator("#jp-main-statusbar [data-glance]").press("Enter")
+    expect(page.locator("#coiled-jupyter-panel")).to_be_visible()
 
 
 def test_the_panel_needs_little_script(page):
@@ -241,6 +265,8 @@ def test_the_row_appears_while_a_cell_sleeps(lab, page):
     ready(page)
     page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
     expect(page.locator("[data-package=numpy][data-status=differs]")).to_be_visible(timeout=8_000)
+    # Told before the reload, and not told again.
+    expect(page.locator(TOAST)).to_have_count(0)
     assert lab.ask("GET", f"/api/kernels/{kernel}")[1]["execution_state"] == "busy"
     show(page, "while-busy")
 
@@ -399,6 +425,92 @@ def test_an_equal_environment_is_green(lab, page):
     diff = lab.api("GET", f"diff?kernel={kernel}&cluster={cluster['id']}")[1]
     assert diff["verdict"] == "equal", json.dumps(diff["unread"])
     assert {group["role"] for group in diff["cluster"]["groups"]} == {"worker", "scheduler"}
+
+
+class Traffic:
+    """What goes between the page and our routes, in bytes, headers and notices included."""
+
+    def __init__(self, page) -> None:
+        self.requests: list[str] = []
+        self.bytes = 0
+        self._ours: set[str] = set()
+        self._session = page.context.new_cdp_session(page)
+        self._session.on("Network.requestWillBeSent", self._asked)
+        self._session.on("Network.requestWillBeSentExtraInfo", self._headed)
+        self._session.on("Network.loadingFinished", self._answered)
+        self._session.on("Network.webSocketFrameReceived", self._told)
+        self._session.send("Network.enable")
+
+    def _asked(self, event) -> None:
+        url = event["request"]["url"]
+        if "/coiled-jupyter/api/" in url:
+            self._ours.add(event["requestId"])
+            self.requests.append(f"{event['request']['method']} {url.split('/api/')[1].split('?')[0]}")
+            self.bytes += len(url)
+
+    def _headed(self, event) -> None:
+        if event["requestId"] in self._ours:
+            self.bytes += sum(len(f"{name}: {value}\r\n") for name, value in event["headers"].items())
+
+    def _answered(self, event) -> None:
+        if event["requestId"] in self._ours:
+            self.bytes += event["encodedDataLength"]
+
+    def _told(self, event) -> None:
+        text = event["response"]["payloadData"]
+        if "events.coiled-jupyter.org" in text:
+            self.bytes += len(text) + 4
+
+    def close(self) -> None:
+        self._session.detach()
+
+
+def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_nothing(lab, page):
+    kernel = lab.ask("GET", "/api/kernels")[1][0]["id"]
+    for name in ("calm-1", "calm-2"):
+        create(lab, name=name, workers=1, interpreter={"kernel": kernel})
+    page.get_by_label("Compare with").select_option(label="same")
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
+    expect(page.locator("[data-cluster-id][data-status=idle]")).to_have_count(3)
+    # Dask's own workers come to rest some seconds after they have started.
+    page.wait_for_timeout(15_000)
+    traffic = Traffic(page)
+    for _ in range(12):
+        page.wait_for_timeout(5_000)
+        expect(page.locator("[data-verdict=equal]")).to_be_visible()
+        expect(page.locator("#coiled-jupyter-panel [data-age=stale]")).to_have_count(0)
+    assert traffic.bytes <= TRAFFIC_BYTES, (traffic.bytes, traffic.requests)
+    page.evaluate("window.jupyterapp.shell.collapseRight()")
+    page.wait_for_timeout(1_000)
+    traffic.requests.clear()
+    page.wait_for_timeout(35_000)
+    assert traffic.requests == []
+    # Longer than any reading holds: so it was told meanwhile that it does.
+    expect(page.locator("#jp-main-statusbar [data-glance=equal]")).to_be_visible()
+    # What changes is asked for, also while the panel is hidden.
+    for cluster in lab.api("GET", "clusters")[1]:
+        if cluster["name"].startswith("calm"):
+            lab.api("DELETE", f"clusters/{cluster['id']}")
+    for _ in range(100):
+        if traffic.requests:
+            break
+        page.wait_for_timeout(100)
+    assert traffic.requests
+    traffic.close()
+    page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
+
+
+def test_without_a_word_of_the_server_figures_get_old_and_claim_nothing(lab, page):
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
+    lab.process.send_signal(signal.SIGSTOP)
+    try:
+        expect(page.locator("#coiled-jupyter-panel .jp-Coiled-age[data-age=stale]").first).to_be_visible(timeout=15_000)
+        expect(page.locator("[data-verdict=unknown]")).to_be_visible(timeout=30_000)
+        expect(page.locator("#jp-main-statusbar [data-glance=unknown]")).to_be_visible()
+        show(page, "server-silent")
+    finally:
+        lab.process.send_signal(signal.SIGCONT)
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
 
 
 def test_stopping_asks_first_and_green_goes(lab, page):

@@ -22,6 +22,21 @@ function serve(answer: Response | Error) {
   return { api: new Api(settings), requests };
 }
 
+/** An API against a server that gives these answers, one after the other. */
+function serveAll(answers: Response[]) {
+  const requests: Request[] = [];
+  const fetch: ServerConnection.ISettings['fetch'] = async (input, init) => {
+    requests.push(new Request(input, init));
+    return answers.shift()!;
+  };
+  const settings = ServerConnection.makeSettings({
+    baseUrl: 'http://lab.test/user/me/',
+    token: 'secret',
+    fetch
+  });
+  return { api: new Api(settings), requests, answers };
+}
+
 function json(body: unknown, status = 200): Response {
   return new Response(JSON.stringify(body), { status });
 }
@@ -184,5 +199,49 @@ describe('Api', () => {
   it('knows the version of the server', async () => {
     const { api } = serve(json({ schema: SCHEMA + 1 }));
     expect((await refused(api.about())).kind).toBe('outdated');
+  });
+
+  describe('an answer that the page has', () => {
+    const tagged = (body: unknown) =>
+      new Response(JSON.stringify(body), { headers: { ETag: '"t1"' } });
+    const holds = (age: string) =>
+      new Response(null, {
+        status: 304,
+        headers: { 'Coiled-Jupyter-Age': age }
+      });
+
+    it('is not sent again, and is as old as the server says', async () => {
+      const { api, requests, answers } = serveAll([
+        tagged(diff()),
+        holds('1500')
+      ]);
+      const first = await api.diff('k1', 'c1');
+      expect(api.mark(first)).toEqual({ tag: 't1', confirmed: null });
+      const before = Date.now();
+      const second = await api.diff('k1', 'c1');
+      expect(second).toBe(first);
+      expect(requests[1].headers.get('If-None-Match')).toBe('"t1"');
+      const { confirmed } = api.mark(second)!;
+      expect(confirmed).toBeGreaterThanOrEqual(before - 1500);
+      expect(confirmed).toBeLessThanOrEqual(Date.now() - 1500);
+      expect(answers).toEqual([]);
+    });
+
+    it('of another cluster is not offered', async () => {
+      const { api, requests } = serveAll([tagged(diff()), tagged(diff())]);
+      await api.diff('k1', 'c1');
+      await api.diff('k1', 'c2');
+      expect(requests[1].headers.has('If-None-Match')).toBe(false);
+    });
+
+    it('claims nothing where the server does not say how old it is', async () => {
+      const { api } = serveAll([
+        tagged([]),
+        new Response(null, { status: 304 })
+      ]);
+      const first = await api.clusters();
+      await api.clusters();
+      expect(api.mark(first)?.confirmed).toBeNull();
+    });
   });
 });

@@ -2,7 +2,7 @@
 import { Signal } from '@lumino/signaling';
 
 import { ApiError, SCHEMA } from '../api';
-import type { IApi, ILogQuery } from '../api';
+import type { IApi, ILogQuery, IMark } from '../api';
 import type { IActiveKernel, IActiveKernels } from '../kernels';
 import type {
   About,
@@ -247,6 +247,13 @@ export class FakeApi implements IApi {
   readonly removed: string[] = [];
   readonly explained: ExplainRequest[] = [];
   ruled: Rules = { ignores: [], overrides: {}, rules: [], faults: [] };
+
+  /** What is known of the answers that were given. */
+  readonly marks = new Map<object, IMark>();
+
+  mark(answer: object): IMark | null {
+    return this.marks.get(answer) ?? null;
+  }
 
   async about(): Promise<About> {
     return {

@@ -446,3 +446,135 @@ describe('Model', () => {
     expect(model.refreshSeconds).toBe(60);
   });
 });
+
+describe('Model and the beat of the server', () => {
+  let api: FakeApi;
+  let kernels: FakeKernels;
+  let model: Model;
+  let now: number;
+  let asked: number;
+
+  beforeEach(() => {
+    jest.useFakeTimers({ now: NOW });
+    api = new FakeApi();
+    kernels = new FakeKernels();
+    now = NOW;
+    asked = 0;
+    model = new Model({ api, kernels, now: () => now });
+    const clusters = api.clusters.bind(api);
+    api.clusters = () => {
+      asked++;
+      return clusters();
+    };
+  });
+
+  afterEach(() => {
+    model.dispose();
+    jest.useRealTimers();
+  });
+
+  const pass = async (seconds: number) => {
+    for (let second = 0; second < seconds; second++) {
+      now += 1000;
+      await jest.advanceTimersByTimeAsync(1000);
+    }
+  };
+  /** Give each answer that is shown a tag. */
+  const tagged = () => {
+    [model.clusters, model.usage!, model.diff!].forEach((answer, index) =>
+      api.marks.set(answer, { tag: `t${index}`, confirmed: null })
+    );
+    return ['t0', 't1', 't2'];
+  };
+  const shown = async () => {
+    model.visible = true;
+    await pass(1);
+    expect(model.judge().verdict).toBe('equal');
+    return tagged();
+  };
+
+  it('asks nothing while all that is shown is told to hold, and nothing gets old', async () => {
+    const tags = await shown();
+    const before = asked;
+    for (let beat = 0; beat < 20; beat++) {
+      model.hear(tags, 1000);
+      await pass(4);
+      expect(model.age).toBeLessThanOrEqual(5);
+      expect(model.judge().verdict).toBe('equal');
+    }
+    expect(asked).toBe(before);
+    expect(model.usageAge).toBe(5);
+    expect(model.clusterAge(model.clusters[0])).toBe(5);
+  });
+
+  it('asks when something else holds', async () => {
+    const tags = await shown();
+    const before = asked;
+    model.hear([...tags.slice(0, 2), 'other'], 0);
+    await pass(1);
+    expect(asked).toBe(before + 1);
+  });
+
+  it('asks by itself when the beat stops, and what it is not answered gets old', async () => {
+    const tags = await shown();
+    model.hear(tags, 0);
+    const before = asked;
+    api.failure = new ApiError('connection', 'gone');
+    await pass(15);
+    expect(asked).toBeGreaterThan(before);
+    expect(freshness(model.usageAge)).toBe('stale');
+    expect(model.judge().verdict).toBe('unknown');
+    await pass(16);
+    expect(freshness(model.usageAge)).toBe('unknown');
+  });
+
+  it('asks for nothing while nobody looks', async () => {
+    const tags = await shown();
+    model.visible = false;
+    const before = asked;
+    model.hear([...tags.slice(0, 2), 'other'], 0);
+    model.invalidate();
+    await pass(60);
+    expect(asked).toBe(before);
+  });
+
+  describe('watched from outside of the panel', () => {
+    beforeEach(async () => {
+      model.watched = true;
+      await pass(6);
+      tagged();
+    });
+
+    it('asks once, and then only when something changes', async () => {
+      const before = asked;
+      expect(before).toBeGreaterThan(0);
+      for (let beat = 0; beat < 15; beat++) {
+        model.hear(['t0', 't1', 't2'], 1000);
+        await pass(4);
+      }
+      expect(asked).toBe(before);
+      expect(model.judge().verdict).toBe('equal');
+      model.invalidateSoon();
+      await pass(1);
+      expect(asked).toBe(before + 1);
+    });
+
+    it('claims nothing half a minute after the last beat, and asks then', async () => {
+      model.hear(['t0', 't1', 't2'], 0);
+      const before = asked;
+      await pass(29);
+      expect(asked).toBe(before);
+      expect(model.judge().verdict).toBe('equal');
+      api.hold = true;
+      await pass(8);
+      expect(asked).toBeGreaterThan(before);
+    });
+
+    it('says that a sync runs though nobody looks at the panel', async () => {
+      api.synced = [sync('s1')];
+      model.syncs.notice('s1');
+      await pass(1);
+      expect(model.judge().reason?.kind).toBe('syncing');
+    });
+  });
+});

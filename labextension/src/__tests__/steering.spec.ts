@@ -7,6 +7,7 @@ import { addCommands } from '../commands';
 import { CommandIDs } from '../ids';
 import { Model } from '../model';
 import type { Cluster } from '../wire';
+import { DEFAULTS } from '../preferences';
 import { cluster, FakeApi, FakeKernels, settle, usage } from './fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
@@ -34,6 +35,7 @@ describe('steering', () => {
     addCommands(commands, {
       model,
       kernels,
+      preferences: () => DEFAULTS,
       show: () => undefined,
       copy: text => copied.push(text),
       openLogs: ({ id }) => opened.push(id),

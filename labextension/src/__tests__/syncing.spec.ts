@@ -7,6 +7,7 @@ import { addCommands } from '../commands';
 import { CommandIDs } from '../ids';
 import { Model } from '../model';
 import type { Row } from '../wire';
+import { DEFAULTS } from '../preferences';
 import {
   cluster,
   diff,
@@ -48,6 +49,7 @@ describe('syncing', () => {
     addCommands(commands, {
       model,
       kernels,
+      preferences: () => DEFAULTS,
       show: () => shown++,
       copy: () => undefined,
       openLogs: () => undefined,

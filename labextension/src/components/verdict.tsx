@@ -27,7 +27,7 @@ export function Checking({ diff, trans }: ICheckingProps): JSX.Element | null {
   ) : null;
 }
 
-const ICONS: Record<Diff['verdict'], string> = {
+export const VERDICT_ICONS: Record<Diff['verdict'], string> = {
   breaks: '✕',
   differs: '!',
   equal: '✓',
@@ -40,15 +40,20 @@ export function Verdict(props: IVerdictProps): JSX.Element {
     <div aria-live="polite" aria-atomic="true" className="jp-Coiled-live">
       <div className="jp-Coiled-verdict" data-verdict={verdict}>
         <span className="jp-Coiled-icon" aria-hidden="true">
-          {ICONS[verdict]}
+          {VERDICT_ICONS[verdict]}
         </span>
-        <span className="jp-Coiled-grow">{words(props)}</span>
+        <span className="jp-Coiled-grow">{verdictWords(props)}</span>
       </div>
     </div>
   );
 }
 
-function words({ judgement, diff, trans }: IVerdictProps): string {
+/** The verdict in a few words. */
+export function verdictWords({
+  judgement,
+  diff,
+  trans
+}: IVerdictProps): string {
   const { verdict, reason } = judgement;
   if (reason || !diff || verdict === 'unknown') {
     // An old reading's age would be read aloud each second; the age stands below.
