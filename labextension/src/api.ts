@@ -11,6 +11,7 @@ import type {
   ClusterCreate,
   ClusterRestart,
   Diff,
+  Doctor,
   ErrorBody,
   ExplainRequest,
   Explanation,
@@ -79,6 +80,8 @@ export interface IApi {
   logs(id: string, query: ILogQuery): Promise<Logs>;
   diff(kernel: string, cluster: string): Promise<Diff>;
   explain(body: ExplainRequest): Promise<Explanation>;
+  /** What a report of a problem needs, of one kernel or of the server alone. */
+  doctor(kernel: string | null): Promise<Doctor>;
   rules(): Promise<Rules>;
   changeRules(body: RulesChange): Promise<Rules>;
   usage(): Promise<Usage>;
@@ -162,6 +165,11 @@ export class Api implements IApi {
       method: 'POST',
       body: JSON.stringify(body)
     });
+  }
+
+  doctor(kernel: string | null): Promise<Doctor> {
+    const query = URLExt.objectToQueryString({ ...(kernel && { kernel }) });
+    return this._ask(`doctor${query}`);
   }
 
   rules(): Promise<Rules> {

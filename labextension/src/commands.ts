@@ -19,6 +19,8 @@ export interface ICommandOptions extends ISteeringOptions {
   preferences: () => IPreferences;
 }
 
+const DOCUMENTATION = 'https://coiled-jupyter.org';
+
 const NO_ARGUMENTS: ReadonlyJSONObject = { type: 'object', properties: {} };
 
 export function addCommands(
@@ -107,5 +109,21 @@ export function addCommands(
     ),
     describedBy: { args: NO_ARGUMENTS },
     execute: () => onDemand(trans, it => it.explain(options))
+  });
+  commands.addCommand(CommandIDs.reportProblem, {
+    label: trans.__('Report a Problem with Coiled Jupyter…'),
+    caption: trans.__(
+      'Gather what a report needs, look through it, and save it as a file'
+    ),
+    describedBy: { args: NO_ARGUMENTS },
+    execute: () => onDemand(trans, it => it.reportProblem(options))
+  });
+  commands.addCommand(CommandIDs.documentation, {
+    label: trans.__('Coiled Jupyter Documentation'),
+    caption: trans.__('Open the documentation in a new tab'),
+    describedBy: { args: NO_ARGUMENTS },
+    execute: () => {
+      window.open(DOCUMENTATION, '_blank', 'noopener');
+    }
   });
 }

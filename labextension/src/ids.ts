@@ -12,6 +12,7 @@ export namespace CommandIDs {
   export const showLogs = 'coiled-jupyter:show-logs';
   export const openDashboard = 'coiled-jupyter:open-dashboard';
   export const copyCluster = 'coiled-jupyter:copy-cluster-json';
+  export const exportCluster = 'coiled-jupyter:export-cluster-json';
   export const refresh = 'coiled-jupyter:refresh';
   export const insertClient = 'coiled-jupyter:insert-client';
   export const sync = 'coiled-jupyter:sync';
@@ -21,4 +22,6 @@ export namespace CommandIDs {
   export const removeStates = 'coiled-jupyter:remove-states';
   export const cancelSync = 'coiled-jupyter:cancel-sync';
   export const explain = 'coiled-jupyter:explain';
+  export const reportProblem = 'coiled-jupyter:report-problem';
+  export const documentation = 'coiled-jupyter:documentation';
 }

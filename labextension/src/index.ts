@@ -23,6 +23,7 @@ import { Alarm } from './alarm';
 import { Api } from './api';
 import { addCommands } from './commands';
 import { VerdictItem } from './glance';
+import { Hints } from './hints';
 import { CommandIDs } from './ids';
 import { ActiveKernels } from './kernels';
 import { Model } from './model';
@@ -82,6 +83,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     panel.title.icon = icon;
     panel.disposed.connect(() => {
       alarm.dispose();
+      hints.dispose();
       model.dispose();
       kernels.dispose();
     });
@@ -136,6 +138,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         });
       }
     });
+    const hints = new Hints({ model, kernels, show, trans });
     const prefer = (next: typeof DEFAULTS) => {
       preferences = next;
       model.refreshSeconds = next.refreshSeconds;

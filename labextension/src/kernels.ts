@@ -31,6 +31,8 @@ export interface IActiveKernels extends IDisposable {
   insert(code: string): void;
   /** The traceback or warning below the active cell, or null. */
   failure(): string | null;
+  /** Whether a part of the page belongs to the notebook or console. */
+  holds(node: Node): boolean;
 }
 
 type Tracked = NotebookPanel | ConsolePanel;
@@ -98,6 +100,10 @@ export class ActiveKernels implements IActiveKernels {
     }
     const cell = widget.content.activeCell?.model.sharedModel;
     return cell && 'getOutputs' in cell ? failureOf(cell.getOutputs()) : null;
+  }
+
+  holds(node: Node): boolean {
+    return this._widget?.node.contains(node) ?? false;
   }
 
   dispose(): void {

@@ -12,7 +12,11 @@ const STEERING = [
   CommandIDs.renameCluster,
   CommandIDs.keepCluster
 ];
-const LOOKING = [CommandIDs.openDashboard, CommandIDs.copyCluster];
+const LOOKING = [
+  CommandIDs.openDashboard,
+  CommandIDs.copyCluster,
+  CommandIDs.exportCluster
+];
 
 /** The commands that clusters of this kind have; whether one can be used now, it says itself. */
 export function actionsOf({ source }: Cluster): readonly string[] {

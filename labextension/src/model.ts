@@ -16,6 +16,7 @@ import type {
   ClusterCreate,
   ClusterRestart,
   Diff,
+  Doctor,
   Explanation,
   Logs,
   Row,
@@ -344,6 +345,11 @@ export class Model implements IDisposable {
     return kernel && cluster
       ? this._api.explain({ kernel, cluster, text })
       : null;
+  }
+
+  /** Gather what a report of a problem with the present kernel needs. */
+  doctor(): Promise<Doctor> {
+    return this._api.doctor(this._kernel?.id ?? null);
   }
 
   /** Show the row of a package. */

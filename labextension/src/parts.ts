@@ -3,5 +3,6 @@ export * from './clusterdialogs';
 export { LogPanel } from './components/logs';
 export { SyncCard } from './components/synccard';
 export { LogFeed } from './logs';
+export * from './savedialogs';
 export * from './steerdialogs';
 export * from './syncdialogs';

@@ -139,4 +139,14 @@ export function addSteering(
       });
     }
   );
+  add(
+    CommandIDs.exportCluster,
+    {
+      label: trans.__('Export Cluster as JSON…'),
+      short: trans.__('Export as JSON…'),
+      caption: trans.__('Look at what is known of a cluster, and save it')
+    },
+    () => true,
+    cluster => onDemand(trans, it => it.exportCluster(cluster, options))
+  );
 }

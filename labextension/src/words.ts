@@ -10,6 +10,7 @@ import type {
   Cluster,
   Diff,
   DiffGroup,
+  Explanation,
   Row,
   Source,
   Step
@@ -344,6 +345,23 @@ export function stepStateWords(
     failed: trans.__('failed'),
     cancelled: trans.__('cancelled')
   }[state];
+}
+
+/** Which differences a failure comes from, as surely as that is known. */
+export function hintWords(
+  basis: Explanation['basis'],
+  names: readonly string[],
+  trans: TranslationBundle
+): string {
+  const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? '…' : '');
+  switch (basis) {
+    case 'named':
+      return trans.__('Explained by a difference: %1', shown);
+    case 'fits':
+      return trans.__('A difference can lead to this: %1', shown);
+    default:
+      return trans.__('Look at the differences: %1', shown);
+  }
 }
 
 /** That these packages of a notebook will break. */

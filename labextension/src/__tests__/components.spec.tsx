@@ -144,6 +144,72 @@ describe('SoftwareTable', () => {
     expect(names()).toEqual(['numpy', 'zict', 'dask']);
   });
 
+  it('groups what belongs together, and the keyboard passes over headings', async () => {
+    const node = table(
+      anyDiff({
+        rows: [
+          anyRow('numpy', {
+            status: 'differs',
+            severity: 'block',
+            in_use: true
+          }),
+          anyRow('zict', { status: 'only_kernel', severity: 'note' }),
+          anyRow('dask', { status: 'differs', severity: 'note' })
+        ]
+      })
+    );
+    // What has no place in a page takes no focus.
+    document.body.append(node);
+    const list = () =>
+      [...node.querySelectorAll('[data-group], [data-package]')].map(
+        it => it.getAttribute('data-package') ?? it.textContent
+      );
+    const by = node.querySelector('select')!;
+    const choose = (value: string) =>
+      act(() => {
+        by.value = value;
+        by.dispatchEvent(new Event('change', { bubbles: true }));
+      });
+    choose('status');
+    expect(list()).toEqual([
+      'versions differ (2)',
+      'numpy',
+      'dask',
+      'only in the kernel (1)',
+      'zict'
+    ]);
+    const press = async (from: string, key: string) => {
+      const button = node.querySelector<HTMLElement>(
+        `[data-package=${from}] button`
+      )!;
+      act(() => {
+        button.focus();
+        button.dispatchEvent(
+          new KeyboardEvent('keydown', { key, bubbles: true })
+        );
+      });
+      // It is focused in a later frame.
+      await act(() => new Promise(done => setTimeout(done, 100)));
+      return document.activeElement
+        ?.closest('[data-package]')
+        ?.getAttribute('data-package');
+    };
+    expect(await press('dask', 'ArrowDown')).toBe('zict');
+    expect(await press('zict', 'Home')).toBe('numpy');
+    expect(await press('numpy', 'ArrowUp')).toBe('numpy');
+    choose('use');
+    expect(list()).toEqual([
+      'in use (1)',
+      'numpy',
+      'not in use (2)',
+      'zict',
+      'dask'
+    ]);
+    choose('');
+    expect(list()).toEqual(['numpy', 'zict', 'dask']);
+    node.remove();
+  });
+
   it('shows what differs with status, severity, icon and words', () => {
     const node = table(breaks);
     const numpy = node.querySelector('[data-package=numpy]')!;

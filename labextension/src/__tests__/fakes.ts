@@ -13,6 +13,7 @@ import type {
   ClusterCreate,
   ClusterRestart,
   Diff,
+  Doctor,
   ExplainRequest,
   Explanation,
   Layer,
@@ -55,6 +56,10 @@ export class FakeKernels implements IActiveKernels {
 
   failure(): string | null {
     return null;
+  }
+
+  holds(node: Node): boolean {
+    return document.body.contains(node);
   }
 
   dispose(): void {
@@ -357,6 +362,17 @@ export class FakeApi implements IApi {
   async explain(body: ExplainRequest): Promise<Explanation> {
     this.explained.push(body);
     return { basis: 'none', causes: [], text: 'Nothing', verdict: 'equal' };
+  }
+
+  doctored: (string | null)[] = [];
+  doctorFailure: Error | null = null;
+
+  async doctor(kernel: string | null): Promise<Doctor> {
+    this.doctored.push(kernel);
+    if (this.doctorFailure) {
+      throw this.doctorFailure;
+    }
+    return { contents: ['versions <b>of</b> Python'] } as unknown as Doctor;
   }
 
   async rules(): Promise<Rules> {

@@ -5,7 +5,7 @@ import * as React from 'react';
 
 import type { IReveal } from '../model';
 import type { Diff, Row, Rules } from '../wire';
-import { severityWords } from '../words';
+import { rowStatusWords, severityWords } from '../words';
 import { PackageRow, SEVERITIES, SEVERITY_ICONS } from './row';
 import type { IRowActions } from './row';
 
@@ -24,6 +24,13 @@ type Severity = Row['severity'];
 
 /** By name, or null as the server gives them: what matters most first. */
 type Order = 'ascending' | 'descending' | null;
+
+/** What rows are put together by, '' for nothing. */
+type Grouping = '' | 'status' | 'use';
+
+/** A row, or the heading of those below it. */
+type Entry =
+  { readonly row: Row } | { readonly title: string; readonly count: number };
 
 /** What a press on the heading leads to. */
 const NEXT = { ascending: 'descending', descending: null } as const;
@@ -48,6 +55,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
   const [all, setAll] = React.useState(false);
   const [text, setText] = React.useState('');
   const [order, setOrder] = React.useState<Order>(null);
+  const [grouping, setGrouping] = React.useState<Grouping>('');
   const [open, setOpen] = React.useState<readonly string[]>([]);
   const wanted = text.trim().toLowerCase();
   const named = diff.rows.filter(row =>
@@ -108,6 +116,17 @@ export const SoftwareTable = React.memo(function SoftwareTable(
         />
         {trans.__('Differences only')}
       </label>
+      <label className="jp-Coiled-select">
+        {trans.__('Group by')}
+        <select
+          value={grouping}
+          onChange={event => setGrouping(event.target.value as Grouping)}
+        >
+          <option value="">{trans.__('nothing')}</option>
+          <option value="status">{trans.__('what differs')}</option>
+          <option value="use">{trans.__('use')}</option>
+        </select>
+      </label>
       {rules && rules.faults.length > 0 && (
         <ul
           className="jp-Coiled-unread"
@@ -121,7 +140,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
       {rows.length > 0 && (
         <Rows
           {...props}
-          rows={ordered(rows, order)}
+          entries={grouped(ordered(rows, order), grouping, trans)}
           order={order}
           onOrder={() => setOrder(order === null ? 'ascending' : NEXT[order])}
           open={open}
@@ -154,7 +173,7 @@ export const SoftwareTable = React.memo(function SoftwareTable(
 });
 
 interface IRowsProps extends ISoftwareTableProps {
-  rows: readonly Row[];
+  entries: readonly Entry[];
   order: Order;
   onOrder: () => void;
   open: readonly string[];
@@ -162,13 +181,15 @@ interface IRowsProps extends ISoftwareTableProps {
 }
 
 function Rows(props: IRowsProps): JSX.Element {
-  const { diff, rows, open, order, reveal, trans } = props;
+  const { diff, entries, open, order, reveal, trans } = props;
+  const names = entries.map(nameOf);
   const table = React.useRef<HTMLTableElement>(null);
   const [margin, setMargin] = React.useState(0);
   const virtual = useVirtualizer<Element, HTMLTableSectionElement>({
-    count: rows.length,
+    count: entries.length,
     getScrollElement: () => scroller(table.current),
-    getItemKey: index => rows[index].name,
+    // No package has a name like that.
+    getItemKey: index => names[index] ?? `/${index}`,
     estimateSize: () => ROW_HEIGHT,
     overscan: OVERSCAN,
     scrollMargin: margin,
@@ -208,7 +229,7 @@ function Rows(props: IRowsProps): JSX.Element {
     draw(30);
   };
   React.useEffect(() => {
-    const index = rows.findIndex(({ name }) => name === reveal?.name);
+    const index = names.indexOf(reveal?.name ?? '');
     if (index >= 0 && reveal && !done.has(reveal)) {
       done.add(reveal);
       focus(index);
@@ -218,7 +239,7 @@ function Rows(props: IRowsProps): JSX.Element {
   const followed = React.useRef<{ name: string; index: number } | null>(null);
   React.useEffect(() => {
     const row = followed.current;
-    const index = rows.findIndex(({ name }) => name === row?.name);
+    const index = names.indexOf(row?.name ?? '');
     if (row && index >= 0 && index !== row.index) {
       row.index = index;
       focus(index);
@@ -230,18 +251,16 @@ function Rows(props: IRowsProps): JSX.Element {
       target.closest('.jp-Coiled-name') &&
         target.closest('[data-index]')?.getAttribute('data-index')
     );
+    // Headings are passed over.
+    const rows = [...names.keys()].filter(it => names[it] !== null);
+    const place = rows.indexOf(index);
     const next = {
-      ArrowDown: index + 1,
-      ArrowUp: index - 1,
-      Home: 0,
-      End: rows.length - 1
+      ArrowDown: rows[place + 1],
+      ArrowUp: rows[place - 1],
+      Home: rows[0],
+      End: rows[rows.length - 1]
     }[event.key];
-    if (
-      next !== undefined &&
-      target.closest('.jp-Coiled-name') &&
-      next >= 0 &&
-      next < rows.length
-    ) {
+    if (next !== undefined && target.closest('.jp-Coiled-name')) {
       event.preventDefault();
       focus(next);
     }
@@ -252,14 +271,16 @@ function Rows(props: IRowsProps): JSX.Element {
     ? virtual.getTotalSize() - (items[items.length - 1].end - margin)
     : 0;
   // An open row is two rows.
-  const more = (end: number) =>
-    rows.slice(0, end).filter(({ name }) => open.includes(name)).length;
+  const opened = names.flatMap((name, index) =>
+    name !== null && open.includes(name) ? [index] : []
+  );
+  const more = (end: number) => opened.filter(it => it < end).length;
   return (
     <table
       ref={table}
       className="jp-Coiled-table"
       aria-label={trans.__('Packages of the kernel and the cluster')}
-      aria-rowcount={1 + rows.length + more(rows.length)}
+      aria-rowcount={1 + names.length + more(names.length)}
       onKeyDown={onKeyDown}
     >
       <thead>
@@ -284,7 +305,24 @@ function Rows(props: IRowsProps): JSX.Element {
       </thead>
       <Gap height={before} />
       {items.map(({ index, key }) => {
-        const row = rows[index];
+        const entry = entries[index];
+        if (!('row' in entry)) {
+          return (
+            <tbody key={key} ref={virtual.measureElement} data-index={index}>
+              <tr aria-rowindex={index + 2 + more(index)}>
+                <th
+                  className="jp-Coiled-group"
+                  colSpan={3}
+                  scope="rowgroup"
+                  data-group={entry.title}
+                >
+                  {trans.__('%1 (%2)', entry.title, entry.count)}
+                </th>
+              </tr>
+            </tbody>
+          );
+        }
+        const { row } = entry;
         return (
           <tbody key={key} ref={virtual.measureElement} data-index={index}>
             <PackageRow
@@ -329,6 +367,37 @@ function ordered(rows: readonly Row[], order: Order): readonly Row[] {
   return order === null
     ? rows
     : [...rows].sort((one, other) => sign * one.name.localeCompare(other.name));
+}
+
+/** Put together what belongs together; the groups are in the order of their first rows. */
+function grouped(
+  rows: readonly Row[],
+  by: Grouping,
+  trans: TranslationBundle
+): readonly Entry[] {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const title =
+      by === 'use'
+        ? row.in_use
+          ? trans.__('in use')
+          : trans.__('not in use')
+        : by && rowStatusWords(row.status, trans);
+    const group = groups.get(title);
+    if (group) {
+      group.push(row);
+    } else {
+      groups.set(title, [row]);
+    }
+  }
+  return [...groups].flatMap<Entry>(([title, found]) => [
+    ...(by ? [{ title, count: found.length }] : []),
+    ...found.map(row => ({ row }))
+  ]);
+}
+
+function nameOf(entry: Entry): string | null {
+  return 'row' in entry ? entry.row.name : null;
 }
 
 function scroller(table: Element | null): Element | null {
