@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import cluster, content, diff, imports, kernel, probe, readings, service, sync
+from . import cluster, content, diff, imports, kernel, page, probe, readings, service, sync
 from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
@@ -35,6 +35,7 @@ def main() -> int:
         (readings, 5),
         (cluster, 5),
         (service, 5),
+        (page, 7),
         (sync, 3),
     ):
         made = module.measure(1 if arguments.quick else rounds)

@@ -125,9 +125,22 @@ def open_row(page, name: str):
     return button, page.locator(f"#{button.get_attribute('aria-controls')}")
 
 
+STATES = (
+    *("no-cluster", "numpy-differs", "row", "explained", "equal", "new-cluster", "starting", "logs", "failed"),
+    *("no-server", "sync-preview", "sync-done"),
+)
+"""What is kept under docs/screenshots, in light and dark."""
+SCREENSHOTS = os.environ.get("COILED_JUPYTER_SCREENSHOTS")
+"""The folder that `scripts/screenshots` wants them in."""
+
+
 def show(page, name: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
+    if SCREENSHOTS and name in STATES:
+        for theme, short in ((THEMES[1], "dark"), (THEMES[0], "light")):
+            themed(page, theme)
+            page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{short}.png")
 
 
 def themed(page, theme: str) -> None:
@@ -387,6 +400,36 @@ def test_the_error_of_a_cell_is_explained_from_its_menu(lab, page):
     page.evaluate("window.jupyterapp.commands.execute('notebook:delete-cell')")
 
 
+def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
+    older(lab)
+    expect(page.locator("#coiled-jupyter-panel [data-package=numpy]")).to_be_visible(timeout=30_000)
+    page.evaluate(
+        """() => {
+            const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
+            app.commands.execute('notebook:insert-cell-below');
+            const text = "raise ModuleNotFoundError(\"No module named 'numpy._core'\")";
+            notebook.activeCell.model.sharedModel.setSource(text);
+            return app.commands.execute('notebook:run-cell');
+        }"""
+    )
+    hint = page.locator(".jp-Cell .jp-Coiled-hint")
+    expect(hint).to_contain_text("Explained by a difference: numpy", timeout=40_000)
+    show(page, "hint")
+    assert faults(page, ".jp-Coiled-hint") == []
+    hint.get_by_role("button").press("Enter")
+    expect(page.locator("[data-package=numpy] button")).to_be_focused()
+    # It goes with what it explains, and is in no file.
+    page.evaluate(
+        """() => {
+            const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
+            notebook.activeCell.model.sharedModel.setSource('1');
+            return app.commands.execute('notebook:run-cell');
+        }"""
+    )
+    expect(hint).to_have_count(0, timeout=20_000)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:delete-cell')")
+
+
 def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, page):
     page.get_by_role("button", name="Attach a cluster…").click()
     dialog = page.locator(".jp-Dialog")
@@ -607,6 +650,100 @@ def test_a_cluster_is_steered_from_its_card(lab, page):
     page.keyboard.press("Escape")
     assert lab.api("GET", path)[1]["status"] in ("running", "idle")
     wait_for(lambda: len(lab.api("GET", path)[1]["workers"]) == 1, what="one worker", seconds=40)
+
+
+ASKING = (
+    *("create-cluster", "attach-cluster", "scale-cluster", "restart-cluster", "rename-cluster", "keep-cluster"),
+    *("stop-cluster", "insert-client", "export-cluster-json", "remove-states", "explain", "report-problem"),
+)
+"""What can be done here and now with the cluster, and asks first."""
+HARMLESS = {"show-panel", "show-logs", "refresh", "open-dashboard", "copy-cluster-json", "documentation"}
+"""What shows something and changes nothing."""
+
+
+def test_buttons_in_the_output_of_a_saved_notebook_do_nothing_without_our_dialog(lab, page):
+    cluster = next(c for c in lab.api("GET", "clusters")[1] if c["name"] == "mine")
+    commands = page.evaluate(
+        "window.jupyterapp.commands.listCommands().filter(it => it.startsWith('coiled-jupyter:')).map(it => it.slice(15))"
+    )
+    assert set(ASKING) | HARMLESS <= set(commands)
+    arguments = {"cluster": cluster["id"], "scope": "all", "workers": 9, "name": "taken", "confirm": True, "yes": True}
+    buttons = "".join(
+        f"<button data-commandlinker-command='coiled-jupyter:{command}' "
+        f"data-commandlinker-args='{json.dumps(arguments)}'>run {command}</button>"
+        for command in commands
+    )
+    output = {"output_type": "display_data", "data": {"text/html": f"<div>{buttons}</div>"}, "metadata": {}}
+    cell = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": "1", "outputs": [output]}
+    book = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    (lab.work / "buttons.ipynb").write_text(json.dumps(book))
+    kernel = page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.model.kernel")
+    page.evaluate(
+        """async kernel => {
+            const app = window.jupyterapp;
+            const widget = await app.commands.execute('docmanager:open', {path: 'buttons.ipynb', kernel});
+            await widget.context.ready;
+        }""",
+        {"id": kernel["id"], "name": kernel["name"]},
+    )
+    before = [(c["name"], c["status"], c["desired"]) for c in lab.api("GET", "clusters")[1]]
+    rules, layers = lab.api("GET", "rules")[1], lab.api("GET", "layers")[1]
+    changing = []
+    opened = []
+
+    def noted(request) -> None:
+        path = request.url.split("/coiled-jupyter/api/")[-1].split("?")[0]
+        if path != request.url and request.method != "GET" and path not in ("plans", "explain"):
+            changing.append((request.method, path))
+
+    page.on("request", noted)
+    page.context.on("page", opened.append)
+    dialog = page.locator(".jp-Dialog")
+    ours = set()
+    for command in commands:
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)").get_by_role(
+            "button", name=f"run {command}", exact=True
+        ).click()
+        # The lab itself doubts a notebook that wasn't run here.
+        once = dialog.get_by_role("button", name="Run Once")
+        expect(once).to_be_visible()
+        once.click()
+        expect(once).to_have_count(0)
+        if command in ASKING:
+            expect(dialog).to_be_visible(timeout=40_000)
+        else:
+            page.wait_for_timeout(1_000)
+        if dialog.count():
+            ours.add(command)
+            page.keyboard.press("Escape")
+            expect(dialog).to_have_count(0)
+        page.locator(".lm-TabBar-tab", has_text="buttons.ipynb").click()
+    assert ours >= set(ASKING)
+    assert not ours & HARMLESS
+    assert changing == []
+    assert [(c["name"], c["status"], c["desired"]) for c in lab.api("GET", "clusters")[1]] == before
+    assert (lab.api("GET", "rules")[1], lab.api("GET", "layers")[1]) == (rules, layers)
+    assert lab.api("GET", "syncs")[1] == []
+    for other in opened:
+        other.close()
+    page.remove_listener("request", noted)
+    page.evaluate("window.jupyterapp.shell.currentWidget.close()")
+    page.locator(".lm-TabBar-tab", has_text="first-look.ipynb").click()
+
+
+def test_a_report_of_a_problem_is_looked_through_before_it_is_saved(page, tmp_path):
+    page.get_by_role("menuitem", name="Help", exact=True).click()
+    page.locator(".lm-Menu-item", has_text="Report a Problem with Coiled Jupyter…").click()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog.get_by_role("region", name="What is in the file")).to_contain_text('"contents"', timeout=40_000)
+    assert faults(page, ".jp-Dialog-body") == []
+    show(page, "report")
+    with page.expect_download() as saved:
+        dialog.get_by_role("button", name="Save as File").click()
+    saved.value.save_as(tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [cluster["name"] for cluster in report["clusters"]].count("mine") == 1
+    assert saved.value.suggested_filename == "coiled-jupyter-report.json"
 
 
 def test_a_cluster_that_fails_says_why(lab, page):

@@ -1,0 +1,60 @@
+"""The same panel in Notebook 7, which has no status bar."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.processes import JupyterServer
+
+from .test_first_look import ROOT, create, faults, show
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    root = tmp_path_factory.mktemp("book")
+    (root / "work").mkdir()
+    shutil.copy(ROOT / "examples/first-look.ipynb", root / "work")
+    (root / "pages").mkdir()
+    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
+    server = JupyterServer(
+        root,
+        "notebook",
+        f"--JupyterNotebookApp.extra_labextensions_path={root / 'pages'}",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+    )
+    yield server
+    server.close()
+
+
+def test_the_panel_is_there_with_what_notebook_7_has(book):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        wrong = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(f"{book.url}/notebooks/first-look.ipynb?token={book.token}")
+        page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+        page.evaluate("window.jupyterapp.restored.then(() => true)")
+        page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
+        panel = page.locator("#coiled-jupyter-panel")
+        expect(panel).to_be_visible()
+        expect(panel.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=40_000)
+        kernel = book.ask("GET", "/api/kernels")[1][0]["id"]
+        create(book, name="same", workers=1, interpreter={"kernel": kernel})
+        expect(panel.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
+        expect(page.locator(".jp-NotebookPanel-toolbar [data-glance=equal]")).to_be_visible()
+        assert faults(page, "#coiled-jupyter-panel") == []
+        show(page, "notebook7")
+        panel.get_by_role("button", name="Stop same").click()
+        dialog = page.locator(".jp-Dialog")
+        dialog.get_by_role("button", name="Stop").click()
+        expect(panel.locator("[data-verdict=equal]")).to_have_count(0)
+        assert wrong == []
+        browser.close()
