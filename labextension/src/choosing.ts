@@ -4,7 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import { CheckedForm, choice } from './fields';
 import type { Finding } from './fields';
 import { isRated } from './offers';
-import { BASE, layerSizeWords, layerUseWords, layerWords } from './syncwords';
+import { BASE, layerSizeWords, layerUseWords, layerWords } from './planwords';
 import type { Cluster, Layer, Row } from './wire';
 import { ratingWords, rowStatusWords } from './words';
 

@@ -8,6 +8,7 @@ import { Age, useSeconds } from './components/age';
 import { ClusterCard } from './components/cluster';
 import { CoreMeter } from './components/cores';
 import { Empty } from './components/empty';
+import { useParts } from './components/late';
 import { SoftwareTable } from './components/software';
 import { SyncButton } from './components/sync';
 import type { IRowActions } from './components/row';
@@ -18,8 +19,6 @@ import { openMenu, openSyncMenu } from './menu';
 import { freshness, hasEnded } from './model';
 import type { Model } from './model';
 import { offerOf } from './offers';
-import { onDemand } from './ondemand';
-import type { Parts } from './ondemand';
 import { isRunning } from './syncs';
 import { blockedWords, syncStateWords, syncWords } from './syncwords';
 import type { Cluster, Diff } from './wire';
@@ -383,13 +382,7 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
         ? [{ cluster, sync }]
         : [];
     });
-  const [Card, setCard] = React.useState<Parts['SyncCard'] | null>(null);
-  const wanted = shown.length > 0;
-  React.useEffect(() => {
-    if (wanted) {
-      void onDemand(trans, ({ SyncCard }) => setCard(() => SyncCard));
-    }
-  }, [wanted]);
+  const parts = useParts(shown.length > 0, trans);
   return (
     <>
       <div className="jp-Coiled-hidden" role="status" data-live="sync">
@@ -412,8 +405,8 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
           sync.direction === 'to_cluster' &&
           (sync.state === 'failed' || sync.state === 'cancelled');
         return (
-          Card && (
-            <Card
+          parts && (
+            <parts.SyncCard
               key={sync.id}
               sync={sync}
               name={cluster.name}

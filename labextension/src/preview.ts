@@ -4,7 +4,7 @@ import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import { ApiError } from './api';
-import { samePlan } from './offers';
+import { samePlan } from './planparts';
 import type { Syncs } from './syncs';
 import type { Plan, PlanCreate, Sync } from './wire';
 

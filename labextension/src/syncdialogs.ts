@@ -10,7 +10,7 @@ import { choosable } from './offers';
 import { Preview } from './preview';
 import { isRunning } from './syncs';
 import type { ISyncingOptions, Scope } from './syncing';
-import { BASE } from './syncwords';
+import { BASE } from './planwords';
 import type { Cluster, Plan, PlanCreate, Sync } from './wire';
 import { problemWords } from './words';
 

@@ -37,7 +37,10 @@ def server(tmp_path_factory):
 def pair(server):
     """A kernel and a cluster of one worker that is equal to it."""
     kernel = server.ask("POST", "/api/kernels", {"name": "python3"})[1]["id"]
-    cluster = server.api("POST", "clusters", {"name": "calm", "workers": 1, "interpreter": {"kernel": kernel}})[1]["id"]
+    wait_for(lambda: server.api("GET", f"environments?kernel={kernel}")[0] == 200, what="a kernel that answers")
+    status, made = server.api("POST", "clusters", {"name": "calm", "workers": 1, "interpreter": {"kernel": kernel}})
+    assert status == 202, made
+    cluster = made["id"]
 
     def equal():
         return server.api("GET", f"diff?kernel={kernel}&cluster={cluster}")[1]["verdict"] == "equal"

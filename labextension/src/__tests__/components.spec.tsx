@@ -24,7 +24,7 @@ import { SoftwareTable } from '../components/software';
 import { Checking, Verdict } from '../components/verdict';
 import { inOrder } from '../panel';
 import type { ClientInfo, Cluster, Diff, Row, Usage, Worker } from '../wire';
-import { cluster, diff as anyDiff, row as anyRow } from './fakes';
+import { cluster, diff as anyDiff, row as anyRow, settle } from './fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
 const breaks = breaksJson as unknown as Diff;
@@ -700,6 +700,10 @@ describe('ClusterCard', () => {
           true;
         // Its event comes later.
         await new Promise(resolve => setTimeout(resolve, 0));
+        await import('../parts');
+        await settle();
+      await import('../parts');
+      await settle();
       });
       return node.querySelector('.jp-Coiled-workerList')!;
     };

@@ -161,6 +161,8 @@ async function drawn(payload: string): Promise<[string[], string]> {
     });
     // Its event comes later.
     await new Promise(resolve => setTimeout(resolve, 0));
+    await import('../parts');
+    await settle();
   });
   const elements = [...document.querySelectorAll('*')];
   for (const element of elements) {

@@ -1,12 +1,11 @@
 import {
-  choosable,
   losesNothing,
-  offerOf,
   partsOf,
   refusalsOf,
   restartsOf,
   samePlan
-} from '../offers';
+} from '../planparts';
+import { choosable, offerOf } from '../offers';
 import type { IJudgement } from '../model';
 import type { PlanAction } from '../wire';
 import { cluster, diff, plan, row, sync } from './fakes';

@@ -82,6 +82,8 @@ describe('What the panel says', () => {
       });
       // Its event comes later.
       await new Promise(resolve => setTimeout(resolve, 0));
+      await import('../parts');
+      await settle();
     });
     const told = JSON.stringify([model.clusters, model.usage, model.diff]);
     const said: string[] = [];

@@ -3,8 +3,8 @@ import { ReactWidget } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { losesNothing, partsOf, refusalsOf } from '../offers';
-import type { IPart } from '../offers';
+import { losesNothing, partsOf, refusalsOf } from '../planparts';
+import type { IPart } from '../planparts';
 import type { Need, Preview, Stage } from '../preview';
 import {
   actionWords,
@@ -16,7 +16,7 @@ import {
   noteWords,
   othersWords,
   restartWords
-} from '../syncwords';
+} from '../planwords';
 import type { DiffGroup, Plan, PlanAction } from '../wire';
 import { durationWords, problemWords } from '../words';
 

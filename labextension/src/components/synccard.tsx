@@ -4,7 +4,8 @@ import * as React from 'react';
 
 import { freshness } from '../model';
 import { isRunning } from '../syncs';
-import { lostWords, nextWords, syncStateWords, syncWords } from '../syncwords';
+import { lostWords, nextWords } from '../planwords';
+import { syncStateWords, syncWords } from '../syncwords';
 import type { Sync } from '../wire';
 import { durationWords, roleWords, stepWords } from '../words';
 import { Age } from './age';

@@ -1,100 +1,26 @@
-/** The workers of a cluster, one line each. */
+/** The workers of a cluster, which are listed when one asks for them. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import type { Cluster, Worker } from '../wire';
-import { bytesWords, workerStatusWords } from '../words';
+import type { Cluster } from '../wire';
+import { useParts } from './late';
 
 export interface IWorkersProps {
   cluster: Cluster;
   trans: TranslationBundle;
 }
 
-/** Nobody reads more of them one by one. */
-const LISTED = 200;
-
 export function Workers({ cluster, trans }: IWorkersProps): JSX.Element {
   const { workers } = cluster;
   const [open, setOpen] = React.useState(false);
+  const parts = useParts(open, trans);
   return (
     <details
       className="jp-Coiled-workers"
       onToggle={event => setOpen(event.currentTarget.open)}
     >
       <summary>{trans.__('Workers')}</summary>
-      {open && <List workers={workers} trans={trans} />}
+      {open && parts && <parts.WorkerList workers={workers} trans={trans} />}
     </details>
   );
 }
-
-interface IListProps {
-  workers: readonly Worker[];
-  trans: TranslationBundle;
-}
-
-/** Drawn anew for another reading only. */
-const List = React.memo(function List({ workers, trans }: IListProps) {
-  // Which have the same packages: numbers tell that better than ids.
-  const groups = [...new Set(workers.map(({ group }) => group))].filter(
-    group => group !== null
-  );
-  const more = workers.length - LISTED;
-  return (
-    <>
-      <table className="jp-Coiled-workerList">
-        <thead>
-          <tr>
-            <th scope="col">{trans.__('Worker')}</th>
-            <th scope="col">{trans.__('Cores')}</th>
-            <th scope="col">{trans.__('Memory')}</th>
-          </tr>
-        </thead>
-        <tbody>
-          {workers.slice(0, LISTED).map(worker => (
-            <tr
-              key={worker.id}
-              data-worker={worker.id}
-              data-status={worker.status}
-            >
-              <th scope="row">
-                {worker.name}
-                <div className="jp-Coiled-sub">
-                  {[
-                    workerStatusWords(worker.status, trans),
-                    worker.host,
-                    worker.group !== null &&
-                      groups.length > 1 &&
-                      trans.__(
-                        'packages %1 of %2',
-                        groups.indexOf(worker.group) + 1,
-                        groups.length
-                      ),
-                    worker.restarts > 0 &&
-                      trans._n('%1 restart', '%1 restarts', worker.restarts)
-                  ]
-                    .filter(Boolean)
-                    .join(' · ')}
-                </div>
-              </th>
-              <td>{trans.__('%1 of %2', worker.busy, worker.threads)}</td>
-              <td>
-                {worker.memory_limit
-                  ? trans.__(
-                      '%1 of %2',
-                      bytesWords(worker.memory, trans),
-                      bytesWords(worker.memory_limit, trans)
-                    )
-                  : bytesWords(worker.memory, trans)}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-      {more > 0 && (
-        <div className="jp-Coiled-sub">
-          {trans._n('and %1 more', 'and %1 more', more)}
-        </div>
-      )}
-    </>
-  );
-});
