@@ -702,8 +702,8 @@ describe('ClusterCard', () => {
         await new Promise(resolve => setTimeout(resolve, 0));
         await import('../parts');
         await settle();
-      await import('../parts');
-      await settle();
+        await import('../parts');
+        await settle();
       });
       return node.querySelector('.jp-Coiled-workerList')!;
     };
