@@ -13,8 +13,8 @@ _AT = "2026-01-01T00:00:00.000Z"
 _PACKAGES = 1000
 
 
-def _environment(role: Role, patch: int, each: int) -> Environment:
-    """Return an environment in which every package whose number `each` divides has this patch release."""
+def environment(role: Role, patch: int, each: int) -> Environment:
+    """Return an environment of 1000 packages in which every package whose number `each` divides has this patch release."""
     versions = [f"1.{number}.{0 if number % each else patch}" for number in range(_PACKAGES)]
     return Environment(
         id=role, role=role, host="h", prefix="/p", python="3.11.7", implementation="cpython", platform="linux-x86_64",
@@ -33,7 +33,7 @@ def measure(rounds: int) -> list[Figure]:
     """Return the seconds of one comparison where one package in ten differs, and where all do."""
     figures = []
     for what, each, limit in (("one in ten differs", 10, 0.01), ("all differ", 1, None)):
-        kernel, group = _environment("kernel", 0, each), _environment("worker", 1, each)
+        kernel, group = environment("kernel", 0, each), environment("worker", 1, each)
         times = []
         for _ in range(rounds + 1):
             start = time.perf_counter()

@@ -16,7 +16,7 @@ from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.diff import compare
 from tests.processes import JupyterServer
 
-from .diff import _environment
+from .diff import environment
 from .table import Figure, median
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +57,7 @@ _WATCH = """
 
 def _diff(patch: int) -> bytes:
     """Return a comparison of 1000 packages that all differ."""
-    kernel, group = _environment("kernel", 0, 1), _environment("worker", patch, 1)
+    kernel, group = environment("kernel", 0, 1), environment("worker", patch, 1)
     found = compare(kernel, [group], cluster_id="c1", cluster_name="c1", kernel_id="k", kernel_label="k", at=now())
     return msgspec.json.encode(found)
 

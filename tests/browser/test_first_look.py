@@ -13,9 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from benchmarks.diff import environment
+from coiled_jupyter.core.cluster import now
+from coiled_jupyter.core.diff import compare
 from tests.processes import JupyterServer, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -468,6 +472,70 @@ def test_an_equal_environment_is_green(lab, page):
     diff = lab.api("GET", f"diff?kernel={kernel}&cluster={cluster['id']}")[1]
     assert diff["verdict"] == "equal", json.dumps(diff["unread"])
     assert {group["role"] for group in diff["cluster"]["groups"]} == {"worker", "scheduler"}
+
+
+def test_updates_of_a_thousand_rows_keep_place_selection_focus_and_opened_row(lab, page):
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
+    cluster = next(c for c in lab.api("GET", "clusters")[1] if c["name"] == "same")
+    patch = 1
+
+    def thousand(route) -> None:
+        sides = environment("kernel", 0, 1), environment("worker", patch, 1)
+        diff = compare(
+            sides[0],
+            [sides[1]],
+            cluster_id=cluster["id"],
+            cluster_name="same",
+            kernel_id="k",
+            kernel_label="k",
+            at=now(),
+        )
+        route.fulfill(body=msgspec.json.encode(diff), content_type="application/json")
+
+    panel = page.locator("#coiled-jupyter-panel")
+    page.route("**/coiled-jupyter/api/diff?*", thousand)
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
+    expect(panel.locator("table[aria-rowcount='1001']")).to_be_visible()
+    # Of a thousand rows only what can be seen is drawn.
+    assert panel.locator("[data-package]").count() < 150
+    page.get_by_label("Filter packages").press("Tab")
+    panel.locator("[data-package] button").first.press("End")
+    last = panel.locator("[data-package='package-999'] button")
+    expect(last).to_be_focused()
+    last.press("Home")
+    first = panel.locator("[data-package] button").first
+    expect(first).to_be_focused()
+    for _ in range(40):
+        page.keyboard.press("ArrowDown")
+    held = page.evaluate("document.activeElement.closest('[data-package]').dataset.package")
+    page.keyboard.press("Enter")
+    expect(panel.locator(f"[data-package='{held}'] button")).to_have_attribute("aria-expanded", "true")
+    place = """name => {
+        const panel = document.querySelector('#coiled-jupyter-panel');
+        const row = document.querySelector(`[data-package='${name}']`);
+        return [panel.scrollTop, row.getBoundingClientRect().top];
+    }"""
+    page.evaluate(
+        """name => {
+            const node = document.querySelector(`[data-package='${name}'] .jp-Coiled-status`);
+            window.getSelection().selectAllChildren(node);
+        }""",
+        held,
+    )
+    before, selected = page.evaluate(place, held), page.evaluate("window.getSelection().toString()")
+    assert before[0] > 500
+    assert selected
+    for patch in range(2, 6):
+        page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
+        expect(panel.locator(f"[data-package='{held}']")).to_contain_text(f".{patch}")
+    assert page.evaluate(place, held) == before
+    assert page.evaluate("window.getSelection().toString()") == selected
+    assert page.evaluate("document.activeElement.closest('[data-package]')?.dataset.package") == held
+    expect(panel.locator(f"[data-package='{held}'] button")).to_have_attribute("aria-expanded", "true")
+    show(page, "thousand-rows")
+    page.unroute("**/coiled-jupyter/api/diff?*")
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
 
 
 class Traffic:
