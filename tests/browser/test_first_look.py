@@ -411,7 +411,7 @@ def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
         """() => {
             const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
             app.commands.execute('notebook:insert-cell-below');
-            const text = "raise ModuleNotFoundError(\"No module named 'numpy._core'\")";
+            const text = `raise ModuleNotFoundError("No module named 'numpy._core'")`;
             notebook.activeCell.model.sharedModel.setSource(text);
             return app.commands.execute('notebook:run-cell');
         }"""
