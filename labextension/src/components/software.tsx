@@ -108,25 +108,27 @@ export const SoftwareTable = React.memo(function SoftwareTable(
         aria-label={trans.__('Filter packages')}
         onChange={event => setText(event.target.value)}
       />
-      <label className="jp-Coiled-check">
-        <input
-          type="checkbox"
-          checked={!all}
-          onChange={event => setAll(!event.target.checked)}
-        />
-        {trans.__('Differences only')}
-      </label>
-      <label className="jp-Coiled-select">
-        {trans.__('Group by')}
-        <select
-          value={grouping}
-          onChange={event => setGrouping(event.target.value as Grouping)}
-        >
-          <option value="">{trans.__('nothing')}</option>
-          <option value="status">{trans.__('what differs')}</option>
-          <option value="use">{trans.__('use')}</option>
-        </select>
-      </label>
+      <div className="jp-Coiled-row">
+        <label className="jp-Coiled-check">
+          <input
+            type="checkbox"
+            checked={!all}
+            onChange={event => setAll(!event.target.checked)}
+          />
+          {trans.__('Differences only')}
+        </label>
+        <label className="jp-Coiled-select">
+          {trans.__('Group by')}
+          <select
+            value={grouping}
+            onChange={event => setGrouping(event.target.value as Grouping)}
+          >
+            <option value="">{trans.__('nothing')}</option>
+            <option value="status">{trans.__('what differs')}</option>
+            <option value="use">{trans.__('use')}</option>
+          </select>
+        </label>
+      </div>
       {rules && rules.faults.length > 0 && (
         <ul
           className="jp-Coiled-unread"
