@@ -44,9 +44,9 @@ def register(logger: Any) -> None:
 
 def listened(logger: Any) -> bool:
     """Whether any page listens to change notices."""
-    # There is no public way to ask; without this one, beats go on until nobody has asked for a while.
-    known = getattr(logger, "_unmodified_listeners", None)
-    return bool(known.get(CHANGE)) if isinstance(known, dict) else True
+    # There is no public way to ask; where this one fails, beats go on until nobody has asked for a while.
+    known = [getattr(logger, name, None) for name in ("_modified_listeners", "_unmodified_listeners")]
+    return not all(isinstance(it, dict) for it in known) or any(it.get(CHANGE) for it in known if it)
 
 
 def emit(logger: Any, change: Change) -> None:

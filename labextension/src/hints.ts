@@ -41,7 +41,7 @@ export class Hints implements IDisposable {
   ): void {
     const { cell, success } = args;
     const place = cell.node.querySelector('.jp-Cell-outputWrapper');
-    place?.querySelector('.jp-Coiled-hint')?.remove();
+    cell.node.querySelector('.jp-Coiled-hint')?.remove();
     const source = cell.model.sharedModel;
     const text = 'getOutputs' in source ? failureOf(source.getOutputs()) : null;
     if (!place || !text || (success && !text.includes(WARNED))) {
@@ -56,7 +56,7 @@ export class Hints implements IDisposable {
       .explain(text)
       .then(found => {
         if (found?.causes.length && !cell.isDisposed && !this.isDisposed) {
-          place.append(this._link(found));
+          place.after(this._link(found));
         }
       })
       // Who wants to know why may still ask by the menu, and is told.

@@ -58,7 +58,7 @@ export async function reportProblem({
     return;
   }
   const lead = trans.__(
-    'This file says what is wrong where you cannot. Look through it before you pass it on: nothing is sent from here.'
+    'This is what a report needs. Look through it before you pass it on: nothing is sent from here.'
   );
   if (await review(title, [lead, ...contents], text, trans)) {
     save('coiled-jupyter-report.json', text);

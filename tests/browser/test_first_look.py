@@ -28,6 +28,7 @@ AXE = ROOT / "node_modules/axe-core/axe.min.js"
 THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
 SCRIPT_BYTES = 150_000
 """What the page may load of ours to show the panel with its rows."""
+FOCUSED = "document.activeElement.closest('[data-package]')?.dataset.package"
 TRAFFIC_BYTES = 5_000
 """In a minute, of an open panel with three clusters that do nothing."""
 TOAST = ".Toastify__toast:has-text('will break')"
@@ -494,46 +495,50 @@ def test_updates_of_a_thousand_rows_keep_place_selection_focus_and_opened_row(la
 
     panel = page.locator("#coiled-jupyter-panel")
     page.route("**/coiled-jupyter/api/diff?*", thousand)
-    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
-    expect(panel.locator("table[aria-rowcount='1001']")).to_be_visible()
-    # Of a thousand rows only what can be seen is drawn.
-    assert panel.locator("[data-package]").count() < 150
-    page.get_by_label("Filter packages").press("Tab")
-    panel.locator("[data-package] button").first.press("End")
-    last = panel.locator("[data-package='package-999'] button")
-    expect(last).to_be_focused()
-    last.press("Home")
-    first = panel.locator("[data-package] button").first
-    expect(first).to_be_focused()
-    for _ in range(40):
-        page.keyboard.press("ArrowDown")
-    held = page.evaluate("document.activeElement.closest('[data-package]').dataset.package")
-    page.keyboard.press("Enter")
-    expect(panel.locator(f"[data-package='{held}'] button")).to_have_attribute("aria-expanded", "true")
-    place = """name => {
-        const panel = document.querySelector('#coiled-jupyter-panel');
-        const row = document.querySelector(`[data-package='${name}']`);
-        return [panel.scrollTop, row.getBoundingClientRect().top];
-    }"""
-    page.evaluate(
-        """name => {
-            const node = document.querySelector(`[data-package='${name}'] .jp-Coiled-status`);
-            window.getSelection().selectAllChildren(node);
-        }""",
-        held,
-    )
-    before, selected = page.evaluate(place, held), page.evaluate("window.getSelection().toString()")
-    assert before[0] > 500
-    assert selected
-    for patch in range(2, 6):
+    try:
         page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
-        expect(panel.locator(f"[data-package='{held}']")).to_contain_text(f".{patch}")
-    assert page.evaluate(place, held) == before
-    assert page.evaluate("window.getSelection().toString()") == selected
-    assert page.evaluate("document.activeElement.closest('[data-package]')?.dataset.package") == held
-    expect(panel.locator(f"[data-package='{held}'] button")).to_have_attribute("aria-expanded", "true")
-    show(page, "thousand-rows")
-    page.unroute("**/coiled-jupyter/api/diff?*")
+        expect(panel.locator("table[aria-rowcount='1001']")).to_be_visible()
+        # Of a thousand rows only what can be seen is drawn.
+        assert panel.locator("[data-package]").count() < 150
+        page.get_by_label("Filter packages").press("Tab")
+        panel.locator("[data-package] button").first.press("End")
+        last = panel.locator("[data-package='package-999'] button")
+        expect(last).to_be_focused()
+        last.press("Home")
+        first = panel.locator("[data-package] button").first
+        expect(first).to_be_focused()
+        held = page.evaluate(FOCUSED)
+        for _ in range(40):
+            page.keyboard.press("ArrowDown")
+            page.wait_for_function(f"name => {FOCUSED} && {FOCUSED} !== name", arg=held)
+            held = page.evaluate(FOCUSED)
+        page.keyboard.press("Enter")
+        expect(panel.locator(f"[data-package='{held}'] button")).to_have_attribute("aria-expanded", "true")
+        place = """name => {
+            const panel = document.querySelector('#coiled-jupyter-panel');
+            const row = document.querySelector(`[data-package='${name}']`);
+            return [panel.scrollTop, row.getBoundingClientRect().top];
+        }"""
+        page.evaluate(
+            """name => {
+                const node = document.querySelector(`[data-package='${name}'] .jp-Coiled-status`);
+                window.getSelection().selectAllChildren(node);
+            }""",
+            held,
+        )
+        before, selected = page.evaluate(place, held), page.evaluate("window.getSelection().toString()")
+        assert before[0] > 500
+        assert selected
+        for patch in range(2, 6):
+            page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
+            expect(panel.locator(f"[data-package='{held}']")).to_contain_text(f".{patch}")
+        assert page.evaluate(place, held) == before
+        assert page.evaluate("window.getSelection().toString()") == selected
+        assert page.evaluate(FOCUSED) == held
+        expect(panel.locator(f"[data-package='{held}'] button")).to_have_attribute("aria-expanded", "true")
+        show(page, "thousand-rows")
+    finally:
+        page.unroute("**/coiled-jupyter/api/diff?*")
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
 
