@@ -21,5 +21,6 @@ def test_quick():
         "ready cluster",
         "Sync of 2 workers",
         "Undo of it",
+        "1000 rows in the panel",
     ):
         assert what in done.stdout
