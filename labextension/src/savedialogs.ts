@@ -85,6 +85,7 @@ async function review(
   }
   const whole = document.createElement('pre');
   whole.textContent = text;
+  whole.className = 'jp-Coiled-whole';
   whole.tabIndex = 0;
   whole.setAttribute('role', 'region');
   whole.setAttribute('aria-label', trans.__('What is in the file'));
