@@ -635,11 +635,12 @@ def test_stopping_asks_first_and_green_goes(lab, page):
     expect(dialog).to_contain_text("results that only they hold are lost")
     dialog.get_by_role("button", name="Stop").click()
     expect(page.locator("[data-verdict=equal]")).to_have_count(0, timeout=20_000)
-    wait_for(
-        lambda: all(c["status"] == "stopped" for c in lab.api("GET", "clusters")[1]),
-        what="stopped clusters",
-        seconds=30,
-    )
+    for _ in range(300):
+        states = {c["name"]: (c["status"], c["reason"]) for c in lab.api("GET", "clusters")[1]}
+        if {status for status, _ in states.values()} == {"stopped"}:
+            break
+        page.wait_for_timeout(100)
+    assert {status for status, _ in states.values()} == {"stopped"}, states
 
 
 def test_a_cluster_made_in_the_panel_is_used_from_the_notebook(lab, page):
@@ -770,7 +771,7 @@ def test_buttons_in_the_output_of_a_saved_notebook_do_nothing_without_our_dialog
             changing.append((request.method, path))
 
     page.on("request", noted)
-    page.context.on("page", opened.append)
+    page.context.on("page", lambda other: opened.append(other))
     dialog = page.locator(".jp-Dialog")
     ours = set()
     for command in commands:
