@@ -613,6 +613,11 @@ def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_nothing(lab, page):
         page.wait_for_timeout(100)
     assert traffic.requests
     traffic.close()
+
+    def calm():
+        return [c["status"] for c in lab.api("GET", "clusters")[1] if c["name"].startswith("calm")]
+
+    wait_for(lambda: set(calm()) == {"stopped"}, what="the end of the others")
     page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
 
 
