@@ -621,19 +621,6 @@ def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_nothing(lab, page):
     page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
 
 
-def test_without_a_word_of_the_server_figures_get_old_and_claim_nothing(lab, page):
-    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
-    lab.process.send_signal(signal.SIGSTOP)
-    try:
-        expect(page.locator("#coiled-jupyter-panel .jp-Coiled-age[data-age=stale]").first).to_be_visible(timeout=15_000)
-        expect(page.locator("[data-verdict=unknown]")).to_be_visible(timeout=30_000)
-        expect(page.locator("#jp-main-statusbar [data-glance=unknown]")).to_be_visible()
-        show(page, "server-silent")
-    finally:
-        lab.process.send_signal(signal.SIGCONT)
-    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
-
-
 def test_stopping_asks_first_and_green_goes(lab, page):
     page.get_by_role("button", name="Stop same").click()
     dialog = page.locator(".jp-Dialog")
@@ -837,6 +824,19 @@ def test_a_cluster_that_fails_says_why(lab, page):
     page.get_by_role("button", name="Remove never from the list").click()
     page.locator(".jp-Dialog").get_by_role("button", name="Remove").click()
     expect(card).to_have_count(0)
+
+
+def test_without_a_word_of_the_server_figures_get_old_and_claim_nothing(lab, page):
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=30_000)
+    lab.process.send_signal(signal.SIGSTOP)
+    try:
+        expect(page.locator("#coiled-jupyter-panel .jp-Coiled-age[data-age=stale]").first).to_be_visible(timeout=15_000)
+        expect(page.locator("[data-verdict=unknown]")).to_be_visible(timeout=30_000)
+        expect(page.locator("#jp-main-statusbar [data-glance=unknown]")).to_be_visible()
+        show(page, "server-silent")
+    finally:
+        lab.process.send_signal(signal.SIGCONT)
+    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
 
 
 def test_a_restarted_kernel_is_read_again_and_a_dead_server_claims_nothing(lab, page):
