@@ -8,7 +8,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.processes import JupyterServer
+from tests.processes import JupyterServer, wait_for
 
 from .test_first_look import ROOT, create, faults, show
 
@@ -47,6 +47,7 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         expect(panel).to_be_visible()
         expect(panel.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=40_000)
         kernel = book.ask("GET", "/api/kernels")[1][0]["id"]
+        wait_for(lambda: book.api("GET", f"environments?kernel={kernel}")[0] == 200, what="a kernel that answers")
         create(book, name="same", workers=1, interpreter={"kernel": kernel})
         expect(panel.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
         expect(page.locator(".jp-NotebookPanel-toolbar [data-glance=equal]")).to_be_visible()
