@@ -130,22 +130,9 @@ def open_row(page, name: str):
     return button, page.locator(f"#{button.get_attribute('aria-controls')}")
 
 
-STATES = (
-    *("no-cluster", "numpy-differs", "row", "explained", "equal", "new-cluster", "starting", "logs", "failed"),
-    *("no-server", "sync-preview", "sync-done"),
-)
-"""What is kept under docs/screenshots, in light and dark."""
-SCREENSHOTS = os.environ.get("COILED_JUPYTER_SCREENSHOTS")
-"""The folder that `scripts/screenshots` wants them in."""
-
-
 def show(page, name: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTIFACTS / f"{name}.png")
-    if SCREENSHOTS and name in STATES:
-        for theme, short in ((THEMES[1], "dark"), (THEMES[0], "light")):
-            themed(page, theme)
-            page.screenshot(path=Path(SCREENSHOTS) / f"{name}-{short}.png")
 
 
 def themed(page, theme: str) -> None:
