@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from .. import tasks
+from ..core.choice import ENDED
 from ..core.cluster import age as since
 from ..core.errors import CoiledError
 from ..core.wire import Change, Cluster, ClusterUsage, Diff, Environment, Usage
-from ..service import ENDED, Service
+from ..service import Service
 
 BEAT_SECONDS = 4.0
 CURRENT_SECONDS = 5.0
