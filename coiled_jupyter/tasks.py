@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 
@@ -20,3 +21,12 @@ async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         for task in done:
             if not task.cancelled():
                 task.exception()
+
+
+async def finish(work: Coroutine[Any, Any, object]) -> None:
+    """Do something to its end, also where who waits for it is cancelled meanwhile, once or again."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    task.result()

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from .. import texts
+from .. import tasks, texts
 from ..core.errors import CoiledError, Impossible, Timeout, Unavailable
 from ..core.survey import Survey, SurveyPlace, SurveyProcess, SurveyWorker
 from .scheduler import SchedulerLink
@@ -450,7 +450,7 @@ class Rolling:
                     await asyncio.sleep(min(max((time.monotonic() - began) / 20, 0.02), 0.3))
         finally:
             if not ended:
-                await asyncio.shield(self._give_up(begun, nanny, request.id))
+                await tasks.finish(self._give_up(begun, nanny, request.id))
 
     async def _give_up(self, begun: asyncio.Future[_Nothing], nanny: str, layer: str) -> None:
         # Told to stop before it was told to begin, the node would build on for nobody.

@@ -75,6 +75,22 @@ class Session:
                 return reply["content"]
 
 
+async def started(manager, name):
+    """Return a new kernel and its client; its ports are chosen before it listens, so somebody else may have one then."""
+    for seconds in (20, 60):
+        kernel_id = await manager.start_kernel(kernel_name=name)
+        client = manager.get_kernel(kernel_id).client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=seconds)
+        except RuntimeError:
+            client.stop_channels()
+            await manager.shutdown_kernel(kernel_id, now=True)
+            continue
+        return kernel_id, client
+    raise AssertionError(f"no {name} kernel has started")
+
+
 def with_kernel(name, body, specs, monkeypatch, **link_options):
     """Run ``await body(session, link)`` with a kernel of the spec `name`."""
     monkeypatch.setenv("JUPYTER_PATH", str(specs))
@@ -83,11 +99,8 @@ def with_kernel(name, body, specs, monkeypatch, **link_options):
         manager = AsyncMappingKernelManager()
         link = KernelLink(manager, **link_options)
         link.start()
-        kernel_id = await manager.start_kernel(kernel_name=name)
-        client = manager.get_kernel(kernel_id).client()
-        client.start_channels()
+        kernel_id, client = await started(manager, name)
         try:
-            await client.wait_for_ready(timeout=60)
             return await body(Session(manager, kernel_id, client), link)
         finally:
             client.stop_channels()
