@@ -91,6 +91,8 @@ describe('LogFeed', () => {
   });
 
   it('asks ever later while it is refused, says so, and recovers', async () => {
+    // How much later is a matter of chance, so that pages don't ask all at once.
+    const chance = jest.spyOn(Math, 'random').mockReturnValue(0.5);
     api.logsFailure = new ApiError('unavailable', 'gone');
     feed.visible = true;
     await seconds(60);
@@ -101,6 +103,7 @@ describe('LogFeed', () => {
     await seconds(31);
     expect(feed.error).toBeNull();
     expect(feed.lines).toHaveLength(1);
+    chance.mockRestore();
   });
 
   it('begins anew for another node, and drops what was on its way', async () => {
