@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -25,6 +26,8 @@ def book(tmp_path_factory):
         "notebook",
         f"--JupyterNotebookApp.extra_labextensions_path={root / 'pages'}",
         "--JupyterNotebookApp.expose_app_in_browser=True",
+        # The clusters of other modules may run yet.
+        env={"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")},
     )
     yield server
     server.close()
