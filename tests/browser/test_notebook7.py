@@ -52,7 +52,8 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         panel = page.locator("#coiled-jupyter-panel")
         expect(panel).to_be_visible()
         expect(panel.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=40_000)
-        kernel = book.ask("GET", "/api/kernels")[1][0]["id"]
+        # The panel may say so before the page has asked for a kernel.
+        kernel = wait_for(lambda: book.ask("GET", "/api/kernels")[1], what="a kernel")[0]["id"]
         wait_for(lambda: book.api("GET", f"environments?kernel={kernel}")[0] == 200, what="a kernel that answers")
         create(book, name="same", workers=1, interpreter={"kernel": kernel})
         expect(panel.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
