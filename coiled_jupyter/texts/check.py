@@ -2,7 +2,8 @@
 
 Told by stdin in JSON: ``expected`` {name: version}, ``imports`` [distribution or module], ``distributed`` (a version, or
 an empty text), ``base`` (the folders in which the base environment's packages lie). Prints one JSON line: ``problems`` (plain words), ``entries`` (of sys.path, the layer's own),
-``executable``, ``prefix``, ``size``. Imports take long and may end a process, so they are done in a fork, meanwhile.
+``executable``, ``prefix``, ``size``. A line ``importing NAME`` comes before each import, since that may end the process;
+the files are looked at meanwhile, in a fork.
 
 Rules: Python 3.8, standard library only.
 """
@@ -150,56 +151,23 @@ def _walk(folder):
     return present, total
 
 
-def _import(names, base, tell):
-    import importlib
-
-    _reuse(base)
-    for name in names:
-        tell("importing", name)
+def _beside(act):
+    """Do something in a fork, and return what waits for its result."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
         try:
-            importlib.import_module(name)
-        except BaseException as error:
-            words = " ".join(str(error).split())[:500]
-            tell("problem", "%s can't be imported: %s: %s" % (name, type(error).__name__, words))
-    tell("end", "")
+            with os.fdopen(writing, "w") as told:
+                json.dump(act(), told)
+        finally:
+            os._exit(0)
+    os.close(writing)
 
+    def result():
+        with os.fdopen(reading) as told:
+            return json.loads(told.read())
 
-class _Importing:
-    """A fork that imports."""
-
-    def __init__(self, names, base):
-        reading, writing = os.pipe()
-        self._pid = os.fork()
-        if not self._pid:
-            try:
-                os.close(reading)
-                _import(names, base, lambda *told: os.write(writing, (json.dumps(told) + "\n").encode()))
-            finally:
-                # Threads of what was imported must not hold it.
-                os._exit(0)
-        os.close(writing)
-        self._told = os.fdopen(reading)
-
-    def problems(self):
-        """Wait for its end, and return what is wrong."""
-        found, last = [], ""
-        for line in self._told:
-            kind, text = json.loads(line)
-            if kind == "end":
-                return found
-            if kind == "problem":
-                found.append(text)
-            else:
-                last = text
-        status, self._pid = os.waitpid(self._pid, 0)[1], None
-        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        return [*found, "Its Python ended with code %d while it imported %s" % (code, last)]
-
-    def end(self):
-        """See that it has ended: a layer that isn't right is removed."""
-        if self._pid is not None:
-            os.kill(self._pid, 9)
-            os.waitpid(self._pid, 0)
+    return result
 
 
 def _differences(expected, versions):
@@ -212,7 +180,35 @@ def _differences(expected, versions):
         yield "%s is there, which isn't in the plan" % name
 
 
-def check(request):
+def _look(found):
+    """Return what is wrong with the files of distributions, and the bytes of all files."""
+    problems = []
+    present, size = _walk(sys.prefix)
+    for name, distribution in sorted(found.items()):
+        missing = _files(str(getattr(distribution, "_path", "")), present)
+        if missing is None:
+            problems.append("%s has no list of its files: its installation was interrupted" % name)
+        elif missing:
+            problems.append("%d files of %s are missing, such as %s" % (len(missing), name, missing[0]))
+    return problems, size
+
+
+def _import(names, say):
+    """Import modules, and return what is wrong with them."""
+    import importlib
+
+    problems = []
+    for name in dict.fromkeys(names):
+        say("importing " + name)
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            words = " ".join(str(error).split())[:500]
+            problems.append("%s can't be imported: %s: %s" % (name, type(error).__name__, words))
+    return problems
+
+
+def check(request, say):
     """Return what is wrong, and where the layer is."""
     import importlib.metadata as metadata
 
@@ -226,29 +222,23 @@ def check(request):
         if _normal(name) in found:
             problems.append("%s is there twice" % name)
         found[_normal(name)], versions[_normal(name)] = distribution, version or ""
+    problems += _differences({_normal(name): version for name, version in request["expected"].items()}, versions)
+    if request["distributed"] and "distributed" not in found:
+        problems.append("distributed is missing, without which no worker starts")
     wanted = []
     for name in request["imports"]:
         wanted += _tops(found[_normal(name)]) if _normal(name) in found else [name]
-    if wanted and request["distributed"]:
+    if request["imports"] and request["distributed"]:
         wanted += ["distributed.nanny", "distributed.worker"]
-    importing = _Importing(list(dict.fromkeys(wanted)), request.get("base", ())) if wanted else None
-    try:
-        expected = {_normal(name): version for name, version in request["expected"].items()}
-        problems += _differences(expected, versions)
-        present, size = _walk(sys.prefix)
-        for name, distribution in sorted(found.items()):
-            missing = _files(str(getattr(distribution, "_path", "")), present)
-            if missing is None:
-                problems.append("%s has no list of its files: its installation was interrupted" % name)
-            elif missing:
-                problems.append("%d files of %s are missing, such as %s" % (len(missing), name, missing[0]))
-        if request["distributed"] and "distributed" not in found:
-            problems.append("distributed is missing, without which no worker starts")
-        # What isn't whole can't be imported either, which says nothing more.
-        problems += importing.problems() if importing is not None and not problems else []
-    finally:
-        if importing is not None:
-            importing.end()
+    if wanted and not problems:
+        looked = _beside(lambda: _look(found))
+        _reuse(request.get("base", ()))
+        failed = _import(wanted, say)
+        # What isn't whole can't be imported either, which says nothing more. Imports have left their bytecode.
+        problems, size = looked()[0] or failed, _walk(sys.prefix)[1]
+    else:
+        broken, size = _look(found)
+        problems += broken
     if request["distributed"] and "distributed" in found:
         version = versions["distributed"]
         if _version(version) != _version(request["distributed"]):
@@ -258,8 +248,7 @@ def check(request):
         "entries": _entries(),
         "executable": sys.executable,
         "prefix": sys.prefix,
-        # Imports have left their bytecode.
-        "size": _walk(sys.prefix)[1] if request["imports"] else size,
+        "size": size,
     }
 
 
@@ -268,9 +257,14 @@ if __name__ == "__main__":
     # What a module prints while it's imported isn't an answer.
     os.dup2(2, 1)
 
+    def _say(text):
+        out.write(text + "\n")
+        out.flush()
+
     try:
-        told = check(json.loads(sys.stdin.readline()))
+        told = check(json.loads(sys.stdin.readline()), _say)
     except BaseException as error:
         told = {"problems": ["The check failed: %s: %s" % (type(error).__name__, str(error)[:300])]}
-    out.write(json.dumps(told) + "\n")
-    out.flush()
+    _say(json.dumps(told))
+    # Threads of what was imported must not hold this process.
+    os._exit(0)

@@ -203,7 +203,8 @@ class Build:
             answer = json.loads(answers[-1])
             problems = answer["problems"]
         except (IndexError, ValueError, KeyError):
-            problems = ["Its Python ended with code %d" % code]
+            last = next((line[10:] for line in reversed(lines) if line.startswith("importing ")), "")
+            problems = ["Its Python ended with code %d%s" % (code, " while it imported " + last if last else "")]
         if problems:
             more = " and %d more" % (len(problems) - 5) if len(problems) > 5 else ""
             raise Failed("The new environment isn't right: %s%s" % ("; ".join(map(self.clean, problems[:5])), more))

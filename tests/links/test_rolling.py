@@ -377,6 +377,7 @@ def wheel(folder: Path, name: str, version: str, body: str) -> bytes:
 
 def test_layers_that_are_not_right_are_refused_with_the_reason(cluster, today, tmp_path):
     body = {"broken": "raise ImportError('it was built for another one')", "ends": "import os; os._exit(7)"}
+    body["hangs"] = "import time; time.sleep(600)"
     wheels = {name: wheel(tmp_path, name, "1.0", text) for name, text in body.items()}
 
     def with_wheel(name: str) -> str:
@@ -402,6 +403,10 @@ def test_layers_that_are_not_right_are_refused_with_the_reason(cluster, today, t
                 today.request("x", with_wheel("ends"), imports=("ends",), wheels=(paths["ends"],)),
                 "while it imported ends",
             ),
+            "hangs": (
+                today.request("x", with_wheel("hangs"), imports=("hangs",), wheels=(paths["hangs"],)),
+                "didn't end within",
+            ),
             "hash": (today.request("x", wrong), "ash"),
             "version": (today.request("x", expected={**today.request("x").expected, "numpy": "1.0"}), "not 1.0"),
             "more": (today.request("x", expected={"numpy": today.numpy[1]}), "isn't in the plan"),
@@ -419,7 +424,7 @@ def test_layers_that_are_not_right_are_refused_with_the_reason(cluster, today, t
             "late": (today.request("x"), "didn't end within"),
         }
         for name, (wish, reason) in cases.items():
-            done, _ = await steps.built(wish, 0.4 if name == "late" else 120)
+            done, _ = await steps.built(wish, {"late": 0.4, "hangs": 8}.get(name, 120))
             assert done.state == "failed", name
             assert reason in done.reason, (name, done.reason)
             assert "x" not in (await steps.place()).layers
