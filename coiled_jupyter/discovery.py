@@ -17,7 +17,7 @@ import msgspec
 
 from . import tasks
 from .core.clients import Answer, KernelClient, cluster_id, decode_identity, decode_scheduler_clients, show
-from .core.cluster import Readings, now, settled
+from .core.cluster import Readings, now, settled, still
 from .core.environment import group
 from .core.errors import CoiledError, NotFound
 from .core.wire import (
@@ -31,7 +31,6 @@ from .core.wire import (
     SchedulerInfo,
     Tasks,
     Unread,
-    Worker,
 )
 from .links.kernel import KernelReading
 from .links.reader import SCHEDULER, Reader
@@ -346,7 +345,7 @@ class Discovery:
         after = settled(before, msgspec.structs.replace(before, **fields))
         if after.status != before.status:
             after = msgspec.structs.replace(after, since=now())
-        if _timeless(after) != _timeless(before):
+        if still(after) != still(before):
             after = msgspec.structs.replace(after, revision=before.revision + 1)
         found.cluster = after
         if after.revision != before.revision and found is self._found.get(after.id):
@@ -394,17 +393,4 @@ def _cluster(key: str, client: KernelClient) -> Cluster:
         created_at=seen,
         seen_at=seen,
         revision=1,
-    )
-
-
-def _timeless(cluster: Cluster) -> Cluster:
-    def worker(one: Worker) -> Worker:
-        return msgspec.structs.replace(one, seen_at="", memory=0)
-
-    return msgspec.structs.replace(
-        cluster,
-        seen_at=None,
-        memory=Memory(used=0, limit=cluster.memory.limit),
-        workers=tuple(worker(one) for one in cluster.workers),
-        other_clients=tuple(msgspec.structs.replace(client, last_seen=None) for client in cluster.other_clients),
     )

@@ -144,3 +144,13 @@ def timeless(cluster: Cluster) -> Cluster:
         workers=tuple(msgspec.structs.replace(worker, seen_at="") for worker in cluster.workers),
         other_clients=tuple(msgspec.structs.replace(client, last_seen=None) for client in cluster.other_clients),
     )
+
+
+def still(cluster: Cluster) -> Cluster:
+    """Return a cluster without what moves all the time: those times, and the memory in use."""
+    calm = timeless(cluster)
+    return msgspec.structs.replace(
+        calm,
+        memory=msgspec.structs.replace(calm.memory, used=0),
+        workers=tuple(msgspec.structs.replace(worker, memory=0) for worker in calm.workers),
+    )

@@ -25,7 +25,7 @@ import msgspec
 
 from .. import tasks
 from ..core.clients import decode_scheduler_clients
-from ..core.cluster import LaunchSpec, Readings, now
+from ..core.cluster import LaunchSpec, Readings, now, still
 from ..core.errors import CoiledError, Conflict, Invalid, Unavailable
 from ..core.sync import SyncSpec
 from ..core.wire import (
@@ -888,19 +888,8 @@ class Supervisor:
         """Change the snapshot; a new revision, the ledger and the watchers follow where anything but a time changed."""
         changed = msgspec.structs.replace(self.cluster, **fields)
         # Memory moves all the time; a page that shows it asks for it.
-        quiet = {
-            "seen_at": None,
-            "since": "",
-            "memory": self.cluster.memory,
-            "workers": tuple(_timeless(w) for w in changed.workers),
-            "other_clients": tuple(_ageless(c) for c in changed.other_clients),
-        }
-        before = {
-            **quiet,
-            "workers": tuple(_timeless(w) for w in self.cluster.workers),
-            "other_clients": tuple(_ageless(c) for c in self.cluster.other_clients),
-        }
-        same = msgspec.structs.replace(changed, **quiet) == msgspec.structs.replace(self.cluster, **before)
+        quiet = {"since": "", "memory": self.cluster.memory}
+        same = msgspec.structs.replace(still(changed), **quiet) == msgspec.structs.replace(still(self.cluster), **quiet)
         status_changed = changed.status != self.cluster.status
         if status_changed and "since" not in fields:
             changed = msgspec.structs.replace(changed, since=now())
@@ -1057,14 +1046,6 @@ def _worker(address: str, info: dict[str, Any], seen: str, environment: str | No
         restarts=restarts.get(name, 0),
         seen_at=seen,
     )
-
-
-def _timeless(worker: Worker) -> Worker:
-    return msgspec.structs.replace(worker, seen_at="", memory=0)
-
-
-def _ageless(client: ClientInfo) -> ClientInfo:
-    return msgspec.structs.replace(client, last_seen=None)
 
 
 def _dashboard(spec: LaunchSpec, identity: dict[str, Any]) -> str | None:
