@@ -135,7 +135,8 @@ class _Watch:
         known = self._compared
         verdict = "unknown"
         if known is not None and cluster is not None and cluster.status in ("running", "idle", "degraded"):
-            fresh = (age(known[2]) or 0) <= STALE_SECONDS
+            seconds = age(known[2])
+            fresh = seconds is not None and seconds <= STALE_SECONDS
             verdict = known[1] if known[0] == cluster.id and fresh else "unknown"
         if not self.ended.is_set():
             self._show(cluster, verdict, why)

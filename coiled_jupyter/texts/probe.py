@@ -349,6 +349,7 @@ def _brought():
     try:
         known = vars(sys.modules["coiled_jupyter"])["BROUGHT"]
     except Exception:
+        # It isn't there, or is another release, or something else of that name.
         return frozenset()
     return known if isinstance(known, frozenset) else frozenset()
 
