@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Page, Route
 
 from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.diff import compare
+from tests.browser.pages import ROOT, app, browser
 from tests.processes import JupyterServer
 
 from .diff import environment
 from .table import Figure, median
 
-_ROOT = Path(__file__).resolve().parents[1]
-_EXAMPLE = _ROOT / "tests/wire/cluster-idle.json"
+_EXAMPLE = ROOT / "tests/wire/cluster-idle.json"
 
 # When an answer came, when its rows were there, and which tasks were long; before the page's own scripts.
 _WATCH = """
@@ -67,28 +66,11 @@ def measure(rounds: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "work").mkdir()
-        shutil.copy(_ROOT / "examples/first-look.ipynb", root / "work")
-        (root / "pages").mkdir()
-        (root / "pages/coiled-jupyter").symlink_to(_ROOT / "coiled_jupyter/labextension")
-        server = JupyterServer(
-            root,
-            "lab",
-            f"--LabApp.extra_labextensions_path={root / 'pages'}",
-            "--LabApp.expose_app_in_browser=True",
-            "--LabApp.news_url=None",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        )
+        shutil.copy(ROOT / "examples/first-look.ipynb", root / "work")
+        server = app(root)
         try:
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
-                    args=["--no-sandbox", "--disable-gpu", "--enable-precise-memory-info"],
-                )
-                page = browser.new_page(viewport={"width": 1400, "height": 900})
-                try:
-                    return _measure(page, server, rounds)
-                finally:
-                    browser.close()
+            with browser("--enable-precise-memory-info") as page:
+                return _measure(page, server, rounds)
         finally:
             server.close()
 

@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +35,12 @@ def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
             return value
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.1)
+
+
+def apart() -> dict[str, str]:
+    """Return the variable by which a server or command has clusters and a ledger of its own."""
+    # A socket's path is limited, so the folder's name is short.
+    return {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
 
 
 def words(process: psutil.Process) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,12 +23,13 @@ from coiled_jupyter.core.wire import (
     Sync,
     Usage,
 )
+from tests.processes import apart
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     # A ledger of its own, so that "the only cluster" is ours.
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = {**os.environ, **apart()}
     yield env
     for cluster in json.loads(run("cluster", "list", "--json", env=env)[1]):
         run("cluster", "stop", cluster["id"], env=env)

@@ -8,7 +8,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import nbformat
@@ -20,6 +19,7 @@ from coiled_jupyter.commands.parser import parser
 from coiled_jupyter.core.wire import Diff
 from coiled_jupyter.ipython.magics import cell_parser, make_parser
 from coiled_jupyter.server.app import CoiledJupyter
+from tests.processes import apart
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -110,7 +110,7 @@ def test_the_workflow_runs_commands_that_are_ones(tmp_path):
     env = {
         **os.environ,
         "SCHEDULER": "tcp://127.0.0.1:1",
-        "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-"),
+        **apart(),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     for shell in shells:
@@ -126,7 +126,7 @@ def test_the_workflow_runs_commands_that_are_ones(tmp_path):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_from_its_first_cell_to_its_last(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = {**os.environ, **apart()}
     NotebookClient(notebook, timeout=180, kernel_name="python3").execute(env=env, cwd=str(tmp_path))
     nbformat.validate(notebook)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]

@@ -10,14 +10,13 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.processes import wait_for, words
+from tests.processes import apart, wait_for, words
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = ROOT / "scripts" / "lab"
@@ -25,7 +24,7 @@ LAB = ROOT / "scripts" / "lab"
 
 @pytest.fixture
 def env(tmp_path):
-    home = {"HOME": str(tmp_path / "home"), "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    home = {"HOME": str(tmp_path / "home"), **apart()}
     (tmp_path / "home").mkdir()
     return {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")} | home
 

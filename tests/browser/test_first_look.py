@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from benchmarks.diff import environment
 from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.diff import compare
-from tests.processes import JupyterServer, free_port, wait_for
+from tests.processes import free_port, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
+from .pages import ROOT, app, browser
+
 ARTIFACTS = ROOT / "artifacts"
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
@@ -41,39 +40,19 @@ def lab(tmp_path_factory):
     (root / "work").mkdir()
     for notebook in (ROOT / "examples").glob("*.ipynb"):
         shutil.copy(notebook, root / "work")
-    # Nobody answers the lab's own question about news.
-    settings = root / "home/config/lab/user-settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    # The page of this checkout, also where the environment's installation is another one.
-    (root / "pages").mkdir()
-    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
-    server = JupyterServer(
-        root,
-        "lab",
-        f"--LabApp.extra_labextensions_path={root / 'pages'}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    )
+    server = app(root)
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
 def page(lab):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
-        )
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
+    with browser() as page:
         page.goto(f"{lab.url}/lab/tree/first-look.ipynb?token={lab.token}")
         ready(page)
         page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
         page.wait_for_selector("#coiled-jupyter-panel", state="visible")
         yield page
-        browser.close()
 
 
 def ready(page) -> None:

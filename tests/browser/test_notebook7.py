@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.processes import JupyterServer, wait_for
+from tests.processes import apart, wait_for
 
-from .test_first_look import ROOT, create, faults, show
+from .pages import ROOT, app, browser
+from .test_first_look import create, faults, show
 
 
 @pytest.fixture(scope="module")
@@ -19,27 +18,14 @@ def book(tmp_path_factory):
     root = tmp_path_factory.mktemp("book")
     (root / "work").mkdir()
     shutil.copy(ROOT / "examples/first-look.ipynb", root / "work")
-    (root / "pages").mkdir()
-    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
-    server = JupyterServer(
-        root,
-        "notebook",
-        f"--JupyterNotebookApp.extra_labextensions_path={root / 'pages'}",
-        "--JupyterNotebookApp.expose_app_in_browser=True",
-        # The clusters of other modules may run yet.
-        env={"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")},
-    )
+    # The clusters of other modules may run yet.
+    server = app(root, "notebook", env=apart())
     yield server
     server.close()
 
 
 def test_the_panel_is_there_with_what_notebook_7_has(book):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
-        )
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
+    with browser() as page:
         wrong = []
         # Of our own: Notebook 7 has some too.
         page.on(
@@ -65,4 +51,3 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         dialog.get_by_role("button", name="Stop").click()
         expect(panel.locator("[data-verdict=equal]")).to_have_count(0)
         assert wrong == []
-        browser.close()

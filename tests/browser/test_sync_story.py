@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from coiled_jupyter.paths import cluster_dir
 from tests.environments import environment
-from tests.processes import JupyterServer
 from tests.texts.test_probe import interpreters
 
-from .test_first_look import ROOT, cell, create, ready, show
+from .pages import app, browser
+from .test_first_look import cell, create, ready, show
 
 TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.2", "msgpack==1.2.4", "tornado==6.6.1")
 PANEL = "#coiled-jupyter-panel"
@@ -75,37 +73,19 @@ def lab(tmp_path_factory):
     }
     (root / "work").mkdir()
     (root / "work" / "story.ipynb").write_text(json.dumps(notebook))
-    settings = root / "home/config/lab/user-settings/@jupyterlab/apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    (root / "pages").mkdir()
-    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
-    server = JupyterServer(
-        root,
-        "lab",
-        f"--LabApp.extra_labextensions_path={root / 'pages'}",
-        "--LabApp.expose_app_in_browser=True",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    )
+    server = app(root)
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
 def page(lab):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
-        )
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    with browser(width=1500, height=1000) as page:
         page.goto(f"{lab.url}/lab/tree/story.ipynb?token={lab.token}")
         ready(page)
         page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
         page.wait_for_selector(PANEL, state="visible")
         yield page
-        browser.close()
 
 
 def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, page):

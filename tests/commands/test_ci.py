@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
 from coiled_jupyter.core.wire import Diff
 from tests.environments import environment
-from tests.processes import free_port, wait_for
+from tests.processes import apart, free_port, wait_for
 from tests.schema import check_types
 from tests.test_cli import run
 from tests.texts.test_probe import interpreters
@@ -20,7 +19,7 @@ from tests.texts.test_probe import interpreters
 
 @pytest.fixture(scope="module")
 def home():
-    return {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    return {**os.environ, **apart()}
 
 
 def node(python, kind: str, *arguments: str) -> subprocess.Popen:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from coiled_jupyter.commands.parser import parser
 from coiled_jupyter.core.wire import ErrorBody
+from tests.processes import apart
 from tests.schema import check_types
 from tests.test_cli import run
 
@@ -33,7 +33,7 @@ def ask(tmp_path_factory):
     root = tmp_path_factory.mktemp("json")
     env = {
         **os.environ,
-        "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-"),
+        **apart(),
         "COILED_JUPYTER_DATA_DIR": str(root / "data"),
         "JUPYTER_DATA_DIR": str(root / "jupyter"),
     }

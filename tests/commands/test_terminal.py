@@ -10,12 +10,11 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import pytest
 
-from tests.processes import wait_for
+from tests.processes import apart, wait_for
 from tests.test_cli import run
 
 
@@ -86,7 +85,7 @@ INTERRUPT = "\x03"
 
 @pytest.fixture(scope="module")
 def home():
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = {**os.environ, **apart()}
     yield env
     for cluster in listed(env):
         run("cluster", "stop", cluster["id"], env=env)

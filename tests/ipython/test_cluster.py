@@ -7,11 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
-from tests.processes import wait_for
+from tests.processes import apart, wait_for
 
 SCRIPT = """
 import sys
@@ -41,7 +40,7 @@ if __name__ == "__main__":
 def test_it_lives_as_long_as_its_block(tmp_path, fails):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = {**os.environ, **apart()}
     command = [sys.executable, str(script), *(["fail"] if fails else [])]
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -60,7 +59,7 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path):
         "    with coiled_jupyter.cluster(workers=2, requirements=['iniconfig==1.1.1']):\n"
         "        print('never')\n"
     )
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = {**os.environ, **apart()}
     listed = [sys.executable, "-m", "coiled_jupyter.cli", "cluster", "list", "--json"]
 
     def clusters() -> list[dict]:

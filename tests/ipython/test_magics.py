@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import nbformat
@@ -18,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 
 from coiled_jupyter.ipython.progress import VIEW
 from coiled_jupyter.ipython.results import MIME
+from tests.processes import apart
 
 
 class Kernel:
@@ -45,7 +45,7 @@ class Kernel:
 
 @pytest.fixture(scope="module")
 def kernel():
-    kernel = Kernel(COILED_JUPYTER_RUNTIME_DIR=tempfile.mkdtemp(prefix="cj-"))
+    kernel = Kernel(**apart())
     # Before the magic is there: it counts as imported all the same.
     assert kernel.run("import numpy\n%load_ext coiled_jupyter")[0] == "ok"
     status, found = kernel.run("%coiled cluster create only --workers 1 --requirement iniconfig==1.1.1")
@@ -282,7 +282,7 @@ def test_a_notebook_that_a_program_runs_stops_where_a_command_fails(tmp_path):
             nbformat.v4.new_code_cell(text) for text in ("%load_ext coiled_jupyter", "%coiled", "%coiled diff", "1/0")
         ]
     )
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = {**os.environ, **apart()}
     with pytest.raises(CellExecutionError, match="No cluster is running"):
         NotebookClient(notebook, timeout=60, kernel_name="python3").execute(env=env, cwd=str(tmp_path))
     assert "No clusters" in notebook.cells[1].outputs[0]["data"]["text/plain"]
@@ -294,7 +294,7 @@ def test_in_plain_ipython(tmp_path):
     script.write_text(
         "%load_ext coiled_jupyter\nprint(repr(get_ipython().run_line_magic('coiled', '')))\n%coiled nonsense\n"
     )
-    env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-"), "IPYTHONDIR": str(tmp_path)}
+    env = {**os.environ, **apart(), "IPYTHONDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
         capture_output=True,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 
 import pytest
 
 from coiled_jupyter.server.handlers import Handler, routes
 from coiled_jupyter.server.openapi import document
-from tests.processes import JupyterServer, wait_for
+from tests.processes import JupyterServer, apart, wait_for
 
 GUARD = """
 import json
@@ -58,7 +57,7 @@ def server(tmp_path_factory):
         "server",
         "--ServerApp.jpserver_extensions={'guard': True, 'coiled_jupyter': True}",
         "--ServerApp.authorizer_class=guard.Guard",
-        env={"PYTHONPATH": str(root), "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")},
+        env={"PYTHONPATH": str(root), **apart()},
     )
     yield server
     server.close()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 
 import pytest
 from jupyter_client import BlockingKernelClient
 
 from tests.environments import environment
-from tests.processes import JupyterServer, wait_for
+from tests.processes import JupyterServer, apart, wait_for
 from tests.texts.test_probe import interpreters
 
 MIME = "application/vnd.coiled-jupyter.v1+json"
@@ -61,7 +60,7 @@ def server(tmp_path_factory):
     )
     spec(root, "six", str(six), ("-c", start))
     spec(root, "bare", str(environment(interpreters()["3.11"], "ipykernel")))
-    env = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = apart()
     server = JupyterServer(root, "server", "--CoiledJupyter.load_magic=True", env=env)
     yield server
     for cluster in server.api("GET", "clusters")[1]:

@@ -16,7 +16,7 @@ import pytest
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.server.openapi import document
 from tests import schema
-from tests.processes import JupyterServer, wait_for, words
+from tests.processes import JupyterServer, apart, wait_for, words
 
 SPY = """
 import json, sys
@@ -489,7 +489,7 @@ def test_a_stopped_scheduler_holds_nobody_up(server):
 
 
 def test_a_flood_of_creations_ends_at_the_limit_and_a_million_workers_at_the_door(tmp_path):
-    env = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = apart()
     server = JupyterServer(tmp_path, "server", "--CoiledJupyter.core_limit=2", env=env)
     try:
         begun = time.monotonic()
@@ -573,7 +573,7 @@ def test_what_cannot_be_resolved_fails_with_the_reason(server):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_no_orphans_and_no_lost_cluster(tmp_path, victim, stopped):
     # A ledger of its own: another server would rightly hold the cluster.
-    env = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    env = apart()
     server = JupyterServer(tmp_path, env=env)
     try:
         cluster = server.api("POST", "clusters", {"workers": 1})[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import JupyterServer
+from tests.processes import JupyterServer, apart
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def server(tmp_path_factory):
         root,
         "server",
         f"--CoiledJupyter.rules_file={admin}",
-        env={"COILED_JUPYTER_DATA_DIR": data, "COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")},
+        env={"COILED_JUPYTER_DATA_DIR": data, **apart()},
     )
     server.data = Path(data)
     yield server

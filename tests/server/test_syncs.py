@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-
 import psutil
 import pytest
 
-from tests.processes import JupyterServer
+from tests.processes import JupyterServer, apart
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     # A ledger of its own: a list is empty at first.
-    runtime = {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    runtime = apart()
     server = JupyterServer(tmp_path_factory.mktemp("server"), env=runtime)
     yield server
     server.close()

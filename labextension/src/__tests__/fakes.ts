@@ -1,5 +1,6 @@
 /** Fakes of the ports, and examples of the wire shapes. */
 import { Signal } from '@lumino/signaling';
+import { act } from 'react';
 
 import { ApiError, SCHEMA } from '../api';
 import type { IApi, ILogQuery, IMark } from '../api';
@@ -526,4 +527,21 @@ export async function settle(): Promise<void> {
   for (let turn = 0; turn < 20; turn++) {
     await Promise.resolve();
   }
+}
+
+/** Open all that can be unfolded, with the parts that come late. */
+export async function openAll(
+  node: HTMLElement,
+  folded = '[aria-expanded=false]'
+): Promise<void> {
+  await act(async () => {
+    node.querySelectorAll<HTMLElement>(folded).forEach(it => it.click());
+    node.querySelectorAll('details').forEach(it => {
+      it.open = true;
+    });
+    // Its event comes later.
+    await new Promise(resolve => setTimeout(resolve, 0));
+    await import('../parts');
+    await settle();
+  });
 }

@@ -11,7 +11,15 @@ import startingJson from '../../../tests/wire/cluster-starting.json';
 import { Model } from '../model';
 import { Panel } from '../panel';
 import type { Cluster, Diff, Sync } from '../wire';
-import { cluster, FakeApi, FakeKernels, NOW, settle, sync } from './fakes';
+import {
+  cluster,
+  FakeApi,
+  FakeKernels,
+  NOW,
+  openAll,
+  settle,
+  sync
+} from './fakes';
 
 (
   globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
@@ -150,20 +158,7 @@ async function drawn(payload: string): Promise<[string[], string]> {
     await model.refresh();
     await settle();
   });
-  await act(async () => {
-    panel.node
-      .querySelectorAll<HTMLElement>(
-        '[aria-expanded=false]:not([aria-haspopup])'
-      )
-      .forEach(node => node.click());
-    panel.node.querySelectorAll('details').forEach(node => {
-      node.open = true;
-    });
-    // Its event comes later.
-    await new Promise(resolve => setTimeout(resolve, 0));
-    await import('../parts');
-    await settle();
-  });
+  await openAll(panel.node, '[aria-expanded=false]:not([aria-haspopup])');
   const elements = [...document.querySelectorAll('*')];
   for (const element of elements) {
     for (const { name, value } of element.attributes) {

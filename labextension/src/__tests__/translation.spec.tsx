@@ -12,7 +12,7 @@ import startingJson from '../../../tests/wire/cluster-starting.json';
 import { Model } from '../model';
 import { Panel } from '../panel';
 import type { Cluster, Diff } from '../wire';
-import { cluster, FakeApi, FakeKernels, NOW, settle } from './fakes';
+import { cluster, FakeApi, FakeKernels, NOW, openAll, settle } from './fakes';
 
 (
   globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
@@ -73,18 +73,7 @@ describe('What the panel says', () => {
       await model.refresh();
       await settle();
     });
-    await act(async () => {
-      panel.node
-        .querySelectorAll<HTMLElement>('[aria-expanded=false]')
-        .forEach(node => node.click());
-      panel.node.querySelectorAll('details').forEach(node => {
-        node.open = true;
-      });
-      // Its event comes later.
-      await new Promise(resolve => setTimeout(resolve, 0));
-      await import('../parts');
-      await settle();
-    });
+    await openAll(panel.node);
     const told = JSON.stringify([model.clusters, model.usage, model.diff]);
     const said: string[] = [];
     const walker = document.createTreeWalker(panel.node, NodeFilter.SHOW_TEXT);
