@@ -23,7 +23,7 @@ from .core.errors import Conflict, Impossible, Invalid, NotFound
 from .core.plan import Had, Wanted
 from .core.rules import RuleSet
 from .core.survey import Survey, SurveyPlace, SurveyWorker
-from .core.sync import BASE, State, SyncPlace, SyncSpec, Wheel
+from .core.sync import BASE, State, StatePlace, SyncPlace, SyncSpec, Wheel, again
 from .core.wire import (
     Cluster,
     Confirmation,
@@ -381,12 +381,11 @@ class _Maker:
             raise NotFound("There is no such earlier state of this cluster", "See GET layers")
         if layer == self._before:
             return self._held("roll", [], [], (), PlanLost(), layer)
-        prefix = self._basis.cluster.environment.prefix
-        if state.how == "replace" or (state.interpreter and str(Path(state.interpreter).parent.parent) != prefix):
+        if state.interpreter and str(Path(state.interpreter).parent.parent) != self._basis.cluster.environment.prefix:
             return self._back_to_interpreter(state)
         done: list[PlanAction] = []
         places: list[SyncPlace] = []
-        kept = {place.key: place for place in state.places}
+        kept = self._kept(state)
         for key, groups in sorted(self._by_place(movable).items()):
             known = kept.get(key)
             if known is None:
@@ -411,16 +410,41 @@ class _Maker:
         rolls, lost, alone = self._batches(workers, places, {key: place.expected for key, place in kept.items()})
         return self._held("roll", done, places, rolls, lost, layer, alone=alone)
 
+    def _kept(self, state: State) -> dict[str, StatePlace]:
+        """Return, by place, what a state had there, on the Python that the cluster runs on."""
+        if state.how != "replace":
+            return {place.key: place for place in state.places}
+        # All of the cluster was started on that Python, wherever its nannies are now.
+        return {
+            key: StatePlace(
+                key=key,
+                host=place.host,
+                prefix=place.prefix,
+                layer=None,
+                path=place.prefix,
+                executable=place.executable,
+                expected=_expected(state),
+            )
+            for key, place in self._places.items()
+        }
+
     def _back_to_interpreter(self, state: State) -> Held:
+        """Plan to start all of the cluster on the Python that it ran on in a state, and in its layers where it had some."""
         lost = core.everything(
             self._basis.survey.workers, "All processes of the cluster start anew, so what they hold is gone."
         )
-        expected = state.places[0].expected if state.places else {}
-        every = [*self._workers, *([self._scheduler] if self._scheduler else [])]
-        done = _state_actions(every, expected, self._basis, state.id)
-        places = [
-            SyncPlace(key="", host="", prefix="", layer=state.id, expected={} if state.id == BASE else dict(expected))
+        layered = [again(place) for place in state.places if place.layer is not None]
+        expected, bare = _expected(state), _expected(state)
+        if layered:
+            # Its scheduler had none of that.
+            on_it = (s for s in self._basis.states if s.interpreter == state.interpreter)
+            bare = next((_expected(s) for s in on_it if s.how == "replace" or s.id == BASE), {})
+        done = [
+            *_state_actions(self._workers, expected, self._basis, state.id),
+            *_state_actions([self._scheduler] if self._scheduler else [], bare, self._basis, state.id),
         ]
+        sure = {} if layered or state.id == BASE else dict(expected)
+        places = [SyncPlace(key="", host="", prefix="", layer=state.id, expected=sure), *layered]
         return self._held("replace", done, places, (), lost, state.id, interpreter=state.interpreter)
 
     # ---- the plan ---------------------------------------------------------------------------------------------
@@ -579,6 +603,10 @@ def _imports(kernel: Environment, had: Had, found: Sequence[PlanAction]) -> tupl
     used = [p.name for p in kernel.packages if p.in_use]
     names = dict.fromkeys(["distributed", *used, *changed])
     return tuple(name for name in names if name in had.versions)[:IMPORTED]
+
+
+def _expected(state: State) -> dict[str, str]:
+    return dict(state.places[0].expected) if state.places else {}
 
 
 def _state_actions(

@@ -124,6 +124,20 @@ class State(Struct, frozen=True, kw_only=True):
     used_at: str = ""
 
 
+def again(place: StatePlace) -> SyncPlace:
+    """Return what makes a state's layer again."""
+    return SyncPlace(
+        key=place.key,
+        host=place.host,
+        prefix=place.prefix,
+        layer=place.layer,
+        lock=place.lock,
+        expected=place.expected,
+        imports=place.imports,
+        wheels=place.wheels,
+    )
+
+
 def first(spec: SyncSpec, at: str) -> Sync:
     """Return a sync before its first step."""
     names = {

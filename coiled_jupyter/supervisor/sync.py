@@ -26,7 +26,7 @@ from ..core.cluster import Readings, now
 from ..core.errors import CoiledError, Conflict, Impossible, Unavailable
 from ..core.plan import fits
 from ..core.survey import Survey, SurveyPlace
-from ..core.sync import FINAL, LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, first, step, verified
+from ..core.sync import FINAL, LOG_LINES, State, StatePlace, SyncPlace, SyncSpec, again, first, step, verified
 from ..core.wire import Cluster, Environment, PlanLost, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncState
 from ..links.rolling import LayerRequest, PointedLayer, Rolling
 from ..software import uv
@@ -60,6 +60,10 @@ class Host(Protocol):
     @property
     def rolling(self) -> Rolling:
         """The way to its nannies and workers."""
+
+    @property
+    def interpreter(self) -> str:
+        """The Python that a managed cluster runs on; empty for others."""
 
     async def observe(self) -> None:
         """Look at the scheduler anew."""
@@ -220,6 +224,7 @@ class Run:
             how="roll",
             packages=max((len(place.expected) for place in places), default=0),
             places=places,
+            interpreter=self._host.interpreter or None,
             created_at=self.sync.started_at,
             used_at=now(),
         )
@@ -493,32 +498,50 @@ class Run:
         self._touched = True
         self._save(self.sync, self.spec)
         await self._host.start_anew(interpreter)
+        layered = [place for place in self.spec.places if place.key]
+        target = await self._into_layers(layered) if layered else {}
         self._finish("Start the cluster anew")
         self._tell(state="verifying")
         self._begin("Verify")
         prefix = str(Path(interpreter).parent.parent)
-        expected = self.spec.places[0].expected if self.spec.places else {}
-        place = StatePlace(
+        expected = next((place.expected for place in self.spec.places if not place.key), {})
+        base = StatePlace(
             key="", host="", prefix=prefix, layer=None, path=prefix, executable=interpreter, expected=expected
         )
-        readings = await self._host.read_anew()
-        groups = tuple(verified(environment, place, prefix) for environment in readings.environments)
-        if readings.unread or not groups or not all(group.verified for group in groups):
-            wrong = next((group.text for group in groups if not group.verified), "a node could not be read")
-            raise Unavailable(f"The new cluster isn't as planned: {wrong}")
+        groups = await self._verify_anew(base, target)
         self._finish("Verify")
+        places = tuple(target.values()) or (base,)
         self.after = State(
             id=self.spec.layer,
             cluster=self.spec.cluster,
-            how="replace",
-            packages=len(expected),
-            places=(place,),
+            how="roll" if target else "replace",
+            packages=max(len(place.expected) for place in places),
+            places=places,
             interpreter=interpreter,
             created_at=self.sync.started_at,
             used_at=now(),
         )
         self._host.settled(self)
         self._end("done", self._done_text(groups), groups, self.spec.lost)
+
+    async def _into_layers(self, places: Sequence[SyncPlace]) -> dict[str, StatePlace]:
+        """Move the workers of a cluster that has just started into the layers of the state it comes back to."""
+        target = await self._build(places)
+        await self._point(target)
+        await self._host.observe()
+        await self._batch([worker.id for worker in self._host.cluster.workers], self.spec.drain_seconds)
+        return target
+
+    async def _verify_anew(self, base: StatePlace, target: Mapping[str, StatePlace]) -> tuple[SyncGroup, ...]:
+        """Return what every node was read to have: workers of layers theirs, all others the base."""
+        moved = await self._verify(target, self.spec.drain_seconds) if target else ()
+        readings = await self._host.read_anew()
+        others = [e for e in readings.environments if not target or e.role != "worker"]
+        groups = (*moved, *(verified(environment, base, base.path) for environment in others))
+        if readings.unread or not others or not all(group.verified for group in groups):
+            wrong = next((group.text for group in groups if not group.verified), "a node could not be read")
+            raise Unavailable(f"The new cluster isn't as planned: {wrong}")
+        return groups
 
     # ---- going back -------------------------------------------------------------------------------------------
 
@@ -571,7 +594,7 @@ class Run:
         there = {place.key: place.layers for place in survey.places}
         # A layer that was removed meanwhile is made again.
         gone = [p for p in self._prior.values() if p.layer and p.key in there and p.layer not in there[p.key]]
-        made = await self._build([_again(place) for place in gone]) if gone else {}
+        made = await self._build([again(place) for place in gone]) if gone else {}
         target = {**base, **self._prior, **made}
         await self._point(target)
         groups = await self._verify(target, BACK_DRAIN_SECONDS)
@@ -663,20 +686,6 @@ def _runs_there(libc: str) -> bool:
         return Version(libc.partition(" ")[2]) >= Version(own.partition(" ")[2])
     except InvalidVersion:
         return False
-
-
-def _again(place: StatePlace) -> SyncPlace:
-    """Return what makes a state's layer again."""
-    return SyncPlace(
-        key=place.key,
-        host=place.host,
-        prefix=place.prefix,
-        layer=place.layer,
-        lock=place.lock,
-        expected=place.expected,
-        imports=place.imports,
-        wheels=place.wheels,
-    )
 
 
 async def _all(work: Sequence[Awaitable[StatePlace]]) -> list[StatePlace]:

@@ -312,6 +312,11 @@ class Syncing:
             self._rolling = Rolling(self._supervisor.link)
         return self._rolling
 
+    @property
+    def interpreter(self) -> str:
+        """The Python that a managed cluster runs on; empty for others."""
+        return self._supervisor.interpreter
+
     async def observe(self) -> None:
         """Look at the scheduler anew."""
         await self._supervisor.observe()

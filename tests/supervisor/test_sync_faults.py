@@ -1099,10 +1099,28 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             assert await cell(notebook, "try_it()") == 6
             after = await lab.diff(made.id, "good")
             assert after.verdict == "equal", [r for r in after.rows if r.severity != "ok"]
-            # What undoes it is a replacement too; the cluster goes with its supervisor in the middle of that.
-            undo = await lab.plan(made.id, "good", source=PlanFrom(layer="base"), confirm=("lost_results",))
+            # What is rolled on it is undone without a loss.
+            more = await lab.sync(await lab.plan(made.id, "more", scope=("tabulate",)))
+            assert more.state == "done", told(more)
+            await cell(notebook, "kept = client.map(pow, range(5), [2] * 5)\nlen(client.gather(kept))")
+            undone = await lab.ended(await lab.service.undo(more.id))
+            assert undone.state == "done", told(undone)
+            assert await cell(notebook, "client.gather(kept)") == [0, 1, 4, 9, 16]
+            assert lab.service.cluster(made.id).environment.layer == ended.layer
+            # What undoes the replacement is one too, and leads into the layer that there was before.
+            with pytest.raises(Conflict, match="lose results"):
+                await lab.service.undo(ended.id)
+            undo = await lab.plan(made.id, "good", source=PlanFrom(layer=rolled.layer), confirm=("lost_results",))
             assert undo.how == "replace", undo
-            begun = await lab.service.sync(undo.id)
+            assert {(a.name, a.after) for a in undo.actions} >= {("numpy", "1.26.4"), ("tabulate", "0.9.0")}
+            back = await lab.sync(undo)
+            assert back.state == "done", told(back)
+            assert {group.role for group in back.result.groups} == {"scheduler", "worker"}
+            await as_before(back)
+            # The cluster goes with its supervisor in the middle of the next one.
+            again = await lab.plan(made.id, "good", confirm=("lost_results",))
+            assert again.how == "replace", again
+            begun = await lab.service.sync(again.id)
             await lab.until(lambda: at("Start the cluster anew", begun))
             os.kill(Ledger().get(made.id).pid, signal.SIGKILL)
             ended = await lab.ended(begun)
