@@ -139,8 +139,6 @@ class _Maker:
 
     async def held(self) -> Held:
         basis, body = self._basis, self._body
-        if body.direction == "to_kernel":
-            raise Impossible("A kernel can't be changed by a sync yet", "Install the cluster's versions with %pip")
         if basis.readings.unread and not self._workers:
             reason = basis.readings.unread[0].reason
             raise Impossible(f"No worker of the cluster could be read: {reason}", "Look at what could not be read")
@@ -514,8 +512,8 @@ class _Maker:
             seconds=round(seconds, 1) if how in ("roll", "replace") else 0.0,
             needs=tuple(needs),
             layer=None if layer == BASE else layer,
-            created_at=_iso(moment),
-            expires_at=_iso(moment + timedelta(seconds=HELD_SECONDS)),
+            created_at=iso(moment),
+            expires_at=iso(moment + timedelta(seconds=HELD_SECONDS)),
             temporary=alone and how == "roll",
         )
         spec = SyncSpec(
@@ -647,5 +645,6 @@ def _restarts(how: str, sizes: Sequence[int], alone: bool) -> tuple[str, ...]:
     return (f"{count} workers restart in {len(sizes)} batches, and hand what they hold to the others before.",)
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """Return a time as it is on the wire."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from . import attach, factories, planning, tasks
+from . import attach, factories, mirror, planning, tasks
 from .configuration import Configuration
 from .core.choice import ENDED, choose
 from .core.cluster import BuildSpec, LaunchSpec, Readings, age, now, settled, timeless
@@ -74,7 +74,7 @@ from .core.wire import (
 from .discovery import Discovery, Kernels, marked
 from .factories.local import machine_memory
 from .ledger import Ledger
-from .links import here
+from .links import fresh, here
 from .links.kernel import KernelReading
 from .paths import alive_path, cluster_dir
 from .rulebook import RuleBook
@@ -766,7 +766,64 @@ class Service:
             Nothing of it can be done, with the resolver's words.
 
         """
+        if body.direction == "to_kernel":
+            raise Impossible(
+                "The packages of a running kernel are never changed from here",
+                "Run `%coiled sync --to-kernel` in the notebook: it makes a kernel that is equal to the workers",
+            )
         return self._plans.hold(await self._make_plan(body, user, self._undone_by(body)))
+
+    async def plan_kernel(self, body: PlanCreate) -> mirror.Mirror:
+        """Return what a kernel beside this interpreter would have to be as a cluster's workers; nothing is touched.
+
+        Raises
+        ------
+        Impossible, Invalid, NotFound
+            As `plan`.
+
+        """
+        cluster = self.cluster(body.cluster)
+        environment, missing = await self._side(None)
+        if environment is None:
+            raise Unavailable(missing[0].reason, "Try again")
+        readings = await self._readings(cluster, modules(environment))
+        rules = self._rulebook.rules()
+        diff = compare(
+            environment,
+            readings.environments,
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            kernel_id=None,
+            kernel_label="",
+            unread=readings.unread,
+            at=now(),
+            rules=rules,
+        )
+        taken = [(one.name, one.source) for one in await self.software()]
+        needed = await asyncio.to_thread(here.closure, "ipykernel")
+        return await mirror.make(
+            self.configuration, cluster, environment, readings, diff, rules, body, needed=needed, taken=taken
+        )
+
+    async def make_kernel(self, planned: mirror.Mirror) -> SoftwareInstalled:
+        """Build what was planned, start it once, and only where it has exactly that register it as a Jupyter kernel.
+
+        Raises
+        ------
+        Impossible
+            It can't be installed, doesn't start or has something else; then nothing was changed.
+
+        """
+
+        async def check(folder: Path) -> None:
+            wrong = mirror.differing(planned, await fresh.read(folder))
+            if wrong:
+                raise Impossible(f"The new kernel isn't as planned: {wrong}", "Nothing was changed")
+
+        stored = await self._software.lock(planned.name, planned.wanted, replace=True)
+        kernel, prefix = await self._software.install(stored, check)
+        self._software.keep(stored, replace=True)
+        return SoftwareInstalled(kernel=kernel, prefix=str(prefix))
 
     def _undone_by(self, body: PlanCreate) -> str | None:
         """Return the sync that a plan back to an earlier state would undo: the last one, if that is where it came from."""

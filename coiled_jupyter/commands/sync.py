@@ -15,6 +15,7 @@ from ..core.wire import Layer, Plan, PlanCreate, Sync
 from ..planning import check_usable
 from ..service import Service
 from .base import Output, body
+from .clusters import meant
 
 _KINDS = {
     "install": ("+", "installed"),
@@ -39,8 +40,14 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
         "numpy --cluster mine --dry-run",
         wire.Plan,
         wire.Sync,
+        wire.SoftwareInstalled,
     )
     sync.add_argument("packages", nargs="*", metavar="PKG", help="only these; all if left out")
+    sync.add_argument(
+        "--to-kernel",
+        action="store_true",
+        help="the other way: a new Jupyter kernel that has the workers' packages; this one stays as it is",
+    )
     sync.add_argument("--rated", action="store_true", help="only what is rated warn or block")
     sync.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
     sync.add_argument("--software", metavar="NAME", help="a software environment's packages instead")
@@ -74,10 +81,35 @@ async def sync(service: Service, arguments: argparse.Namespace, out: Output) -> 
     if arguments.packages and arguments.rated:
         raise Invalid("packages", "Name packages or give --rated, not both")
     scope: Any = tuple(arguments.packages) or ("rated" if arguments.rated else "all")
+    if arguments.to_kernel:
+        return await _to_kernel(service, arguments, out, scope)
     raw = {"cluster": service.find(arguments.cluster).id, "scope": scope, "drain_seconds": arguments.drain_seconds}
     if arguments.software is not None:
         raw["from"] = {"software": arguments.software}
     return await _plan_and_run(service, arguments, out, raw)
+
+
+async def _to_kernel(service: Service, arguments: argparse.Namespace, out: Output, scope: Any) -> int:
+    """Plan a kernel that is as the workers, ask, and make it; 0 where it is done or nothing is to do."""
+    if arguments.software is not None:
+        raise Invalid("software", "With --to-kernel the packages are the workers'", "Leave --software out")
+    async with meant(service, arguments.cluster) as cluster:
+        raw = {"cluster": cluster.id, "scope": scope, "direction": "to_kernel"}
+        planned = await service.plan_kernel(body(raw, PlanCreate))
+    _tell_plan(planned.plan, out)
+    if arguments.dry_run or planned.plan.how == "nothing":
+        out.value(planned.plan)
+        return 1 if planned.plan.how == "refused" else 0
+    check_usable(planned.plan)
+    if not arguments.yes and not await out.confirmed("Make this kernel?"):
+        return 1
+    out.note("Building it, then starting it once: that takes a while")
+    made = await service.make_kernel(planned)
+    out.value(made)
+    out.line(f"✓ The Jupyter kernel {planned.name} (Coiled) starts and has exactly the planned packages")
+    out.line("  Choose it in the notebook's menu Kernel, Change Kernel…; the present environment is as it was")
+    out.line(f"  Undo: jupyter kernelspec remove {made.kernel}, and coiled-jupyter software delete {planned.name}")
+    return 0
 
 
 async def undo(service: Service, arguments: argparse.Namespace, out: Output) -> int:
@@ -145,7 +177,8 @@ async def _follow(service: Service, sync: Sync, out: Output) -> Sync:
 
 def _tell_plan(plan: Plan, out: Output) -> None:
     if plan.how == "nothing":
-        out.line("There is nothing to do: the cluster has these packages already")
+        who = "this environment" if plan.direction == "to_kernel" else "the cluster"
+        out.line(f"There is nothing to do: {who} has these packages already")
         return
     seen: set[tuple[object, ...]] = set()
     for action in plan.actions:
@@ -174,6 +207,8 @@ def _tell_plan(plan: Plan, out: Output) -> None:
         if plan.others:
             out.line(f"Others use this cluster too: {len(plan.others)} clients")
         out.line(f"About {plan.seconds:.0f} s")
+    elif plan.how == "build":
+        out.line("These packages come into a new environment with a Jupyter kernel of its own; this one stays as it is")
 
 
 def _tell_layers(layers: Sequence[Layer], present: str, out: Output) -> None:

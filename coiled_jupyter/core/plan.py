@@ -144,6 +144,110 @@ def wanted(
     )
 
 
+class Here(Struct, frozen=True, kw_only=True):
+    """What a new environment on the kernel's machine is to have, to be as the workers.
+
+    Attributes
+    ----------
+    workers
+        The workers as one: what all of them have alike.
+    refused
+        What stays different, and why.
+    apart
+        What of the kernel's own a new environment lacks, though it is no difference.
+
+    """
+
+    workers: Environment
+    wish: Wanted
+    refused: tuple[PlanAction, ...]
+    apart: tuple[PlanAction, ...]
+
+
+def wanted_here(
+    kernel: Environment,
+    groups: Sequence[Environment],
+    rows: Sequence[Row],
+    names: frozenset[str] | None,
+    rules: RuleSet,
+    needed: frozenset[str],
+) -> Here:
+    """Return what an environment beside `kernel` is to have, to be as the workers of `groups` as far as `names` goes.
+
+    `needed` is what ipykernel requires there: of that, and of the notebook's tools, a kernel keeps its own, or it may not
+    start.
+    """
+    workers, split = _as_one(groups)
+    mine = {package.name: package for package in kernel.packages if _travels(package)}
+    theirs = {package.name: package for package in workers.packages}
+    scope = mine.keys() | theirs.keys() | split.keys() if names is None else names
+    own = needed | rules.tools()
+    rated = {row.name for row in rows if row.severity != "ok"}
+    why: dict[str, str] = {}
+    for name in scope | mine.keys():
+        here, there = mine.get(name), theirs.get(name)
+        if here is not None and here.source is not None:
+            if name in own or name not in scope or there is not None or name in split:
+                why[name] = f"It isn't from an index: install it in the new kernel yourself, from {here.source.url}."
+        elif name not in scope or name == "python":
+            continue
+        elif name in split and name not in rules.tools():
+            why[name] = f"The workers differ among themselves: {split[name]}."
+        elif there is not None and there.source is not None and name not in own:
+            why[name] = f"The workers have it from {there.source.url}, which is no index."
+        elif name in own and here is not None and (name in rated or names is not None) and not _alike(here, there):
+            why[name] = "The new kernel needs it to start, and keeps the notebook's version."
+    chosen = (frozenset(scope) - own - split.keys() - {"python"}) - why.keys()
+    wish = wanted(workers, kernel, None, rows, chosen, rules)
+    left = {name for name in why if name in mine and mine[name].source is not None}
+    pins = [f"{name}=={mine[name].version}" for name in sorted(own) if name in mine and name not in left]
+    pins += [pin for pin in wish.wishes if pin.partition("==")[0] not in own | left]
+    refused: list[PlanAction] = []
+    apart: list[PlanAction] = []
+    for name, reason in sorted(why.items()):
+        before, after = (side[name].version if name in side else None for side in (mine, theirs))
+        action = PlanAction(kind="refuse", name=name, before=before, after=after, group=kernel.id, why=reason)
+        differs = name in scope and (name in split or (name in theirs and not _alike(theirs[name], mine.get(name))))
+        (apart if name in left and not differs else refused).append(action)
+    return Here(workers=workers, wish=replace(wish, wishes=tuple(pins)), refused=tuple(refused), apart=tuple(apart))
+
+
+def actions_here(kernel: Environment, here: Here, had: Had, rows: Sequence[Row]) -> tuple[PlanAction, ...]:
+    """Return in what an environment that is built of `had` differs from the kernel's; none where nothing is changed."""
+    said = {action.name for action in (*here.refused, *here.apart)}
+    done: list[PlanAction] = []
+    for action in actions(here.workers, [kernel], here.wish, had, rows):
+        # One that is damaged, or older in the process, is no difference between two environments.
+        if action.name in said or (action.kind == "install" and action.before == action.after):
+            continue
+        if action.name in had.refused and action.kind != "refuse":
+            # It isn't what the sync is about, and can't be had here all the same.
+            done.append(replace(action, kind="refuse", after=None, why=had.refused[action.name], cause="told"))
+        else:
+            why = "The workers don't have it." if action.cause == "absent" else action.why
+            done.append(replace(action, why=why, cause="told"))
+    return tuple(done)
+
+
+def _alike(a: Package, b: Package | None) -> bool:
+    return b is not None and equal_versions(a.version, b.version)
+
+
+def _as_one(groups: Sequence[Environment]) -> tuple[Environment, dict[str, str]]:
+    """Return what all groups have alike, and by name how they differ in the rest."""
+    tables = [{package.name: package for package in group.packages if _travels(package)} for group in groups]
+    alike: list[Package] = []
+    split: dict[str, str] = {}
+    for name in sorted({name for table in tables for name in table}):
+        found = [table.get(name) for table in tables]
+        first = found[0]
+        if first is not None and all(_alike(first, package) for package in found):
+            alike.append(first)
+        else:
+            split[name] = " and ".join(sorted({p.version if p else "none" for p in found}))
+    return replace(groups[0], packages=tuple(alike)), split
+
+
 def actions(
     kernel: Environment, groups: Iterable[Environment], wish: Wanted, had: Had, rows: Sequence[Row]
 ) -> tuple[PlanAction, ...]:

@@ -613,7 +613,9 @@ class PlanCreate(Request, frozen=True, kw_only=True):
     Attributes
     ----------
     cluster, kernel
-        The cluster to change; the kernel that is compared with it (and is the target for ``to_kernel``).
+        The cluster to change; the kernel that is compared with it.
+    direction
+        ``to_kernel`` makes a kernel of its own, with the command ``sync --to-kernel`` only.
     source
         What to become equal to, ``from`` on the wire; default: `kernel`, or without one this server's Python.
     scope
@@ -694,7 +696,8 @@ class Plan(Wire, frozen=True, kw_only=True):
         Of what the plan rests on and does; a sync of a plan whose digest isn't the present one is refused.
     how
         ``roll``: workers move to a layer and keep what they hold; ``replace``: all of the cluster starts anew;
-        ``nothing``: it is equal already; ``refused``: nothing of it can be done.
+        ``build``: a kernel of its own is made beside the notebook's, for ``to_kernel``; ``nothing``: it is equal
+        already; ``refused``: nothing of it can be done.
     restarts
         What restarts, in plain words.
     seconds
@@ -710,7 +713,7 @@ class Plan(Wire, frozen=True, kw_only=True):
     digest: str
     cluster: str
     direction: Direction
-    how: Literal["roll", "replace", "nothing", "refused"]
+    how: Literal["roll", "replace", "build", "nothing", "refused"]
     actions: tuple[PlanAction, ...]
     rolls: tuple[PlanRoll, ...]
     restarts: tuple[str, ...]
@@ -878,7 +881,7 @@ class Software(Wire, frozen=True, kw_only=True):
     python, platform
         What the packages were chosen for, such as ``3.11.7`` and ``linux-x86_64``.
     source
-        What it was made from: ``kernel``, ``requirements``, or a file's name.
+        What it was made from: ``kernel``, ``requirements``, a file's name, or the workers of a cluster.
     packages
         Empty in lists; `count` is always there.
     built

@@ -65,7 +65,7 @@ def begin(namespaces: list[dict[str, Any]]) -> None:
         return
     # Every Python imports setuptools for a moment at its start, by a file of its own; a kernel imports argcomplete and
     # msgpack where they are there.
-    own = _closure("ipykernel", "ipython", "setuptools", "argcomplete", "msgpack")
+    own = closure("ipykernel", "ipython", "setuptools", "argcomplete", "msgpack")
     _namespaces()["probe"]["baseline"](True, namespaces, own)
     _begun.append(True)
 
@@ -73,7 +73,7 @@ def begin(namespaces: list[dict[str, Any]]) -> None:
 _begun: list[bool] = []
 
 
-def _closure(*names: str) -> frozenset[str]:
+def closure(*names: str) -> frozenset[str]:
     """Return these distributions and all that they require here, names by PEP 503."""
     found: set[str] = set()
     waiting = list(names)

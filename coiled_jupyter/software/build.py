@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -63,6 +65,22 @@ def python_path(wish: str | None) -> str:
         if path.parts[-3].replace(".", "").isdigit()
     ]
     return str(max(numbered)[1]) if numbered else wish
+
+
+async def python_here(wish: str) -> str | None:
+    """Return the full version of the Python that a build for `wish` would run, or None where there is none here."""
+    with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
+        made = Path(folder, "venv")
+        ended = await uv.attempt(
+            *("venv", "--no-config", "--quiet", "--python", python_path(wish), "--", str(made)),
+            cwd=Path(folder),
+            deadline=60,
+            level=logging.DEBUG,
+        )
+        if ended.status:
+            return None
+        told = re.search(r"(?m)^version_info *= *(\d+\.\d+\.\d+)", (made / "pyvenv.cfg").read_text(encoding="utf-8"))
+        return told[1] if told else None
 
 
 def complete(lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -189,7 +189,13 @@ class NamedEnvironments:
     # ---- changing ---------------------------------------------------------------------------------------------
 
     async def create(self, name: str, wanted: Wanted, *, replace: bool = False) -> Stored:
-        """Lock what is wanted for this machine, and keep it under a name.
+        """Lock what is wanted for this machine, and keep it under a name; raises as `lock`."""
+        stored = await self.lock(name, wanted, replace=replace)
+        self.keep(stored, replace=replace)
+        return stored
+
+    async def lock(self, name: str, wanted: Wanted, *, replace: bool = False) -> Stored:
+        """Return what is wanted, locked for this machine; it isn't kept yet.
 
         Raises
         ------
@@ -209,7 +215,7 @@ class NamedEnvironments:
         wanted, resolution = await self._resolved(wanted)
         lock = _allowed(resolution.lock, wanted.hashes)
         refused = tuple(LeftOut(name=key, why=why) for key, why in resolution.refused.items())
-        stored = Stored(
+        return Stored(
             name=name,
             python=wanted.python,
             interpreter=wanted.interpreter,
@@ -221,9 +227,11 @@ class NamedEnvironments:
             left_out=(*wanted.left_out, *refused),
             created_at=now(),
         )
-        self._check_free(name, replace=replace)
+
+    def keep(self, stored: Stored, *, replace: bool = False) -> None:
+        """Keep what was locked under its name; Conflict where there is one."""
+        self._check_free(stored.name, replace=replace)
         self._save(stored, replace=replace)
-        return stored
 
     async def _resolved(self, wanted: Wanted) -> tuple[Wanted, Resolution]:
         """Return the resolution, and what it is of: without the doubtful lines that can't be had."""
@@ -250,7 +258,7 @@ class NamedEnvironments:
 
     async def _resolve(self, python: str, hard: Sequence[str], wishes: Sequence[str]) -> Resolution:
         return await resolve(
-            _target(python),
+            target(python),
             builds.complete(tuple(hard)),
             [Wish(requirement=line) for line in wishes],
             index=indexes.parse(self._configuration.index_options),
@@ -368,8 +376,11 @@ class NamedEnvironments:
 
     # ---- kernels ----------------------------------------------------------------------------------------------
 
-    async def install(self, stored: Stored) -> tuple[str, Path]:
-        """Build one with ipykernel and register it with Jupyter; return the kernel's name and folder of the environment."""
+    async def install(self, stored: Stored, check: Callable[[Path], Awaitable[None]] | None = None) -> tuple[str, Path]:
+        """Build one with ipykernel and register it with Jupyter; return the kernel's name and folder of the environment.
+
+        `check` is given the folder with the kernel's specification before that is registered, and raises where it's no good.
+        """
         settings = self._configuration
         spec = BuildSpec(
             requirements=(*stored.pins, *(() if "ipykernel" in stored.versions else ("ipykernel",))),
@@ -379,7 +390,9 @@ class NamedEnvironments:
         )
         built = await builds.build(spec, await builds.lock(spec))
         name = f"coiled-{stored.name.lower()}"
-        with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
+        with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as top:
+            folder = Path(top, name)
+            folder.mkdir()
             argv = [built.interpreter, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             content = {
                 "argv": argv,
@@ -387,8 +400,10 @@ class NamedEnvironments:
                 "language": "python",
                 "metadata": {"debugger": True, "coiled_jupyter": {"software": stored.name}},
             }
-            Path(folder, "kernel.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            await asyncio.to_thread(_register, folder, name)
+            (folder / "kernel.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            if check is not None:
+                await check(folder)
+            await asyncio.to_thread(_register, str(folder), name)
         return name, Path(built.prefix)
 
 
@@ -464,7 +479,8 @@ def _platform() -> str:
     return sysconfig.get_platform()
 
 
-def _target(python: str) -> Target:
+def target(python: str) -> Target:
+    """Return this machine as what packages are chosen for, with a Python of CPython's."""
     return Target(
         python=python,
         implementation="cpython",

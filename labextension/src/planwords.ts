@@ -93,6 +93,8 @@ export function howWords(plan: Plan, trans: TranslationBundle): string {
       return trans.__(
         'A new environment is built beside the present one, then the whole cluster starts anew in it.'
       );
+    case 'build':
+      return trans.__('A kernel of its own is made beside the present one.');
     case 'nothing':
       return trans.__('There is nothing to do: it is equal already.');
     case 'refused':

@@ -2151,7 +2151,8 @@ export interface components {
      *             Of what the plan rests on and does; a sync of a plan whose digest isn't the present one is refused.
      *         how
      *             ``roll``: workers move to a layer and keep what they hold; ``replace``: all of the cluster starts anew;
-     *             ``nothing``: it is equal already; ``refused``: nothing of it can be done.
+     *             ``build``: a kernel of its own is made beside the notebook's, for ``to_kernel``; ``nothing``: it is equal
+     *             already; ``refused``: nothing of it can be done.
      *         restarts
      *             What restarts, in plain words.
      *         seconds
@@ -2178,7 +2179,7 @@ export interface components {
        */
       readonly expires_at: string;
       /** @enum {unknown} */
-      readonly how: 'nothing' | 'refused' | 'replace' | 'roll';
+      readonly how: 'build' | 'nothing' | 'refused' | 'replace' | 'roll';
       readonly id: string;
       readonly layer: string | null;
       readonly lost: components['schemas']['PlanLost'];
@@ -2232,7 +2233,9 @@ export interface components {
      *         Attributes
      *         ----------
      *         cluster, kernel
-     *             The cluster to change; the kernel that is compared with it (and is the target for ``to_kernel``).
+     *             The cluster to change; the kernel that is compared with it.
+     *         direction
+     *             ``to_kernel`` makes a kernel of its own, with the command ``sync --to-kernel`` only.
      *         source
      *             What to become equal to, ``from`` on the wire; default: `kernel`, or without one this server's Python.
      *         scope
@@ -2522,7 +2525,7 @@ export interface components {
      *         python, platform
      *             What the packages were chosen for, such as ``3.11.7`` and ``linux-x86_64``.
      *         source
-     *             What it was made from: ``kernel``, ``requirements``, or a file's name.
+     *             What it was made from: ``kernel``, ``requirements``, a file's name, or the workers of a cluster.
      *         packages
      *             Empty in lists; `count` is always there.
      *         built

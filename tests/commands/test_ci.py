@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
+from packaging.utils import canonicalize_name
 
-from coiled_jupyter.core.wire import Diff
+from coiled_jupyter.core.wire import Diff, Plan, Software
+from coiled_jupyter.links import here
 from tests.environments import environment
 from tests.processes import apart, free_port, wait_for
 from tests.schema import check_types
@@ -67,6 +71,58 @@ def test_one_that_is_attached_is_used_and_stays(home, address):
     assert (code, json.loads(out)["cluster"]["name"]) == (1, "theirs")
     assert [c["name"] for c in json.loads(run("cluster", "list", "--json", env=home)[1])] == ["theirs"]
     assert run("cluster", "stop", "theirs", env=home)[0] == 0
+
+
+def test_the_workers_packages_come_to_a_kernel_of_their_own_and_this_environment_stays(home, address, tmp_path):
+    env = {**home, "COILED_JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_DATA_DIR": str(tmp_path / "jupyter")}
+    mine, to_kernel = installed(sys.executable), ("sync", "--to-kernel", "--cluster", address)
+    code, out, error = run(*to_kernel, "iniconfig", "--dry-run", "--json", env=env)
+    assert code == 0, error
+    plan = msgspec.json.decode(out, type=Plan)
+    assert (plan.direction, plan.how) == ("to_kernel", "build")
+    done = {action.name: action for action in plan.actions if action.kind != "refuse"}
+    assert {name: (a.before, a.after) for name, a in done.items()} == {"iniconfig": (mine["iniconfig"], "1.1.1")}
+    for words, ended, said in (
+        (["nonsense"], 2, "scope[0]"),
+        (["--software", "x"], 2, "software"),
+        (["iniconfig"], 2, "--yes"),
+    ):
+        code, _, error = run(*to_kernel, *words, env=env)
+        assert (code, said in error) == (ended, True), error
+    assert not (tmp_path / "jupyter").exists()
+
+    code, out, error = run(*to_kernel, "--yes", env=env)
+    assert code == 0, (out, error)
+    told = re.search("Undo: jupyter kernelspec remove (coiled-\\S+), and coiled-jupyter software delete (\\S+)", out)
+    kernel, name = told.groups()
+    spec = json.loads((tmp_path / "jupyter" / "kernels" / kernel / "kernel.json").read_text())
+    new, theirs = installed(spec["argv"][0]), workers(env, address)
+    assert {"numpy": "1.26.4", "iniconfig": "1.1.1", "distributed": "2026.7.1"}.items() <= new.items()
+    # All that the workers have, but for what a kernel needs; nothing else is there than that.
+    needed = here.closure("ipykernel")
+    assert {n: v for n, v in theirs.items() if new.get(n) != v}.keys() <= needed
+    assert {n: mine[n] for n in needed & mine.keys()}.items() <= new.items()
+    assert "pandas" not in new
+    assert installed(sys.executable) == mine
+    shown = msgspec.json.decode(run("software", "show", name, "--json", env=env)[1], type=Software)
+    assert {package.name: package.version for package in shown.packages} == new
+    assert shown.source.startswith("workers of ")
+    assert run("software", "delete", name, env=env)[0] == 0
+    assert json.loads(run("cluster", "list", "--json", env=home)[1]) == []
+
+
+def installed(python: str) -> dict[str, str]:
+    """Return what is installed in the environment of a Python, asked of a process of its own."""
+    code = "import importlib.metadata as m, json; print(json.dumps([[d.name, d.version] for d in m.distributions()]))"
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
+    return {canonicalize_name(name): version for name, version in json.loads(done.stdout)}
+
+
+def workers(env, address: str) -> dict[str, str]:
+    diff = msgspec.json.decode(run("diff", "--cluster", address, "--json", env=env)[1], type=Diff)
+    (group,) = [group.id for group in diff.cluster.groups if group.role == "worker"]
+    found = {row.name: side.version for row in diff.rows for side in row.groups if side.group == group}
+    return {name: version for name, version in found.items() if version is not None and name != "python"}
 
 
 @pytest.mark.parametrize(

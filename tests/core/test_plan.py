@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from coiled_jupyter.core import plan
+from coiled_jupyter.core.diff import compare
 from coiled_jupyter.core.plan import Had, Wanted
 from coiled_jupyter.core.rules import shipped
 from coiled_jupyter.core.survey import Survey, SurveyPlace, SurveyProcess, SurveyWorker
@@ -203,6 +204,94 @@ def test_a_name_is_either_hard_or_a_wish_or_removed(kernel, present, scheduler):
     names = [line.partition("==")[0] for line in (*wish.hard, *wish.wishes)]
     assert len(names) == len(set(names))
     assert not set(names) & wish.removed
+
+
+# ---- the other way: beside the kernel ---------------------------------------------------------------------------------
+
+
+def here(kernel, *groups, names=None, needed=frozenset(), rows=(), **fields):
+    """Return what an environment beside the kernel would be, where all that is wished can be had, and what that changes."""
+    mine = environment("kernel", kernel, **fields)
+    theirs = [environment("worker", group) if isinstance(group, dict) else group for group in groups]
+    found = plan.wanted_here(mine, theirs, rows, names, shipped(), frozenset(needed))
+    had = Had(versions=dict(line.split("==") for line in found.wish.wishes))
+    return found, plan.actions_here(mine, found, had, rows)
+
+
+@given(versions, versions, st.none() | st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(NAMES)))
+def test_a_new_kernel_is_as_the_workers_in_what_is_asked_for_and_as_the_notebook_in_the_rest(
+    mine, theirs, names, needed
+):
+    found, done = here(mine, theirs, names=None if names is None else frozenset(names), needed=needed)
+    wished = [line.partition("==")[0] for line in found.wish.wishes]
+    assert len(wished) == len(set(wished))
+    after = dict(line.split("==") for line in found.wish.wishes)
+    for name in NAMES:
+        asked = (names is None or name in names) and name not in needed
+        # What ipykernel needs there and isn't there is no wish of ours: the resolver brings it.
+        assert after.get(name) == (theirs if asked else mine).get(name), name
+    assert not [action for action in done if action.kind == "refuse"]
+    assert {action.name for action in done} == {name for name in NAMES if mine.get(name) != after.get(name)}
+    assert all("otebook" not in action.why for action in done if action.kind == "remove")
+
+
+def test_what_the_kernel_needs_stays_and_that_is_said_where_it_matters():
+    row = {"tornado": "6.1", "ipython": "8.0"}
+    mine = {"tornado": "6.5", "ipython": "9.0", "numpy": "2.0"}
+    for names, said in ((None, []), (frozenset(row), ["ipython", "tornado"])):
+        found, done = here(mine, {**row, "numpy": "1.0"}, needed={"tornado"}, names=names)
+        assert {"tornado==6.5", "ipython==9.0"} <= set(found.wish.wishes)
+        assert [action.name for action in found.refused] == said
+        assert [action.name for action in done] == (["numpy"] if names is None else [])
+    rated = compare(
+        environment("kernel", mine), [environment("worker", row)],
+        cluster_id="", cluster_name="", kernel_id=None, kernel_label="", at=AT, rules=shipped(),
+    ).rows  # fmt: skip
+    found, _ = here(mine, {**row, "numpy": "1.0"}, needed={"tornado"}, rows=rated)
+    assert [(action.name, action.before, action.after) for action in found.refused] == [("tornado", "6.5", "6.1")]
+    assert "needs it to start" in found.refused[0].why
+
+
+def test_where_the_workers_differ_the_notebooks_stays_and_how_is_said():
+    found, done = here({"numpy": "2.0", "acme": "1"}, {"numpy": "1.0", "acme": "2"}, {"numpy": "1.1", "acme": "2"})
+    assert [(action.name, action.why) for action in found.refused] == [
+        ("numpy", "The workers differ among themselves: 1.0 and 1.1.")
+    ]
+    assert "numpy==2.0" in found.wish.wishes
+    assert [action.name for action in done] == ["acme"]
+    found, _ = here({}, {"numpy": "1.0"}, {})
+    assert found.refused[0].why.endswith("1.0 and none.")
+
+
+def test_local_code_of_either_side_is_named_and_never_looked_for_on_an_index():
+    mine = Package(name="mine", version="1.0", source=Source(url="file:///mine", kind="editable"))
+    theirs = Package(name="theirs", version="1.0", source=Source(url="git+https://e", kind="vcs"))
+    tool = Package(name="coiled-jupyter", version="1.0", source=Source(url="file:///cj", kind="editable"))
+    group = environment("worker", {"mine": "1.0"})
+    group = replace(group, packages=(*group.packages, theirs))
+    found, done = here({}, group, packages=(mine, tool))
+    # Of these the new kernel only lacks what the notebook has.
+    assert [action.name for action in found.apart] == ["coiled-jupyter", "mine"]
+    assert "file:///mine" in found.apart[1].why
+    assert [action.name for action in found.refused] == ["theirs"]
+    assert "git+https://e" in found.refused[0].why
+    assert (found.wish.wishes, done) == ((), ())
+    found, _ = here({}, {"mine": "2.0"}, packages=(mine,))
+    assert [(action.name, action.before, action.after) for action in found.refused] == [("mine", "1.0", "2.0")]
+    # What only the notebook has goes, from wherever it is.
+    found, done = here({}, environment("worker", {}), packages=(mine,))
+    assert (found.refused, [(action.kind, action.name) for action in done]) == ((), [("remove", "mine")])
+
+
+def test_what_is_not_asked_for_and_can_not_be_had_here_is_no_removal():
+    mine = environment("kernel", {"ours": "1.0", "numpy": "2.0"})
+    found = plan.wanted_here(
+        mine, [environment("worker", {"numpy": "1.0"})], (), frozenset({"numpy"}), shipped(), frozenset()
+    )
+    had = Had(versions={"numpy": "1.0"}, refused={"ours": "It isn't on the index"})
+    done = {action.name: action for action in plan.actions_here(mine, found, had, ())}
+    assert (done["ours"].kind, done["ours"].why) == ("refuse", "It isn't on the index")
+    assert done["numpy"].kind == "downgrade"
 
 
 # ---- the scheduler ------------------------------------------------------------------------------------------------

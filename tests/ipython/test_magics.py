@@ -205,6 +205,16 @@ def test_a_sync_is_seen_first_then_done_and_undone(kernel):
     assert kernel.value(there) == "1.1.1"
 
 
+def test_a_kernel_as_the_workers_is_planned_in_a_cell_and_made_only_with_yes(kernel):
+    assert kernel.run("p = %coiled sync --to-kernel iniconfig --dry-run")[0] == "ok"
+    own = kernel.value("__import__('importlib.metadata').metadata.version('iniconfig')")
+    changes = "[[a.name, a.before, a.after] for a in p.actions if a.kind != 'refuse']"
+    assert kernel.value(f"[p.how, p.direction, {changes}]") == ["build", "to_kernel", [["iniconfig", own, "1.1.1"]]]
+    status, found = kernel.run("%coiled sync --to-kernel iniconfig")
+    assert (status, "new environment" in shown(found, "display_data")["text/plain"]) == ("error", True)
+    assert "--yes" in "".join(line for output in found for line in output.get("traceback", ()))
+
+
 def test_without_ipywidgets_how_far_it_is_is_an_output_that_changes(kernel):
     # As where it isn't installed: the import fails.
     assert kernel.run("import sys; hidden = sys.modules.pop('ipywidgets'); sys.modules['ipywidgets'] = None")[0] == "ok"

@@ -68,6 +68,12 @@ def test_what_is_not_there_is_404(server, method, path, body):
     assert answer["error"]["kind"] == "not_found"
 
 
+def test_the_environment_of_a_kernel_is_no_target_and_what_to_do_instead_is_said(server):
+    status, answer = server.api("POST", "plans", {"cluster": "x", "direction": "to_kernel"})
+    assert (status, answer["error"]["kind"]) == (422, "impossible")
+    assert "%coiled sync --to-kernel" in answer["error"]["hint"]
+
+
 def test_lists_are_there_from_the_start(server):
     assert server.api("GET", "syncs") == (200, [])
     assert server.api("GET", "layers") == (200, [])
