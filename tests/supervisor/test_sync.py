@@ -7,18 +7,22 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import Conflict, Impossible, NotFound
 from coiled_jupyter.core.sync import FINAL
-from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanCreate, PlanFrom, TLSFiles
+from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanCreate, PlanFrom, Sync, TLSFiles
 from coiled_jupyter.paths import cluster_dir
 from coiled_jupyter.service import Service
+from tests.door import Door
 from tests.environments import environment
 from tests.fakes import InterpreterKernels
 from tests.notebook import CellError, Notebook
@@ -44,9 +48,9 @@ def python_of(minor: str, *requirements: str) -> Path:
 
 
 class Lab:
-    """A service with the kernels of a test, and what is done with it."""
+    """A service with the kernels of a test, and what is done with it; plans and syncs go by REST."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Door) -> None:
         self.service = service
 
     async def attach(self, cluster: RemoteCluster) -> str:
@@ -98,10 +102,13 @@ class Lab:
 def lab(body, pythons, configuration: Configuration | None = None):
     async def go():
         service = Service(configuration, kernels=InterpreterKernels(pythons))
+        door = Door(service)
         await service.start()
+        door.open()
         try:
-            await body(Lab(service))
+            await body(Lab(door))
         finally:
+            await door.shut()
             for cluster in service.clusters():
                 if cluster.status not in ENDED:
                     with contextlib.suppress(NotFound, Conflict):
@@ -122,6 +129,15 @@ def told(sync) -> str:
 
 async def cell(notebook: Notebook, code: str, seconds: float = 60):
     return await asyncio.to_thread(notebook.run, code, seconds)
+
+
+async def shell(*arguments: str) -> Sync:
+    """Run a command that ends in a sync as a person does in a shell, beside the service, and return that sync."""
+    command = [sys.executable, "-m", "coiled_jupyter.cli", *arguments, "--yes", "--json"]
+    run = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, error = await asyncio.wait_for(run.communicate(), 120)
+    assert run.returncode == 0, (out, error)
+    return msgspec.json.decode(out, type=Sync)
 
 
 def truth(python: Path | str) -> dict[str, str]:
@@ -210,6 +226,18 @@ def test_a_strangers_cluster_gets_the_notebooks_packages_and_loses_nothing(tmp_p
                 prefix, packages, _ = json.loads(text)
                 assert prefix == str(remote.parent.parent)
                 assert "numpy" not in packages
+            # From a shell likewise: of what its own Python has, as much as was named.
+            done = await shell("sync", "iniconfig", "--cluster", cluster)
+            assert done.state == "done", told(done)
+            assert [json.loads(text)[1].get("iniconfig") for text in await cell(notebook, WORKERS_SEE)] == (
+                [version("iniconfig")] * 2
+            )
+            undone = await shell("undo", "--cluster", cluster)
+            assert undone.state == "done", told(undone)
+            assert {json.loads(text)[0] for text in await cell(notebook, WORKERS_SEE)} == {str(remote.parent.parent)}
+            assert await cell(notebook, "client.gather(futures) == [n ** 2 for n in range(200)]")
+            assert await cell(notebook, "client.gather(scattered) == list(range(5))")
+            assert await cell(notebook, "counts('kept')") == [200, 0]
 
     with RemoteCluster(tmp_path / "remote", remote, workers=2, tls=tls) as attached:
         # A worker is ready when its scheduler knows it, which `attach` waits for.
@@ -265,7 +293,7 @@ def test_plans_are_used_once_and_not_when_the_world_has_changed(tmp_path):
         lab.service._kernels.pythons["k"] = (other, ("numpy",))
         with pytest.raises(Conflict) as stale:
             await lab.service.sync(plan.id)
-        fresh = lab.service.held_plan(stale.value.data["plan"])
+        fresh = await lab.service.held_plan(stale.value.data["plan"])
         assert "tabulate" in {action.name for action in fresh.actions}
         with pytest.raises(NotFound):
             await lab.service.sync(plan.id)

@@ -37,7 +37,7 @@ from tests.fakes import InterpreterKernels
 from tests.index import Index, make_wheel
 from tests.notebook import CellError, Notebook
 from tests.remote import RemoteCluster
-from tests.supervisor.test_sync import COUNTS, TODAY, Lab, cell, lab, python_of, told
+from tests.supervisor.test_sync import COUNTS, TODAY, Lab, cell, lab, python_of, shell, told
 
 FULL = pytest.mark.full_matrix
 KERNEL = (*TODAY, "numpy==2.4.6", "ipykernel")
@@ -738,7 +738,9 @@ def test_nannies_of_one_process_move_together_and_five_rolls_leave_nothing_suspi
         await cell(site.notebook, "scattered = client.scatter([1, 2, 3])\nlen(scattered)")
         ended = None
         for number in range(5):
-            if number % 2:
+            if number == 3:
+                ended = await shell("undo", "--cluster", site.cluster)
+            elif number == 1:
                 ended = await site.lab.ended(await site.service.undo(ended.id))
             else:
                 ended = await site.sync()
@@ -820,6 +822,9 @@ def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tm
         before = files(base), files(other)
         ended = await site.sync()
         assert await site.check(ended) == "done", told(ended)
+        await all_there(site)
+        undone = await shell("undo", "--cluster", site.cluster)
+        assert await site.check(undone) == "done", told(undone)
         await all_there(site)
         assert (files(base), files(other)) == before
 
