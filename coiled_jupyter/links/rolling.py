@@ -25,7 +25,7 @@ from ..core.survey import Survey, SurveyPlace, SurveyProcess, SurveyWorker
 from .scheduler import SchedulerLink
 
 PLUGIN = "coiled-jupyter-layer"
-"""The name of the NannyPlugin at the scheduler; its text has it too."""
+"""The name of the NannyPlugin at the scheduler; its text and the scheduler's have it too."""
 DEADLINE = 10.0
 REGISTER_SECONDS = 20.0
 SPEAKERS = 3
@@ -136,6 +136,7 @@ class _About(Struct, frozen=True):
     pid: _Count
     distributed: _Text
     idempotent: bool
+    pointing: bool
 
 
 class _Walk(Struct, frozen=True):
@@ -509,8 +510,10 @@ class Rolling:
     async def unpoint(self) -> dict[str, str | None]:
         """Point every nanny back to its own environment; return by nanny the layer that it is pointed to nevertheless."""
         await self._all_nannies()
-        with contextlib.suppress(Timeout):
-            await self._link.unregister_nannies(PLUGIN, REGISTER_SECONDS)
+        # Of what it doesn't know a scheduler logs a traceback.
+        if (await self._ask_scheduler(_About, "about")).pointing:
+            with contextlib.suppress(Timeout):
+                await self._link.unregister_nannies(PLUGIN, REGISTER_SECONDS)
         pointed = await self._pointed()
         strayed = [nanny for nanny, layer in pointed.items() if layer is not None]
         if strayed:

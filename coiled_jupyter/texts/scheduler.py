@@ -17,6 +17,7 @@ import time
 PIECE_SECONDS = 0.008
 WALKS = 8
 KEY = "_coiled_jupyter_entries"
+LAYER = "coiled-jupyter-layer"
 _walks = {}
 _numbers = itertools.count(1)
 
@@ -35,6 +36,7 @@ def _about(scheduler):
         "pid": os.getpid(),
         "distributed": distributed.__version__,
         "idempotent": idempotent,
+        "pointing": LAYER in getattr(scheduler, "nanny_plugins", (LAYER,)),
     }
 
 

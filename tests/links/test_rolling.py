@@ -354,6 +354,9 @@ def test_nannies_of_one_process_are_pointed_together_and_each_can_end(today):
         await steps.rolling.restart(list(left), 60)
         assert await steps.rolling.joined([str(i["id"]) for i in left.values()], list(left), 60) == set()
         assert [one["prefix"] for one in await steps.see(await steps.workers(1))] == [str(today.prefix)]
+        # What isn't there isn't taken back: the scheduler would log an error of its own.
+        assert set((await steps.rolling.unpoint()).values()) == {None}
+        assert "unregister_nanny_plugin" not in running.log()
 
     with today.cluster("together", workers=0) as running:
         arguments = [running.address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]

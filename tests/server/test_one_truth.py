@@ -26,7 +26,8 @@ class Notebook:
         wait_for(file.exists, what="the connection file")
         self.client = BlockingKernelClient(connection_file=str(file))
         self.client.load_connection_file()
-        self.client.start_channels()
+        # Without the heartbeat: a kernel that is busy with its start may miss one, which is taken for its death.
+        self.client.start_channels(hb=False)
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code: str, seconds: float = 120) -> tuple[str, list[dict]]:
