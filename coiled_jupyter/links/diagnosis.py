@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from urllib.parse import urlsplit
 
 STEP_SECONDS = 1.0
+REFUSED = "Connection refused: nothing listens at this address"
 _HANDSHAKE, _ALERT = 0x16, 0x15
 
 
@@ -22,25 +24,20 @@ async def of(address: str, *, with_files: bool) -> str:
         Whether certificates were given.
 
     """
-    parts = urlsplit(address)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if host is None or port is None or parts.scheme not in ("tcp", "tls"):
+    scheme, place = _place(address)
+    if place is None:
         return "The connection failed"
+    host, port = place
     try:
         reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), STEP_SECONDS)
-    except ConnectionRefusedError:
-        return "Connection refused: nothing listens at this address"
     except asyncio.TimeoutError:
         return "The host doesn't answer"
     except OSError:
-        return "The host can't be reached"
+        return REFUSED if await refused(address) else "The host can't be reached"
     try:
         # A scheduler without TLS speaks first; one with TLS waits for the client.
         if await _speaks(reader):
-            if parts.scheme == "tls":
+            if scheme == "tls":
                 return "The scheduler doesn't use TLS: attach it with a tcp:// address"
             return "The scheduler accepts connections, but doesn't answer in time"
         writer.write(_hello())
@@ -50,10 +47,45 @@ async def of(address: str, *, with_files: bool) -> str:
     finally:
         writer.transport.abort()
     if answer in (_HANDSHAKE, _ALERT):
-        if parts.scheme == "tcp":
+        if scheme == "tcp":
             return "The scheduler expects TLS: attach it with a tls:// address and certificate files"
         return "The scheduler doesn't accept these certificates" if with_files else "Certificate files are needed"
     return "The process accepts connections but says nothing: it may be stopped, or no Dask scheduler"
+
+
+async def refused(address: str) -> bool:
+    """Whether the host says that nothing listens at this address, which it says at once; asks for a second at most."""
+    _, place = _place(address)
+    if place is None:
+        return False
+    try:
+        return await asyncio.wait_for(_refused(*place), STEP_SECONDS)
+    except (OSError, UnicodeError, asyncio.TimeoutError):
+        return False
+
+
+async def _refused(host: str, port: int) -> bool:
+    loop = asyncio.get_running_loop()
+    # A name such as localhost stands for several addresses, and one of them is enough to be reached.
+    for family, kind, proto, _, where in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        with socket.socket(family, kind, proto) as asked:
+            asked.setblocking(False)
+            try:
+                await loop.sock_connect(asked, where)
+            except ConnectionRefusedError:
+                continue
+            return False
+    return True
+
+
+def _place(address: str) -> tuple[str, tuple[str, int] | None]:
+    """Return the scheme of an address, and host and port, or None where it has none that could be asked."""
+    parts = urlsplit(address)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    return parts.scheme, (host, port) if host and port and parts.scheme in ("tcp", "tls") else None
 
 
 async def _speaks(reader: asyncio.StreamReader) -> bool:

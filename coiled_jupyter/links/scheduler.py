@@ -33,6 +33,8 @@ FRAME_LIMIT = 64 * 1024 * 1024
 AT_ONCE = 16
 IDLE = 2
 """Connections that are kept open between requests."""
+SOON_SECONDS = 0.2
+"""A connection that isn't open by then may be refused, which is asked once: a scheduler that is there logs the question."""
 BROADCAST = 100
 """Workers that one request is passed on to: it keeps the scheduler only that long, and one silent worker only those."""
 BROADCAST_SECONDS = 2.0
@@ -152,14 +154,26 @@ class SchedulerLink:
         self._closed = False
 
     async def _open(self, deadline: float) -> Any:
-        return await connect(
-            self.address,
-            timeout=deadline,
-            deserialize=False,
-            # Without it a peer of another version may compress in a way that isn't installed here.
-            handshake_overrides={"compression": None},
-            **self._arguments,
+        opening = asyncio.ensure_future(
+            connect(
+                self.address,
+                timeout=deadline,
+                deserialize=False,
+                # Without it a peer of another version may compress in a way that isn't installed here.
+                handshake_overrides={"compression": None},
+                **self._arguments,
+            )
         )
+        try:
+            done, _ = await asyncio.wait((opening,), timeout=SOON_SECONDS)
+            # Dask would try again until the deadline.
+            if not done and await diagnosis.refused(self.address) and not opening.done():
+                raise Unavailable(diagnosis.REFUSED)
+            return await opening
+        finally:
+            if not opening.cancel() and not opening.cancelled():
+                # Nobody may have waited for its failure.
+                opening.exception()
 
     def close(self) -> None:
         """Close the connections that are kept."""

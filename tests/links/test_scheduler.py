@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import pickletools
+import socket
 import struct
 import sys
 import time
@@ -258,14 +259,36 @@ def test_a_silent_scheduler_meets_the_deadline():
     assert against(handler, body) < 2
 
 
-def test_nobody_listens():
-    async def body():
-        link = SchedulerLink("tcp://127.0.0.1:9")
-        with pytest.raises(CoiledError):
-            await link.identity(0.5)
-        return await link.diagnose()
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_where_nobody_listens_that_is_known_at_once(host):
+    """Long before the deadline, until which Dask would try again."""
 
-    assert "Connection refused" in asyncio.run(body())
+    async def body(address):
+        begun = time.monotonic()
+        link = SchedulerLink(address)
+        with pytest.raises(Unavailable, match="refused"):
+            await link.identity(60.0)
+        return time.monotonic() - begun, await link.diagnose()
+
+    # Nobody listens at the port of a socket that is bound and doesn't listen.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        seconds, why = asyncio.run(body(f"tcp://{host}:{bound.getsockname()[1]}"))
+    assert seconds < 20
+    assert "Connection refused" in why
+
+
+def test_one_that_accepts_connections_and_says_nothing_is_waited_for():
+    async def body(address):
+        with pytest.raises(CoiledError) as caught:
+            await SchedulerLink(address).identity(1.0)
+        return caught.value.message
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        said = asyncio.run(body(f"tcp://127.0.0.1:{server.getsockname()[1]}"))
+    assert "refused" not in said
 
 
 def test_only_builtins_by_reference_and_text_cross():
