@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
+from .. import bringing
 from ..core.choice import ENDED
 from ..core.cluster import age
 from ..core.errors import Invalid, NotFound, Timeout
@@ -67,14 +68,50 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 async def _attach(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    raw: dict[str, Any] = {"address": arguments.address, "name": arguments.name}
-    files = {"ca_file": arguments.ca, "cert_file": arguments.cert, "key_file": arguments.key}
-    if any(files.values()):
-        raw["tls"] = {key: str(Path(path).absolute()) for key, path in files.items() if path}
-    cluster = await _met(service, await service.attach(body(given(**raw), ClusterAttach)))
+    tls = _certificates(arguments.address, arguments)
+    raw = given(address=arguments.address, name=arguments.name, tls=tls)
+    cluster = await _met(service, await service.attach(body(raw, ClusterAttach)))
     out.value(cluster)
     tell_clusters([cluster], out)
     return UNREAD if cluster.status in ("starting", "unreachable") else DONE
+
+
+def add_certificates(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the files for a ``tls://`` address."""
+    for name, what in (("--ca", "the authority"), ("--cert", "the client's certificate"), ("--key", "its key")):
+        parser.add_argument(
+            name, metavar="FILE", help=f"PEM file of {what}, for tls://; Dask's configuration says it if left out"
+        )
+
+
+def _certificates(address: str, arguments: argparse.Namespace) -> dict[str, str] | None:
+    """Return the files for an address, of the options or of Dask's configuration; Invalid where one is missing."""
+    files = {name: getattr(arguments, name, None) for name in ("ca", "cert", "key")}
+    if address.startswith("tls://"):
+        if not any(files.values()):
+            files = _of_dask()
+        missing = [f"--{name}" for name, path in files.items() if not path]
+        if missing:
+            raise Invalid(
+                "tls",
+                f"A tls:// address needs certificate files, and there is no {' and no '.join(missing)}",
+                "Give --ca, --cert and --key, or set them in Dask's configuration (distributed.comm.tls); "
+                "`coiled-jupyter cluster attach` keeps them under a name",
+            )
+    found = {f"{name}_file": str(Path(path).expanduser().absolute()) for name, path in files.items() if path}
+    return found or None
+
+
+def _of_dask() -> dict[str, str | None]:
+    """Return the files that Dask's configuration names for clients; a certificate that isn't in a file has none."""
+    with bringing():
+        import dask.config
+
+    names = {"ca": "ca-file", "cert": "client.cert", "key": "client.key"}
+    told = {name: dask.config.get(f"distributed.comm.tls.{key}", None) for name, key in names.items()}
+    files = {name: path if isinstance(path, str) and "\n" not in path else None for name, path in told.items()}
+    # Dask lets a key stand in the file of its certificate.
+    return {**files, "key": files["key"] or files["cert"] if told["key"] is None else files["key"]}
 
 
 async def _met(service: Service, cluster: Cluster) -> Cluster:
@@ -87,8 +124,9 @@ async def _met(service: Service, cluster: Cluster) -> Cluster:
 
 
 @contextlib.asynccontextmanager
-async def meant(service: Service, name: str | None) -> AsyncIterator[Cluster]:
+async def meant(service: Service, arguments: argparse.Namespace) -> AsyncIterator[Cluster]:
     """Give the cluster that is meant; one at an address that nobody follows is attached for the length of the block."""
+    name: str | None = arguments.cluster
     try:
         known = service.find(name)
     except NotFound:
@@ -98,13 +136,8 @@ async def meant(service: Service, name: str | None) -> AsyncIterator[Cluster]:
     if known is not None:
         yield known
         return
-    if str(name).startswith("tls://"):
-        raise Invalid(
-            "cluster",
-            "A tls:// address needs certificate files",
-            "Attach it with `coiled-jupyter cluster attach`, --ca, --cert and --key, then use its name",
-        )
-    attached = await service.attach(body({"address": name}, ClusterAttach))
+    raw = given(address=name, tls=_certificates(str(name), arguments))
+    attached = await service.attach(body(raw, ClusterAttach))
     try:
         yield await _met(service, attached)
     finally:

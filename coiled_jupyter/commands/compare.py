@@ -38,7 +38,7 @@ async def status(service: Service, arguments: argparse.Namespace, out: Output) -
 
 async def diff(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Compare this interpreter, or kernel, with a cluster."""
-    async with meant(service, arguments.cluster) as cluster:
+    async with meant(service, arguments) as cluster:
         found = await _compared(service, cluster.id, arguments.software)
     out.value(found)
     _tell_diff(found, out, everything=arguments.all, software=arguments.software)
@@ -66,7 +66,7 @@ async def explain(service: Service, arguments: argparse.Namespace, out: Output) 
         raise Invalid(
             "file", "There is no text to explain", "Give the traceback, or Dask's warning, in a file or by a pipe"
         )
-    async with meant(service, arguments.cluster) as cluster:
+    async with meant(service, arguments) as cluster:
         explanation = await service.explain(body({"cluster": cluster.id, "text": text}, ExplainRequest))
     out.value(explanation)
     _tell_explanation(explanation, out)

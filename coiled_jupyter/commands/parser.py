@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from ..core import wire
 from ..core.choice import nearest
-from . import software, sync
+from . import clusters, software, sync
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,6 +55,7 @@ def parser(kind: type[Parser] = Parser, *, notebook: bool = False) -> Parser:
         commands, "diff", "compare this interpreter with a cluster", "--cluster mine --fail-on block", wire.Diff
     )
     diff.add_argument("--cluster", metavar="X", help="name, id or address; the only one if left out")
+    clusters.add_certificates(diff)
     diff.add_argument("--software", metavar="NAME", help="show what a software environment has beside it")
     diff.add_argument("--all", action="store_true", help="print equal packages too")
     diff.add_argument(
@@ -73,6 +74,7 @@ def parser(kind: type[Parser] = Parser, *, notebook: bool = False) -> Parser:
     left_out = "this notebook's last error" if notebook else "standard input"
     explain.add_argument("file", nargs="?", metavar="FILE", help=f"a file with its text; {left_out} if left out")
     explain.add_argument("--cluster", metavar="X", help="name, id or address; the only one if left out")
+    clusters.add_certificates(explain)
     if notebook:
         client = _command(commands, "connect", "return a Dask client of a cluster", "mine")
         client.add_argument("cluster", nargs="?", metavar="X", help="name, id or address; the only one if left out")
@@ -118,9 +120,7 @@ def parser(kind: type[Parser] = Parser, *, notebook: bool = False) -> Parser:
     )
     attach.add_argument("address", metavar="ADDRESS", help="such as tcp://10.0.0.7:8786 or tls://host:8786")
     attach.add_argument("--name", metavar="NAME", help="a name of your own")
-    attach.add_argument("--ca", metavar="FILE", help="PEM file of the authority, for tls://")
-    attach.add_argument("--cert", metavar="FILE", help="PEM file of the client's certificate")
-    attach.add_argument("--key", metavar="FILE", help="PEM file of its key")
+    clusters.add_certificates(attach)
     _command(verbs, "list", "list clusters", "--json", list[wire.Cluster])
     scale = _command(verbs, "scale", "give a cluster a fixed number of workers", "8 mine", wire.ChangedCluster)
     scale.add_argument("workers", type=int, metavar="N", help="workers; as many as the limit allows")

@@ -93,7 +93,7 @@ async def _to_kernel(service: Service, arguments: argparse.Namespace, out: Outpu
     """Plan a kernel that is as the workers, ask, and make it; 0 where it is done or nothing is to do."""
     if arguments.software is not None:
         raise Invalid("software", "With --to-kernel the packages are the workers'", "Leave --software out")
-    async with meant(service, arguments.cluster) as cluster:
+    async with meant(service, arguments) as cluster:
         raw = {"cluster": cluster.id, "scope": scope, "direction": "to_kernel"}
         planned = await service.plan_kernel(body(raw, PlanCreate))
     _tell_plan(planned.plan, out)

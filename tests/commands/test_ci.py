@@ -7,15 +7,18 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 from packaging.utils import canonicalize_name
 
 from coiled_jupyter.core.wire import Diff, Plan, Software
+from coiled_jupyter.factories.local import write_tls
 from coiled_jupyter.links import here
 from tests.environments import environment
 from tests.processes import apart, free_port, wait_for
+from tests.remote import RemoteCluster
 from tests.schema import check_types
 from tests.test_cli import run
 from tests.texts.test_probe import interpreters
@@ -31,10 +34,15 @@ def node(python, kind: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def old() -> Path:
+    """Return a Python whose numpy and iniconfig are older."""
+    return environment(interpreters()["3.11"], "distributed==2026.7.1", "numpy==1.26.4", "iniconfig==1.1.1")
+
+
 @pytest.fixture(scope="module")
 def address(home):
     """The address of a cluster that somebody else runs, with an older numpy and an older iniconfig."""
-    python = environment(interpreters()["3.11"], "distributed==2026.7.1", "numpy==1.26.4", "iniconfig==1.1.1")
+    python = old()
     port = free_port()
     where = f"tcp://127.0.0.1:{port}"
     started = [node(python, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
@@ -123,6 +131,39 @@ def workers(env, address: str) -> dict[str, str]:
     (group,) = [group.id for group in diff.cluster.groups if group.role == "worker"]
     found = {row.name: side.version for row in diff.rows for side in row.groups if side.group == group}
     return {name: version for name, version in found.items() if version is not None and name != "python"}
+
+
+def test_an_encrypted_one_is_compared_with_files_that_are_named_or_that_dask_is_configured_with(home, tmp_path):
+    (tmp_path / "jupyter_server_config.py").write_text(f"c.CoiledJupyter.tls_roots = [{str(tmp_path)!r}]")
+    env = {**home, "JUPYTER_CONFIG_DIR": str(tmp_path)}
+    with RemoteCluster(tmp_path / "tls", old(), tls=True, nannies=False) as cluster:
+        files = dict(zip(("ca", "cert", "key"), cluster.tls.values(), strict=True))
+        diff = ("diff", "--cluster", cluster.address, "--fail-on", "block", "--json")
+        named = [word for name, path in files.items() for word in (f"--{name}", path)]
+        wait_for(
+            lambda: json.loads(run(*diff, *named, env=env)[1]).get("verdict") == "breaks", what="the encrypted cluster"
+        )
+        keys = ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY")
+        told = {f"DASK_DISTRIBUTED__COMM__TLS__{key}": path for key, path in zip(keys, files.values(), strict=True)}
+        code, out, error = run(*diff, env={**env, **told})
+        assert (code, json.loads(out)["verdict"]) == (1, "breaks"), error
+        # What isn't in a file can't be handed to another process.
+        told["DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"] = Path(files["key"]).read_text()
+        for words, more, lacking in (
+            ([], {}, "no --ca and no --cert and no --key"),
+            (["--ca", files["ca"]], {}, "no --cert and no --key"),
+            ([], told, "there is no --key"),
+        ):
+            code, out, _ = run(*diff, *words, env={**env, **more})
+            assert (code, lacking in json.loads(out)["error"]["message"]) == (2, True), out
+            assert "PRIVATE" not in out
+        others = tmp_path / "others"
+        others.mkdir()
+        write_tls(others)
+        wrong = [word for name in files for word in (f"--{name}", str(others / f"{name}.pem"))]
+        code, out, _ = run(*diff, *wrong, env=env)
+        assert (code, "doesn't accept these certificates" in out) == (3, True), out
+    assert json.loads(run("cluster", "list", "--json", env=env)[1]) == []
 
 
 @pytest.mark.parametrize(
