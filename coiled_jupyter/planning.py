@@ -220,6 +220,8 @@ class _Maker:
         for key, groups in sorted(by_place.items()):
             place = self._places[key]
             wish = core.wanted(basis.kernel, groups[0], self._scheduler, basis.diff.rows, self._names, basis.rules)
+            if core.settled(basis.kernel, groups, wish, basis.diff.rows):
+                continue
             wheels, had, lock = await self._have(_target(place), wish)
             found = core.actions(basis.kernel, groups, wish, had, basis.diff.rows)
             done += found

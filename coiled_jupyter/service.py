@@ -23,6 +23,7 @@ import msgspec
 
 from . import attach, factories, mirror, planning, tasks
 from .configuration import Configuration
+from .core import plan as core
 from .core.choice import ENDED, choose
 from .core.cluster import BuildSpec, LaunchSpec, Readings, age, now, settled, timeless
 from .core.diff import compare
@@ -85,6 +86,8 @@ from .supervisor import client as supervisors
 from .supervisor import logs
 
 ATTACHMENTS_A_MINUTE = 20
+CONTENT_SECONDS = 10.0
+"""How long a plan waits for the look at files that decides whether local code is the same."""
 TELLING_SECONDS = 1.0
 """How long after its end a sync's supervisor may take to tell what the cluster is since then."""
 UNWATCHED_SECONDS = 60.0
@@ -863,7 +866,7 @@ class Service:
             (environment, missing, executable), survey = await asyncio.gather(
                 self._software_side(stored) if stored is not None else self._kernel_side(kernel_id), client.survey()
             )
-            readings = await client.environments(modules(environment) if environment else ())
+            readings = await _readings_for(environment, client)
         finally:
             await client.close()
         if environment is None:
@@ -1190,6 +1193,16 @@ class Service:
             ),
             taken_at=now(),
         )
+
+
+async def _readings_for(kernel: Environment | None, client: supervisors.SupervisorClient) -> Readings:
+    """Return what a plan rests on: where local code may be the same, its files were looked at, as far as that ends in time."""
+    deadline = time.monotonic() + CONTENT_SECONDS
+    while True:
+        readings = await client.environments(modules(kernel) if kernel else ())
+        if kernel is None or not core.doubtful(kernel, readings.environments) or time.monotonic() > deadline:
+            return readings
+        await asyncio.sleep(0.2)
 
 
 def _lost_sync(sync: Sync) -> Sync:

@@ -93,7 +93,11 @@ def test_create_diff_and_stop(home):
     code, out, _ = run("status", "--json", env=home)
     usage = msgspec.json.decode(out, type=Usage)
     assert (code, usage.cores.allocated) == (0, 1)
-    # The same interpreter on both sides: equal, whatever the least severity.
+    # The same interpreter on both sides: nothing is planned, of this package's own installation, which is a checkout's, neither.
+    code, out, error = run("sync", "--dry-run", "--json", env=home)
+    plan = msgspec.json.decode(out, type=Plan)
+    assert (code, plan.how, plan.actions) == (0, "nothing", ()), error
+    # Equal, whatever the least severity.
     for limit in ("block", "warn", "note"):
         code, out, _ = run("diff", "--cluster", "mine", "--fail-on", limit, env=home)
         assert code == 0, out

@@ -302,6 +302,24 @@ def _action(
     return act(kind, _REQUIRED, "required")
 
 
+def settled(kernel: Environment, groups: Sequence[Environment], wish: Wanted, rows: Sequence[Row]) -> bool:
+    """Whether the groups have all that is wished already, so that nothing has to be resolved or built."""
+    versions = dict(line.split("==", 1) for line in (*wish.hard, *wish.wishes))
+    versions |= {name: package.version for name, package in wish.local.items()}
+    return not actions(kernel, groups, wish, Had(versions=versions), rows)
+
+
+def doubtful(kernel: Environment, groups: Iterable[Environment]) -> bool:
+    """Whether it can't be told yet if local code is the same, since the files on the workers weren't looked at."""
+    local = {package.name: package.version for package in kernel.packages if package.source and package.content}
+    return any(
+        local.get(package.name) == package.version
+        for group in groups
+        if group.role == "worker" and group.level == "all" and group.content_at is None
+        for package in group.packages
+    )
+
+
 def changes(done: Iterable[PlanAction]) -> int:
     """Return how many packages change."""
     return len({action.name for action in done if action.kind != "refuse"})

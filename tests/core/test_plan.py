@@ -206,6 +206,34 @@ def test_a_name_is_either_hard_or_a_wish_or_removed(kernel, present, scheduler):
     assert not set(names) & wish.removed
 
 
+def test_local_code_that_is_the_same_on_the_workers_is_not_built_again():
+    def mine(content):
+        source = Source(url="file:///mine", kind="editable")
+        return Package(name="mine", version="1.0", source=source, content=content)
+
+    kernel = environment("kernel", {}, packages=(mine("a"), Package(name="numpy", version="2.0")))
+    for content, numpy, at, settled, doubtful in (
+        ("a", "2.0", AT, True, False),
+        ("b", "2.0", AT, False, False),
+        ("a", "1.0", AT, False, False),
+        # The files weren't looked at yet.
+        (None, "2.0", None, False, True),
+    ):
+        packages = (mine(content), Package(name="numpy", version=numpy))
+        group = environment("worker", {}, packages=packages, content_at=at)
+        wish = plan.wanted(kernel, group, None, (), None, shipped())
+        assert plan.settled(kernel, [group], wish, ()) == settled
+        assert plan.doubtful(kernel, [group]) == doubtful
+    assert not plan.doubtful(environment("kernel", {"mine": "1.0"}), [environment("worker", {}, content_at=None)])
+
+
+@given(versions, versions)
+def test_nothing_is_resolved_exactly_where_all_is_there(mine, theirs):
+    kernel, group = environment("kernel", mine), environment("worker", theirs)
+    wish = plan.wanted(kernel, group, None, (), None, shipped())
+    assert plan.settled(kernel, [group], wish, ()) == (mine == theirs)
+
+
 # ---- the other way: beside the kernel ---------------------------------------------------------------------------------
 
 
