@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 from nbclient import NotebookClient
 
 from coiled_jupyter.commands.parser import parser
@@ -57,6 +58,21 @@ def test_the_reference_has_every_command_trait_setting_and_route(site):
     assert all(f"<code>{route}</code>" in rest for route in routes)
     assert all(f'id="{name.lower()}"' in rest for name in document["components"]["schemas"])
     assert WORKFLOW.read_text().splitlines()[0] in (site / "ci.html").read_text()
+
+
+def test_every_setting_says_what_it_is_and_an_administrator_can_choose_another_default():
+    """The lab's editor shows titles and descriptions, and `overrides.json` replaces defaults of what a schema names."""
+    schema = json.loads((ROOT / "labextension/schema/plugin.json").read_text())
+    settings = list(schema["properties"].items())
+    for name, one in settings:
+        assert all(one[key].strip() for key in ("title", "description")), name
+        Draft202012Validator(one).validate(one["default"])
+        if one["type"] == "object":
+            inner = one["properties"]
+            settings += [(f"{name}.{key}", value) for key, value in inner.items()]
+            assert one["default"] == {key: value["default"] for key, value in inner.items()}
+    assert len(settings) > 8
+    assert schema["additionalProperties"] is False
 
 
 def test_nothing_of_a_page_comes_from_another_host(site):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.processes import apart, wait_for
 
-from .pages import ROOT, app, browser
+from .pages import ROOT, app, browser, errors_of_ours
 from .test_first_look import create, faults, show
 
 
@@ -18,6 +19,11 @@ def book(tmp_path_factory):
     root = tmp_path_factory.mktemp("book")
     (root / "work").mkdir()
     shutil.copy(ROOT / "examples/first-look.ipynb", root / "work")
+    # What an administrator sets instead of our defaults.
+    admin = root / "home/config/labconfig"
+    admin.mkdir(parents=True)
+    chosen = {"coiled-jupyter:plugin": {"newCluster": {"workers": 3}}}
+    (admin / "default_setting_overrides.json").write_text(json.dumps(chosen))
     # The clusters of other modules may run yet.
     server = app(root, "notebook", env=apart())
     yield server
@@ -26,11 +32,7 @@ def book(tmp_path_factory):
 
 def test_the_panel_is_there_with_what_notebook_7_has(book):
     with browser() as page:
-        wrong = []
-        # Of our own: Notebook 7 has some too.
-        page.on(
-            "pageerror", lambda error: wrong.append(error.stack) if "coiled-jupyter" in (error.stack or "") else None
-        )
+        wrong = errors_of_ours(page)
         page.goto(f"{book.url}/notebooks/first-look.ipynb?token={book.token}")
         page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
         page.evaluate("window.jupyterapp.restored.then(() => true)")
@@ -38,6 +40,13 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         panel = page.locator("#coiled-jupyter-panel")
         expect(panel).to_be_visible()
         expect(panel.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=40_000)
+        panel.get_by_role("button", name="New cluster…").click()
+        dialog = page.locator(".jp-Dialog")
+        # An administrator's defaults come first; what isn't among them is as ever.
+        expect(dialog.get_by_label("Workers", exact=True)).to_have_value("3")
+        expect(dialog.get_by_label("Threads per worker")).to_have_value("1")
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
         # The panel may say so before the page has asked for a kernel.
         kernel = wait_for(lambda: book.ask("GET", "/api/kernels")[1], what="a kernel")[0]["id"]
         wait_for(lambda: book.api("GET", f"environments?kernel={kernel}")[0] == 200, what="a kernel that answers")
@@ -47,7 +56,6 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         assert faults(page, "#coiled-jupyter-panel") == []
         show(page, "notebook7")
         panel.get_by_role("button", name="Stop same").click()
-        dialog = page.locator(".jp-Dialog")
         dialog.get_by_role("button", name="Stop").click()
         expect(panel.locator("[data-verdict=equal]")).to_have_count(0)
         assert wrong == []
