@@ -290,7 +290,10 @@ class Discovery:
         busy, threads = sum(worker.busy for worker in workers), sum(worker.threads for worker in workers)
         limits = [worker.memory_limit for worker in workers]
         waiting = Tasks(
-            running=identity.tasks("executing"), queued=identity.tasks("ready", "waiting"), done_per_second=None
+            running=identity.tasks("executing"),
+            queued=identity.tasks("ready", "waiting"),
+            done_per_second=None,
+            in_memory=identity.in_memory(),
         )
         found.observed_at = time.monotonic()
         self._update(

@@ -1163,6 +1163,7 @@ class Service:
         limits = [c.memory.limit for c in counted]
         tasks = [c.tasks for c in live if c.tasks]
         rates = [t.done_per_second for t in tasks if t.done_per_second is not None]
+        held = [t.in_memory for t in tasks]
         return Usage(
             cores=UsageCores(
                 busy=sum(c.cores.busy for c in counted),
@@ -1179,6 +1180,7 @@ class Service:
                 running=sum(t.running for t in tasks),
                 queued=sum(t.queued for t in tasks),
                 done_per_second=sum(rates) if rates else None,
+                in_memory=None if None in held else sum(n for n in held if n is not None),
             ),
             clusters=tuple(
                 ClusterUsage(

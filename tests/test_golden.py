@@ -52,7 +52,7 @@ def _cluster(**fields: object) -> wire.Cluster:
         desired=wire.Desired(workers=2, adaptive=None), workers=(worker,),
         scheduler=wire.SchedulerInfo(address="tls://127.0.0.1:9", id="Scheduler-1", dashboard=None),
         cores=wire.Cores(busy=1, allocated=1, requested=2), memory=wire.Memory(used=2**28, limit=2**32),
-        tasks=wire.Tasks(running=1, queued=3, done_per_second=None),
+        tasks=wire.Tasks(running=1, queued=3, done_per_second=None, in_memory=12),
         environment=wire.ClusterSoftware(software=None, layer=None, python="3.11.7", prefix="/opt/software/abc"),
         lease_until=None, clients=1, created_at=TAKEN, seen_at=TAKEN, revision=7,
     )  # fmt: skip
@@ -66,7 +66,7 @@ def _usage() -> wire.Usage:
     )
     return wire.Usage(
         cores=wire.UsageCores(busy=1, allocated=1, requested=2, limit=100), memory=cluster.memory,
-        tasks=wire.Tasks(running=1, queued=3, done_per_second=12.5), clusters=(part,), taken_at=TAKEN,
+        tasks=wire.Tasks(running=1, queued=3, done_per_second=12.5, in_memory=12), clusters=(part,), taken_at=TAKEN,
     )  # fmt: skip
 
 

@@ -144,6 +144,11 @@ class Identity(Struct, frozen=True):
         """Return how many tasks of all workers are in one of these states."""
         return sum(node.metrics.count(state) for node in self.workers.values() for state in states)
 
+    def in_memory(self) -> int | None:
+        """Return how many results the workers hold, each copy counted; None where one of them doesn't tell."""
+        told = [node.metrics.task_counts for node in self.workers.values()]
+        return None if None in told else sum(max(0, counts.get("memory", 0)) for counts in told if counts)
+
 
 def _limit(value: float | None) -> int | None:
     return int(value) if value and math.isfinite(value) and 0 < value < 2**53 else None

@@ -393,11 +393,19 @@ class UsageCores(Wire, frozen=True, kw_only=True):
 
 
 class Tasks(Wire, frozen=True, kw_only=True):
-    """Tasks over all clusters; a rate that hasn't been measured yet is null."""
+    """Tasks of the workers; a rate that hasn't been measured yet is null.
+
+    Attributes
+    ----------
+    in_memory
+        Results that the workers hold, each copy counted; null where a worker's Dask doesn't tell.
+
+    """
 
     running: int
     queued: int
     done_per_second: float | None
+    in_memory: int | None = None
 
 
 class ClusterUsage(Wire, frozen=True, kw_only=True):

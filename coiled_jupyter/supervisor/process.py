@@ -542,7 +542,8 @@ class Supervisor:
             _worker(address, info, seen, nodes.get(address), self._restarts)
             for address, info in sorted(identity["workers"].items(), key=lambda item: str(item[1].get("name")))
         )
-        counts = [info.get("metrics", {}).get("task_counts", {}) for info in identity["workers"].values()]
+        told = [info.get("metrics", {}).get("task_counts") for info in identity["workers"].values()]
+        counts = [count or {} for count in told]
         allocated = sum(worker.threads for worker in workers)
         wanted = self.cluster.desired.workers * self.spec.threads_per_worker
         requested = wanted if self.spec.address is None else allocated
@@ -563,6 +564,8 @@ class Supervisor:
                 running=sum(_count(c, "executing") for c in counts),
                 queued=sum(_count(c, "ready") + _count(c, "waiting") for c in counts),
                 done_per_second=None,
+                # A Dask before 2023 tells it by another name.
+                in_memory=None if None in told else sum(_count(c, "memory") for c in counts),
             ),
             clients=len(others),
             other_clients=others,

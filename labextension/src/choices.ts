@@ -1,5 +1,7 @@
 /** The small forms of a cluster: what to restart, what to call it, how long to keep it. */
 import type { TranslationBundle } from '@jupyterlab/translation';
+import type { Widget } from '@lumino/widgets';
+import { PanelLayout } from '@lumino/widgets';
 
 import {
   CheckedForm,
@@ -17,13 +19,17 @@ const LEASES = [600, 3600, 8 * 3600, 24 * 3600, 7 * 24 * 3600, 0];
 
 let forms = 0;
 
-/** Workers or everything, with what is lost in each. */
+/** Workers or everything, with what is lost in each; what there is now stands above. */
 export class RestartForm extends CheckedForm<ClusterRestart['what']> {
   constructor(
     private readonly _cluster: Cluster,
+    stakes: Widget,
     trans: TranslationBundle
   ) {
     super(trans);
+    // A child, so that it is told when it is shown.
+    const layout = (this.layout = new PanelLayout());
+    layout.addWidget(stakes);
     const group = `jp-Coiled-restart-${forms++}`;
     const workers = choice(group, 'workers', trans.__('The workers'), true);
     const whole = choice(
@@ -47,19 +53,15 @@ export class RestartForm extends CheckedForm<ClusterRestart['what']> {
 
   protected words(): string {
     const { trans } = this;
-    const { clients, workers } = this._cluster;
-    const lost = this._whole.checked
+    return this._whole.checked
       ? trans.__(
           'Scheduler and workers start anew at the same address. All results, scattered data and tasks are lost. Clients reconnect by themselves.'
         )
       : trans._n(
           'Its %1 worker starts anew. Tasks that run begin anew; results that only it holds are computed again, scattered data is lost.',
           'Its %1 workers start anew. Tasks that run begin anew; results that only they hold are computed again, scattered data is lost.',
-          workers.length
+          this._cluster.workers.length
         );
-    return clients > 0
-      ? `${lost} ${trans._n('%1 client is connected.', '%1 clients are connected.', clients)}`
-      : lost;
   }
 
   private readonly _whole: HTMLInputElement;

@@ -6,9 +6,60 @@ import type { Finding } from './fields';
 import { isRated } from './offers';
 import { BASE, layerSizeWords, layerUseWords, layerWords } from './planwords';
 import type { Cluster, Layer, Row } from './wire';
-import { ratingWords, rowStatusWords } from './words';
+import {
+  clusterSourceWords,
+  clusterStatusWords,
+  ratingWords,
+  rowStatusWords
+} from './words';
 
 let forms = 0;
+
+/** One of several clusters; at first the one compared, where it is among them. */
+export class ClusterForm extends CheckedForm<string> {
+  constructor(
+    clusters: readonly Cluster[],
+    compared: string | undefined,
+    private readonly _purpose: string,
+    trans: TranslationBundle
+  ) {
+    super(trans);
+    const list = document.createElement('div');
+    list.className = 'jp-Coiled-list';
+    const group = `jp-Coiled-cluster-${forms++}`;
+    for (const { id, name, status, ...rest } of clusters) {
+      const { label, field } = choice(group, id, name, id === compared);
+      const words = [
+        clusterStatusWords(status, trans),
+        clusterSourceWords(rest, trans),
+        id === compared && trans.__('compared with the notebook')
+      ].filter(Boolean);
+      label.dataset.cluster = id;
+      label.append(line(words.join(' · ')));
+      list.append(label);
+      this._fields.push(field);
+    }
+    if (!this._fields.some(({ checked }) => checked)) {
+      this._fields[0].checked = true;
+    }
+    this.node.append(list);
+    this.complete();
+  }
+
+  protected value(): string {
+    return this._fields.find(({ checked }) => checked)?.value ?? '';
+  }
+
+  protected problems(): readonly Finding[] {
+    return [];
+  }
+
+  protected words(): string {
+    return this._purpose;
+  }
+
+  private readonly _fields: HTMLInputElement[] = [];
+}
 
 /** Packages out of those that differ; at first those that are rated. */
 export class PackagesForm extends CheckedForm<readonly string[]> {

@@ -10,6 +10,7 @@ import { ExplainBody } from './components/explain';
 import { ask, StayingDialog } from './dialogs';
 import { CreateForm } from './form';
 import { hasEnded } from './model';
+import { Stakes } from './stakes';
 import type { Cluster } from './wire';
 import { problemWords, reasonWords } from './words';
 
@@ -101,8 +102,8 @@ export async function stopCluster(
 ): Promise<void> {
   let title = trans.__('Stop %1?', cluster.name);
   let label = trans.__('Stop');
-  let body = trans._n(
-    'Its %1 worker ends, and results that only they hold are lost.',
+  let body: string | Widget = trans._n(
+    'Its %1 worker ends, and results that only it holds are lost.',
     'Its %1 workers end, and results that only they hold are lost.',
     cluster.workers.length
   );
@@ -114,6 +115,8 @@ export async function stopCluster(
     title = trans.__('Detach %1?', cluster.name);
     label = trans.__('Detach');
     body = trans.__('It was started elsewhere and goes on.');
+  } else {
+    body = new Stakes(cluster, model, trans, body);
   }
   const result = await showDialog({
     title,

@@ -5,12 +5,13 @@ import type { ReadonlyJSONObject } from '@lumino/coreutils';
 import { isOurs } from './allowed';
 import { CommandIDs } from './ids';
 import type { IActiveKernels } from './kernels';
+import { hasEnded } from './model';
 import { onDemand } from './ondemand';
 import type { IPreferences } from './preferences';
 import { addSteering } from './steering';
 import type { ISteeringOptions } from './steering';
 import { addSyncing } from './syncing';
-import type { Cluster } from './wire';
+import { forClusters } from './which';
 
 export interface ICommandOptions extends ISteeringOptions {
   kernels: IActiveKernels;
@@ -28,27 +29,10 @@ export function addCommands(
   options: ICommandOptions
 ): void {
   const { model, trans } = options;
-  const ofCluster: ReadonlyJSONObject = {
-    type: 'object',
-    properties: {
-      cluster: {
-        type: 'string',
-        description: trans.__('Id of the cluster; the one compared if left out')
-      }
-    }
-  };
-  /** The cluster meant; a wrong id means none, never another cluster. */
-  const find = (id: unknown): Cluster | null =>
-    id === undefined
-      ? model.cluster
-      : (model.clusters.find(cluster => cluster.id === id) ?? null);
-  const findOurs = (id: unknown): Cluster | null => {
-    const cluster = find(id);
-    return cluster && isOurs(cluster) ? cluster : null;
-  };
+  const add = forClusters(commands, options);
 
-  addSteering(commands, options, find, ofCluster);
-  addSyncing(commands, options, find, ofCluster);
+  addSteering(add, options);
+  addSyncing(commands, add, options);
 
   commands.addCommand(CommandIDs.showPanel, {
     label: trans.__('Show Coiled Jupyter'),
@@ -76,31 +60,22 @@ export function addCommands(
     describedBy: { args: NO_ARGUMENTS },
     execute: () => onDemand(trans, it => it.attachCluster(options))
   });
-  commands.addCommand(CommandIDs.stopCluster, {
+  add({
+    id: CommandIDs.stopCluster,
     label: trans.__('Stop Cluster…'),
     caption: trans.__('Stop a cluster, after you have seen what is lost'),
-    describedBy: { args: ofCluster },
-    isEnabled: args => findOurs(args.cluster) !== null,
-    execute: async args => {
-      const cluster = findOurs(args.cluster);
-      if (cluster) {
-        await onDemand(trans, it => it.stopCluster(cluster, options));
-      }
-    }
+    allowed: isOurs,
+    execute: cluster => onDemand(trans, it => it.stopCluster(cluster, options))
   });
-  commands.addCommand(CommandIDs.insertClient, {
+  add({
+    id: CommandIDs.insertClient,
     label: trans.__('Insert Client of the Cluster…'),
     caption: trans.__(
       'Put code that connects to the cluster into the notebook; it is not run'
     ),
-    describedBy: { args: ofCluster },
-    isEnabled: args => findOurs(args.cluster) !== null && model.kernel !== null,
-    execute: async args => {
-      const cluster = findOurs(args.cluster);
-      if (cluster && model.kernel) {
-        await onDemand(trans, it => it.insertClient(cluster, options));
-      }
-    }
+    allowed: cluster =>
+      isOurs(cluster) && !hasEnded(cluster) && model.kernel !== null,
+    execute: cluster => onDemand(trans, it => it.insertClient(cluster, options))
   });
   commands.addCommand(CommandIDs.explain, {
     label: trans.__('Explain a Dask Error…'),

@@ -27,11 +27,10 @@ export function actionsOf({ source }: Cluster): readonly string[] {
   }[source];
 }
 
-/** The ways to sync that a button of its own isn't there for; null is a line between two. */
-const SYNCING: readonly (readonly [string, ReadonlyJSONObject] | null)[] = [
+/** The ways to sync that a button of its own isn't there for; lines between them would be items without a name. */
+const SYNCING: readonly (readonly [string, ReadonlyJSONObject])[] = [
   [CommandIDs.sync, { scope: 'rated' }],
   [CommandIDs.syncChosen, {}],
-  null,
   [CommandIDs.undoSync, {}],
   [CommandIDs.restoreState, {}],
   [CommandIDs.removeStates, {}]
@@ -58,11 +57,10 @@ export function openSyncMenu(
   button: HTMLElement,
   keyboard: boolean
 ): Menu {
-  const items = SYNCING.map<Menu.IItemOptions>(item =>
-    item
-      ? { command: item[0], args: { ...item[1], cluster: cluster.id } }
-      : { type: 'separator' }
-  );
+  const items = SYNCING.map(([command, args]) => ({
+    command,
+    args: { ...args, cluster: cluster.id }
+  }));
   return openItems(commands, items, button, keyboard);
 }
 

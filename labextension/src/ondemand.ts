@@ -5,11 +5,11 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 export type Parts = typeof import('./parts');
 
 /** Do something with the parts that are loaded on demand; where they can't be had, say so and do nothing. */
-export async function onDemand(
+export async function onDemand<T>(
   trans: TranslationBundle,
-  act: (parts: Parts) => Promise<unknown> | void,
+  act: (parts: Parts) => Promise<T> | T,
   load: () => Promise<Parts> = () => import('./parts')
-): Promise<void> {
+): Promise<T | undefined> {
   let parts: Parts;
   try {
     parts = await load();
@@ -20,7 +20,7 @@ export async function onDemand(
       ),
       { autoClose: false }
     );
-    return;
+    return undefined;
   }
-  await act(parts);
+  return act(parts);
 }

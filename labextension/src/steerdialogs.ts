@@ -2,11 +2,33 @@
 import { Dialog, Notification } from '@jupyterlab/apputils';
 
 import { KeepForm, RenameForm, RestartForm } from './choices';
+import { ClusterForm } from './choosing';
 import { ask } from './dialogs';
 import { ScaleForm } from './scale';
+import { Stakes } from './stakes';
 import type { ISteeringOptions } from './steering';
 import type { Cluster } from './wire';
 import { grantWords } from './words';
+
+/** Ask which of several clusters is meant, for a purpose in words; undefined where nobody says. */
+export async function which(
+  clusters: readonly Cluster[],
+  purpose: string,
+  { model, trans }: Pick<ISteeringOptions, 'model' | 'trans'>
+): Promise<Cluster | undefined> {
+  let chosen: string | null = null;
+  await ask({
+    title: trans.__('Which cluster?'),
+    body: new ClusterForm(clusters, model.cluster?.id, purpose, trans),
+    accept: Dialog.okButton({ label: trans.__('Continue') }),
+    focus: 'input:checked',
+    act: async id => {
+      chosen = id;
+    },
+    trans
+  });
+  return clusters.find(({ id }) => id === chosen);
+}
 
 /** Set how many workers a cluster has. */
 export async function scale(
@@ -37,7 +59,7 @@ export async function restart(
 ): Promise<void> {
   await ask({
     title: trans.__('Restart %1?', cluster.name),
-    body: new RestartForm(cluster, trans),
+    body: new RestartForm(cluster, new Stakes(cluster, model, trans), trans),
     accept: Dialog.warnButton({ label: trans.__('Restart') }),
     focus: 'input:checked',
     act: what => model.restart(cluster.id, what),

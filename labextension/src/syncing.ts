@@ -4,10 +4,12 @@ import type { CommandRegistry } from '@lumino/commands';
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { CommandIDs } from './ids';
+import { hasEnded } from './model';
 import type { Model } from './model';
 import { choosable, isRated, offerOf } from './offers';
 import { onDemand } from './ondemand';
 import { undoWords } from './syncwords';
+import type { AddForCluster } from './which';
 import type { Cluster, PlanCreate } from './wire';
 
 export interface ISyncingOptions {
@@ -20,20 +22,22 @@ export interface ISyncingOptions {
 /** All, what is rated, or names of packages. */
 export type Scope = NonNullable<PlanCreate['scope']>;
 
-/** Add the commands; `find` tells the cluster that an argument means, and `args` describes it. */
+/** Add the commands; `add` adds those for any cluster. */
 export function addSyncing(
   commands: CommandRegistry,
-  options: ISyncingOptions,
-  find: (id: unknown) => Cluster | null,
-  args: ReadonlyJSONObject
+  add: AddForCluster,
+  options: ISyncingOptions
 ): void {
   const { model, trans } = options;
+  const { syncs } = model;
 
-  /** The cluster, if it is the one compared: of another one nothing is known that could be synced. */
-  const compared = (id: unknown): Cluster | null => {
-    const cluster = find(id);
-    return cluster && cluster.id === model.cluster?.id ? cluster : null;
+  const cluster: ReadonlyJSONObject = {
+    type: 'string',
+    description: trans.__('Id of the cluster; only the one compared will do')
   };
+  /** The cluster, if it is the one compared: of another one nothing is known that could be synced. */
+  const compared = (id: unknown): Cluster | null =>
+    id === undefined || id === model.cluster?.id ? model.cluster : null;
   const offered = (id: unknown, scope: Scope | null): boolean => {
     const cluster = compared(id);
     if (!cluster || !scope || !model.kernel?.id) {
@@ -61,7 +65,7 @@ export function addSyncing(
       args: {
         type: 'object',
         properties: {
-          ...(args.properties as ReadonlyJSONObject),
+          cluster,
           scope: {
             description: trans.__('all, rated, or a list of names of packages'),
             anyOf: [
@@ -84,9 +88,9 @@ export function addSyncing(
   commands.addCommand(CommandIDs.syncChosen, {
     label: trans.__('Sync Chosen Packages…'),
     caption: trans.__('Choose the packages that the cluster gets'),
-    describedBy: { args },
-    isEnabled: ({ cluster }) =>
-      offered(cluster, []) && choosable(model.diff).length > 0,
+    describedBy: { args: { type: 'object', properties: { cluster } } },
+    isEnabled: ({ cluster: wish }) =>
+      offered(wish, []) && choosable(model.diff).length > 0,
     execute: async ({ cluster: wish }) => {
       const cluster = compared(wish);
       if (cluster && offered(wish, [])) {
@@ -94,48 +98,34 @@ export function addSyncing(
       }
     }
   });
-  commands.addCommand(CommandIDs.undoSync, {
-    label: ({ cluster: wish }) => {
-      const cluster = find(wish);
-      const last = cluster && model.syncs.undoable(cluster.id);
-      return last ? undoWords(last, trans) : trans.__('Undo the Last Sync…');
+  add({
+    id: CommandIDs.undoSync,
+    label: trans.__('Undo the Last Sync…'),
+    short: ({ id }) => {
+      const last = syncs.undoable(id);
+      return last ? undoWords(last, trans) : '';
     },
     caption: trans.__(
       'Bring back what the cluster had before its last sync, after you have seen the plan'
     ),
-    describedBy: { args },
-    isEnabled: ({ cluster: wish }) => {
-      const cluster = find(wish);
-      return cluster !== null && model.syncs.undoable(cluster.id) !== null;
-    },
-    execute: async ({ cluster: wish }) => {
-      const cluster = find(wish);
-      const last = cluster && model.syncs.undoable(cluster.id);
-      if (cluster && last) {
-        await onDemand(trans, it => it.undo(cluster, last, options));
-      }
+    allowed: cluster =>
+      !hasEnded(cluster) && syncs.undoable(cluster.id) !== null,
+    execute: cluster => {
+      const last = syncs.undoable(cluster.id);
+      return last && onDemand(trans, it => it.undo(cluster, last, options));
     }
   });
-  commands.addCommand(CommandIDs.restoreState, {
+  add({
+    id: CommandIDs.restoreState,
     label: trans.__('Go Back to an Earlier State…'),
     caption: trans.__(
       'Choose one of the states that the cluster had, and see the plan'
     ),
-    describedBy: { args },
-    isEnabled: ({ cluster: wish }) => {
-      const cluster = find(wish);
-      return (
-        cluster !== null &&
-        model.syncs.running(cluster.id) === null &&
-        model.syncs.list.some(it => it.cluster === cluster.id)
-      );
-    },
-    execute: async ({ cluster: wish }) => {
-      const cluster = find(wish);
-      if (cluster && model.syncs.running(cluster.id) === null) {
-        await onDemand(trans, it => it.restore(cluster, options));
-      }
-    }
+    allowed: cluster =>
+      !hasEnded(cluster) &&
+      syncs.running(cluster.id) === null &&
+      syncs.list.some(it => it.cluster === cluster.id),
+    execute: cluster => onDemand(trans, it => it.restore(cluster, options))
   });
   commands.addCommand(CommandIDs.removeStates, {
     label: trans.__('Remove Earlier States…'),
@@ -145,20 +135,16 @@ export function addSyncing(
     describedBy: { args: { type: 'object', properties: {} } },
     execute: () => onDemand(trans, it => it.removeStates(options))
   });
-  commands.addCommand(CommandIDs.cancelSync, {
+  add({
+    id: CommandIDs.cancelSync,
     label: trans.__('Cancel the Sync…'),
     caption: trans.__('End a sync that runs; the old state comes back'),
-    describedBy: { args },
-    isEnabled: ({ cluster: wish }) => {
-      const cluster = find(wish);
-      return cluster !== null && model.syncs.running(cluster.id) !== null;
-    },
-    execute: async ({ cluster: wish }) => {
-      const cluster = find(wish);
-      const running = cluster && model.syncs.running(cluster.id);
-      if (cluster && running) {
-        await onDemand(trans, it => it.cancel(cluster, running, options));
-      }
+    allowed: ({ id }) => syncs.running(id) !== null,
+    execute: cluster => {
+      const running = syncs.running(cluster.id);
+      return (
+        running && onDemand(trans, it => it.cancel(cluster, running, options))
+      );
     }
   });
 }

@@ -2729,10 +2729,17 @@ export interface components {
     };
     /**
      * Tasks
-     * @description Tasks over all clusters; a rate that hasn't been measured yet is null.
+     * @description Tasks of the workers; a rate that hasn't been measured yet is null.
+     *
+     *         Attributes
+     *         ----------
+     *         in_memory
+     *             Results that the workers hold, each copy counted; null where a worker's Dask doesn't tell.
      */
     readonly Tasks: {
       readonly done_per_second: number | null;
+      /** @default null */
+      readonly in_memory: number | null;
       readonly queued: number;
       readonly running: number;
     };

@@ -171,7 +171,7 @@ export function clusterStatusWords(
 
 /** Where a cluster comes from. */
 export function clusterSourceWords(
-  cluster: Cluster,
+  cluster: Pick<Cluster, 'factory' | 'opened_by' | 'source'>,
   trans: TranslationBundle
 ): string {
   switch (cluster.source) {

@@ -101,6 +101,19 @@ def test_what_a_scheduler_tells():
     assert (second.host, second.versions, second.own, second.last_seen) == (None, {}, False, None)
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [([{"memory": 3}, {"executing": 1}], 3), ([{"memory": 3}, None], None), ([], 0), ([{"memory": -1}], 0)],
+)
+def test_results_that_are_held_are_counted_where_all_workers_tell_them(counts, expected):
+    nodes = {
+        f"tcp://a:{n}": {**NODE, "metrics": {"memory": 5} if count is None else {"task_counts": count}}
+        for n, count in enumerate(counts)
+    }
+    identity = decode_identity({"address": "tcp://a:1", "id": "S", "workers": nodes})
+    assert identity.in_memory() == expected
+
+
 def test_limits():
     with pytest.raises(TooLarge):
         decode_clients(" " * (SIZE_LIMIT + 1))

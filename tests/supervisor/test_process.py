@@ -124,6 +124,8 @@ def test_its_clients_are_told_with_their_versions():
             assert (told.id, told.host, told.own) == (client.id, "127.0.0.1", False)
             assert told.versions["distributed"] == distributed.__version__
             assert lab.cluster.clients == 1
+            held = await asyncio.to_thread(client.scatter, [1, 2, 3])
+            await lab.until(lambda: lab.cluster.tasks.in_memory == len(held))
             before = [lab.cluster]
 
             def only_times_are_new():

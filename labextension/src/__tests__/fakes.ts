@@ -156,7 +156,7 @@ export function usage(more: Partial<Usage['cores']> = {}): Usage {
   return {
     cores: { busy: 1, allocated: 2, requested: 2, limit: 100, ...more },
     memory: { used: 3 * 1024 ** 3, limit: 16 * 1024 ** 3 },
-    tasks: { running: 1, queued: 0, done_per_second: null },
+    tasks: { running: 1, queued: 0, done_per_second: null, in_memory: 0 },
     clusters: [],
     taken_at: '2026-03-01T12:00:00.000Z'
   };

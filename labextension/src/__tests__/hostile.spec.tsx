@@ -8,8 +8,10 @@ import breaksJson from '../../../tests/wire/diff-breaks.json';
 import failedJson from '../../../tests/wire/cluster-failed.json';
 import idleJson from '../../../tests/wire/cluster-idle.json';
 import startingJson from '../../../tests/wire/cluster-starting.json';
+import { ClusterForm } from '../choosing';
 import { Model } from '../model';
 import { Panel } from '../panel';
+import { Stakes } from '../stakes';
 import type { Cluster, Diff, Sync } from '../wire';
 import {
   cluster,
@@ -24,6 +26,8 @@ import {
 (
   globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
 ).IS_REACT_ACT_ENVIRONMENT = true;
+
+const trans = nullTranslator.load('coiled_jupyter');
 
 const RUN = 'window.hostile=1';
 const HARMLESS = '⟦plain⟧';
@@ -108,7 +112,31 @@ async function drawn(payload: string): Promise<[string[], string]> {
       ...([idleJson, startingJson, failedJson] as unknown as Cluster[]).map(
         (other, at) => ({ ...other, id: `other${at}` })
       ),
-      { ...cluster('there'), source: 'attached' as const },
+      {
+        ...cluster('there', {
+          tasks: { running: 1, queued: 0, done_per_second: null, in_memory: 1 },
+          clients: 2,
+          other_clients: [
+            {
+              id: 'Client-1',
+              host: 'h',
+              last_seen: null,
+              versions: { dask: '1' },
+              own: false,
+              opened_by: null
+            },
+            {
+              id: 'Client-2',
+              host: null,
+              last_seen: null,
+              versions: {},
+              own: true,
+              opened_by: 'a.ipynb'
+            }
+          ]
+        }),
+        source: 'attached' as const
+      },
       { ...cluster('found'), source: 'discovered' as const }
     ],
     payload
@@ -147,13 +175,15 @@ async function drawn(payload: string): Promise<[string[], string]> {
     now: () => NOW,
     auto: false
   });
-  const panel = new Panel(
-    model,
-    new CommandRegistry(),
-    nullTranslator.load('coiled_jupyter')
-  );
+  const panel = new Panel(model, new CommandRegistry(), trans);
+  const there = api.list.find(({ source }) => source === 'attached')!;
+  const parts = [
+    panel,
+    new Stakes(there, model, trans),
+    new ClusterForm(api.list, compared, '', trans)
+  ];
   await act(async () => {
-    Widget.attach(panel, document.body);
+    parts.forEach(part => Widget.attach(part, document.body));
     await model.syncs.refresh();
     await model.refresh();
     await settle();
@@ -166,8 +196,8 @@ async function drawn(payload: string): Promise<[string[], string]> {
       expect(name === 'style' && value.includes('evil')).toBe(false);
     }
   }
-  const said = panel.node.textContent ?? '';
-  act(() => panel.dispose());
+  const said = parts.map(({ node }) => node.textContent).join('');
+  act(() => parts.forEach(part => part.dispose()));
   model.dispose();
   return [elements.map(({ tagName }) => tagName), said];
 }

@@ -47,7 +47,6 @@ describe('openMenu', () => {
     expect(menu.items.map(({ command }) => command)).toEqual([
       CommandIDs.sync,
       CommandIDs.syncChosen,
-      '',
       CommandIDs.undoSync,
       CommandIDs.restoreState,
       CommandIDs.removeStates

@@ -6,7 +6,7 @@ import { ApiError } from '../api';
 import { addCommands } from '../commands';
 import { CommandIDs } from '../ids';
 import { Model } from '../model';
-import type { Cluster } from '../wire';
+import type { ClientInfo, Cluster } from '../wire';
 import { DEFAULTS } from '../preferences';
 import { cluster, FakeApi, FakeKernels, settle, usage } from './fakes';
 
@@ -28,7 +28,7 @@ describe('steering', () => {
   beforeEach(async () => {
     api = new FakeApi();
     const kernels = new FakeKernels();
-    model = new Model({ api, kernels, auto: false });
+    model = new Model({ api, kernels, now: () => Date.now(), auto: false });
     commands = new CommandRegistry();
     copied = [];
     opened = [];
@@ -297,7 +297,6 @@ describe('steering', () => {
   });
 
   it('says what each restart loses', async () => {
-    await have(cluster('c1', { clients: 2 }));
     await during(CommandIDs.restartCluster, async () => {
       expect(said()).toContain('scattered data is lost');
       expect(said()).not.toContain('All results');
@@ -306,7 +305,6 @@ describe('steering', () => {
         'All results, scattered data and tasks are lost'
       );
       expect(said()).toContain('reconnect by themselves');
-      expect(said()).toContain('2 clients are connected');
       await press();
     });
     expect(api.restarts).toEqual([['c1', 'cluster']]);
@@ -315,6 +313,173 @@ describe('steering', () => {
   it('restarts the workers unless the whole is chosen', async () => {
     await during(CommandIDs.restartCluster, () => press());
     expect(api.restarts).toEqual([['c1', 'workers']]);
+  });
+
+  describe.each([CommandIDs.stopCluster, CommandIDs.restartCluster])(
+    '%s tells',
+    command => {
+      const stakes = () => dialog()!.querySelector('.jp-Coiled-stakes')!;
+      const sentences = () =>
+        [...stakes().querySelectorAll('li')].map(it => it.textContent);
+      const client = (id: string, more: Partial<ClientInfo> = {}) => ({
+        id,
+        host: '10.0.0.1',
+        last_seen: null,
+        versions: {},
+        own: false,
+        opened_by: null,
+        ...more
+      });
+      const tasks = {
+        running: 3,
+        queued: 1,
+        done_per_second: null,
+        in_memory: 12
+      };
+
+      it('what the cluster holds and whom it concerns, as it changes', async () => {
+        const busy = {
+          tasks,
+          clients: 2,
+          other_clients: [
+            client('1', { own: true, opened_by: 'train.ipynb' }),
+            client('2', { host: '<b>h</b>' })
+          ]
+        };
+        await have(cluster('c1', busy));
+        await during(command, async () => {
+          expect(sentences()).toEqual([
+            'It holds 12 results in memory, each copy counted.',
+            '3 tasks are running, 1 is waiting.',
+            '2 clients are connected: train.ipynb, somebody on <b>h</b>'
+          ]);
+          expect(stakes().querySelector('b')).toBeNull();
+          expect(stakes().textContent).toMatch(/read \d s ago$/);
+          await have(
+            cluster('c1', {
+              ...busy,
+              tasks: { ...tasks, running: 0, queued: 0, in_memory: 1 }
+            })
+          );
+          expect(sentences().slice(0, 2)).toEqual([
+            'It holds 1 result in memory.',
+            'No task is running or waiting.'
+          ]);
+          await have();
+          expect(sentences()).toEqual(['It is not there any more.']);
+        });
+      });
+
+      it('what is not known as that, never as nothing', async () => {
+        await have(cluster('c1', { tasks: { ...tasks, in_memory: null } }));
+        await during(command, () => {
+          expect(sentences()[0]).toContain('is not known');
+        });
+        await have(cluster('c1', { tasks: null }));
+        await during(command, () => {
+          expect(sentences()).toEqual(['What it holds has not been read.']);
+        });
+      });
+
+      it('how old that is, and that an old reading is unknown', async () => {
+        await have(cluster('c1', { tasks }));
+        const then = Date.now() + 60_000;
+        await during(command, async () => {
+          jest.spyOn(Date, 'now').mockReturnValue(then);
+          // Each second it is said anew.
+          await new Promise(resolve => setTimeout(resolve, 1100));
+          const age = stakes().querySelector<HTMLElement>('.jp-Coiled-age')!;
+          expect(age.textContent).toBe('unknown, 1 min old');
+          expect(age.dataset.age).toBe('unknown');
+        });
+      });
+    }
+  );
+
+  describe('where several clusters live', () => {
+    const choices = () =>
+      [...body().querySelectorAll<HTMLElement>('[data-cluster]')].map(
+        it => it.dataset.cluster
+      );
+
+    beforeEach(async () => {
+      await have(
+        cluster('c1'),
+        cluster('c2'),
+        cluster('c3', { source: 'attached' }),
+        cluster('c4', { status: 'failed' })
+      );
+      model.choose('c2');
+    });
+
+    /** Wait for a dialog with this in it; one can follow another. */
+    const comes = async (selector: string) => {
+      for (let turn = 0; turn < 40 && !dialog()?.querySelector(selector);) {
+        turn++;
+        await settle();
+      }
+      expect(dialog()?.querySelector(selector)).toBeTruthy();
+      await settle();
+    };
+
+    const asking = async (command: string, act: () => Promise<void>) => {
+      const done = commands.execute(command);
+      try {
+        await comes('[data-cluster]');
+        await act();
+      } finally {
+        await leave();
+        await done;
+      }
+      expect(dialog()).toBeNull();
+    };
+
+    it('asks which one is meant, the one compared first', async () => {
+      await asking(CommandIDs.scaleCluster, async () => {
+        expect(choices()).toEqual(['c1', 'c2']);
+        expect(field('input:checked').value).toBe('c2');
+        expect(body().textContent).toContain('compared with the notebook');
+        expect(said()).toContain('Set how many workers');
+        choose('c1');
+        await press();
+        await comes('[data-field=workers]');
+        type('[data-field=workers]', '5');
+        await press();
+      });
+      expect(api.changes).toEqual([['c1', { workers: 5 }]]);
+    });
+
+    it('offers those that it can be done to, and does nothing without a choice', async () => {
+      await asking(CommandIDs.renameCluster, async () => {
+        expect(choices()).toEqual(['c1', 'c2', 'c3']);
+        await press(false);
+      });
+      expect(api.changes).toEqual([]);
+    });
+
+    it('does nothing to one that has ended meanwhile', async () => {
+      await asking(CommandIDs.scaleCluster, async () => {
+        await have(cluster('c1'), cluster('c2', { status: 'stopped' }));
+        await press();
+      });
+      expect(api.changes).toEqual([]);
+    });
+
+    it('asks nothing where only one fits, or one is named', async () => {
+      const scheduler = { address: 'a', id: null, dashboard: 'http://h:1/' };
+      await have(cluster('c1'), cluster('c2', { scheduler }));
+      const tab = jest.spyOn(window, 'open').mockReturnValue(null);
+      await commands.execute(CommandIDs.openDashboard);
+      expect(tab).toHaveBeenCalledTimes(1);
+      await commands.execute(CommandIDs.showLogs, { cluster: 'c1' });
+      expect(opened).toEqual(['c1']);
+    });
+
+    it('means those that have ended where none lives', async () => {
+      await have(cluster('c4', { status: 'failed' }));
+      await commands.execute(CommandIDs.showLogs);
+      expect(opened).toEqual(['c4']);
+    });
   });
 
   it('renames an attached cluster too', async () => {

@@ -1,4 +1,5 @@
 import { nullTranslator } from '@jupyterlab/translation';
+import axe from 'axe-core';
 import * as React from 'react';
 import { act } from 'react';
 import { createRoot } from 'react-dom/client';
@@ -468,6 +469,37 @@ describe('SyncCard', () => {
     button(node, 'Plan again…').click();
     expect(pressed).toEqual(['again']);
   });
+
+  it.each(['rolling', 'done', 'failed', 'cancelled', 'lost'] as const)(
+    'gives axe nothing to complain of: %s',
+    async state => {
+      const log = { lines: ['Resolved 12 packages', 'error: <b>'], next: 2 };
+      const ended = state === 'rolling' ? null : '2026-03-01T11:59:58.000Z';
+      const node = cardOf(
+        sync('s1', {
+          state,
+          log,
+          result: ended ? result({ text: 'numpy is not there.' }) : null,
+          ended_at: ended
+        }),
+        { lines: log.lines, onUndo: () => {}, onAgain: () => {} }
+      );
+      document.body.append(node);
+      try {
+        // Colours are seen in a browser only.
+        const { passes, violations } = await axe.run(node, {
+          rules: { 'color-contrast': { enabled: false } },
+          runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']
+        });
+        expect(passes.length).toBeGreaterThan(2);
+        expect(violations.map(({ id, nodes }) => [id, nodes[0].html])).toEqual(
+          []
+        );
+      } finally {
+        node.remove();
+      }
+    }
+  );
 
   it('names the step that failed where nobody summed it up', () => {
     const steps = [
