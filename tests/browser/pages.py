@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Error, Page, sync_playwright
 
 from tests.processes import JupyterServer
 
@@ -31,6 +31,19 @@ def app(root: Path, kind: str = "lab", *, env: dict[str, str] | None = None) -> 
     name, *options = _OPTIONS[kind]
     options += [f"--{name}.extra_labextensions_path={root / 'pages'}", f"--{name}.expose_app_in_browser=True"]
     return JupyterServer(root, kind, *options, env=env)
+
+
+def errors_of_ours(page: Page) -> list[str]:
+    """Return a list that fills with the stacks of errors that nothing caught, as far as our scripts are in them."""
+    # The lab and Notebook 7 have some of their own.
+    found: list[str] = []
+
+    def note(error: Error) -> None:
+        if "coiled-jupyter" in (error.stack or ""):
+            found.append(error.stack or "")
+
+    page.on("pageerror", note)
+    return found
 
 
 @contextlib.contextmanager

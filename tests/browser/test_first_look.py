@@ -20,7 +20,7 @@ from coiled_jupyter.core.cluster import now
 from coiled_jupyter.core.diff import compare
 from tests.processes import free_port, wait_for
 
-from .pages import ROOT, app, browser
+from .pages import ROOT, app, browser, errors_of_ours
 
 ARTIFACTS = ROOT / "artifacts"
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -48,11 +48,13 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(lab):
     with browser() as page:
+        wrong = errors_of_ours(page)
         page.goto(f"{lab.url}/lab/tree/first-look.ipynb?token={lab.token}")
         ready(page)
         page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
         page.wait_for_selector("#coiled-jupyter-panel", state="visible")
         yield page
+        assert wrong == []
 
 
 def ready(page) -> None:
@@ -230,6 +232,16 @@ def test_axe_finds_nothing_wrong_in_any_theme(lab, page):
             found[theme, command] = faults(page, ".jp-Dialog-body")
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
+    # What they share is seen in three themes above.
+    for command in ("rename-cluster", "keep-cluster", "stop-cluster", "sync-chosen", "export-cluster-json"):
+        page.evaluate(f"void window.jupyterapp.commands.execute('coiled-jupyter:{command}')")
+        expect(dialog).to_be_visible()
+        found[THEMES[0], command] = faults(page, ".jp-Dialog-content")
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+    page.get_by_role("button", name="More ways to sync").click()
+    found[THEMES[0], "sync menu"] = faults(page, ".jp-Coiled-menu")
+    page.keyboard.press("Escape")
     themed(page, THEMES[0])
     button.press("Enter")
     assert {state: wrong for state, wrong in found.items() if wrong} == {}
@@ -341,9 +353,11 @@ def test_a_sync_that_a_cell_begins_moves_in_the_panel(lab, page, tmp_path):
     card = page.locator("[data-sync-id]").first
     expect(card).to_have_attribute("data-state", "rolling", timeout=60_000)
     show(page, "sync-of-a-cell")
+    assert faults(page, "[data-sync-id]") == []
     file.touch()
     assert page.evaluate("window.syncing.then(reply => reply.content.status)") == "ok"
     expect(card).to_have_attribute("data-state", "done", timeout=20_000)
+    assert faults(page, "[data-sync-id]") == []
     said = cell(page, "del held\nclient.close()\n%coiled undo --cluster older --yes\nprint('back')")
     assert "back" in said, said
     expect(page.locator("[data-sync-id]").first).to_have_attribute("data-state", "done", timeout=20_000)
@@ -401,6 +415,98 @@ def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
     page.evaluate("window.jupyterapp.commands.execute('notebook:delete-cell')")
 
 
+ASKING = (
+    *("create-cluster", "attach-cluster", "scale-cluster", "restart-cluster", "rename-cluster", "keep-cluster"),
+    *("stop-cluster", "insert-client", "export-cluster-json", "sync", "sync-chosen", "undo-sync", "restore-state"),
+    *("remove-states", "explain", "report-problem"),
+)
+"""What asks first, of a cluster that differs and was synced before."""
+HARMLESS = ("show-panel", "show-logs", "refresh", "open-dashboard", "copy-cluster-json", "documentation")
+"""What shows something and changes nothing."""
+IDLE = ("cancel-sync",)
+"""What there is nothing to do for: no sync runs."""
+
+
+def test_buttons_in_the_output_of_a_saved_notebook_do_nothing_without_our_dialog(lab, page):
+    cluster = older(lab)
+    commands = page.evaluate(
+        """() => {
+            const {commands} = window.jupyterapp;
+            window.ended = [];
+            commands.commandExecuted.connect((_, {id, result}) => {
+                result.catch(() => undefined).then(() => window.ended.push(id));
+            });
+            return commands.listCommands().filter(id => id.startsWith('coiled-jupyter:')).map(id => id.slice(15));
+        }"""
+    )
+    assert sorted(commands) == sorted([*ASKING, *HARMLESS, *IDLE])
+    wish = {"cluster": cluster["id"], "scope": ["numpy"], "workers": 9, "name": "x", "confirm": True, "yes": True}
+    buttons = "".join(
+        f"<button data-commandlinker-command='coiled-jupyter:{command}' "
+        f"data-commandlinker-args='{json.dumps(wish)}'>run {command}</button>"
+        for command in commands
+    )
+    output = {"output_type": "display_data", "data": {"text/html": f"<div>{buttons}</div>"}, "metadata": {}}
+    code = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": "1", "outputs": [output]}
+    book = {"cells": [code], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    (lab.work / "buttons.ipynb").write_text(json.dumps(book))
+    page.evaluate(
+        """async () => {
+            const app = window.jupyterapp;
+            const kernel = app.shell.currentWidget.sessionContext.session.model.kernel;
+            const widget = await app.commands.execute('docmanager:open', {path: 'buttons.ipynb', kernel});
+            await widget.context.ready;
+        }"""
+    )
+    expect(page.locator("#coiled-jupyter-panel [data-sync-offer][aria-disabled=false]")).to_be_visible()
+    routes = ("clusters", "rules", "layers", "syncs")
+
+    def state():
+        found = {route: lab.api("GET", route)[1] for route in routes}
+        found["clusters"] = [(c["name"], c["status"], c["desired"], c["environment"]) for c in found["clusters"]]
+        return found
+
+    before, changing, opened = state(), [], []
+    # The states of the last sync and its undo are what three of the commands are about.
+    assert len(before["syncs"]) == 2
+
+    def noted(request) -> None:
+        path = request.url.partition("/coiled-jupyter/api/")[2].partition("?")[0]
+        if path and request.method != "GET" and path not in ("plans", "explain"):
+            changing.append((request.method, path))
+
+    page.on("request", noted)
+    page.context.on("page", lambda other: opened.append(other))
+    dialog = page.locator(".jp-Dialog")
+    asked = []
+    for command in commands:
+        page.evaluate("window.ended.length = 0")
+        page.get_by_role("button", name=f"run {command}", exact=True).click()
+        # The lab itself doubts a notebook that wasn't run here.
+        once = dialog.get_by_role("button", name="Run Once")
+        once.click()
+        expect(once).to_have_count(0)
+        page.wait_for_function(
+            "id => document.querySelector('.jp-Dialog') !== null || window.ended.includes(id)",
+            arg=f"coiled-jupyter:{command}",
+            timeout=40_000,
+        )
+        if dialog.count():
+            asked.append(command)
+            page.keyboard.press("Escape")
+            expect(dialog).to_have_count(0)
+        page.locator(".lm-TabBar-tab", has_text="buttons.ipynb").click()
+    assert sorted(asked) == sorted(ASKING)
+    assert changing == []
+    assert state() == before
+    for other in opened:
+        other.close()
+    page.remove_listener("request", noted)
+    page.evaluate("window.jupyterapp.shell.currentWidget.dispose()")
+    page.locator(".lm-TabBar-tab", has_text="Logs of older").locator(".lm-TabBar-tabCloseIcon").click()
+    page.locator(".lm-TabBar-tab", has_text="first-look.ipynb").click()
+
+
 def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, page):
     page.get_by_role("button", name="Attach a cluster…").click()
     dialog = page.locator(".jp-Dialog")
@@ -421,6 +527,16 @@ def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, p
         expect(card).to_contain_text("attached", timeout=30_000)
         expect(card).to_have_attribute("data-status", re.compile("running|idle"), timeout=30_000)
         show(page, "attached")
+        # From the palette, where none is named, it is asked which one is meant.
+        older(lab)
+        page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:rename-cluster')")
+        expect(dialog.locator("[data-cluster]")).to_have_count(2)
+        assert faults(page, ".jp-Dialog-body") == []
+        dialog.get_by_role("radio", name="theirs").check()
+        page.keyboard.press("Enter")
+        expect(dialog.get_by_role("textbox", name="Name")).to_have_value("theirs")
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
         card.get_by_role("button", name="Detach theirs, which goes on").click()
         expect(dialog).to_contain_text("goes on")
         dialog.get_by_role("button", name="Detach").click()
@@ -590,7 +706,9 @@ def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_nothing(lab, page):
 def test_stopping_asks_first_and_green_goes(lab, page):
     page.get_by_role("button", name="Stop same").click()
     dialog = page.locator(".jp-Dialog")
-    expect(dialog).to_contain_text("results that only they hold are lost")
+    expect(dialog).to_contain_text("results that only it holds are lost")
+    expect(dialog).to_contain_text("It holds no results in memory")
+    expect(dialog).to_contain_text("read")
     dialog.get_by_role("button", name="Stop").click()
     expect(page.locator("[data-verdict=equal]")).to_have_count(0, timeout=20_000)
     for _ in range(300):
@@ -653,6 +771,7 @@ def test_a_cluster_is_steered_from_its_card(lab, page):
     card.get_by_role("button", name="More actions for mine").focus()
     page.keyboard.press("Enter")
     expect(menu).to_contain_text("Scale…")
+    assert faults(page, ".jp-Coiled-menu") == []
     show(page, "more-actions")
     menu.get_by_text("Scale…").click()
     show(page, "scale-dialog")
@@ -668,6 +787,7 @@ def test_a_cluster_is_steered_from_its_card(lab, page):
     menu.get_by_text("Logs").click()
     log = page.get_by_role("log", name="Logs of mine")
     expect(log).to_contain_text("distributed", timeout=10_000)
+    assert faults(page, "[id^='coiled-jupyter-logs-']") == []
     show(page, "logs")
     page.get_by_label("Node").select_option("scheduler")
     page.get_by_label("Search the lines").fill("Scheduler at")

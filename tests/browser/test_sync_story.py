@@ -14,7 +14,7 @@ from tests.environments import environment
 from tests.texts.test_probe import interpreters
 
 from .pages import app, browser
-from .test_first_look import cell, create, ready, show
+from .test_first_look import cell, create, faults, ready, show
 
 TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.2", "msgpack==1.2.4", "tornado==6.6.1")
 PANEL = "#coiled-jupyter-panel"
@@ -147,6 +147,7 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     choice = dialog.locator(f"[data-layer='{layer['id']}']")
     expect(choice).to_contain_text(re.compile(r"\d MiB|\d GiB"))
     expect(choice).to_contain_text("story could go back to it")
+    assert faults(page, ".jp-Dialog-body") == []
     expect(choice).to_contain_text(place["path"])
     show(page, "states")
     choice.get_by_role("checkbox").check()
