@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import nbformat
 import pytest
 from playwright.sync_api import expect
 
@@ -59,3 +60,47 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         dialog.get_by_role("button", name="Stop").click()
         expect(panel.locator("[data-verdict=equal]")).to_have_count(0)
         assert wrong == []
+
+
+CELLS = (
+    "%load_ext coiled_jupyter",
+    "%coiled cluster create made --workers 1 --requirement iniconfig==1.1.1",
+    "%coiled diff --cluster made",
+    "%coiled cluster stop made",
+)
+# What the bar was like at any moment, however short: its width, and the words around it.
+WATCH = """() => {
+    window.moved = [];
+    new MutationObserver(() => {
+        for (const bar of document.querySelectorAll('.jp-OutputArea-output .progress-bar')) {
+            window.moved.push([bar.style.width, bar.closest('.jp-OutputArea-output').textContent]);
+        }
+    }).observe(document.body, {attributes: true, characterData: true, childList: true, subtree: true});
+}"""
+
+
+def test_what_a_magic_gives_and_how_far_it_is_are_shown_there_too(book):
+    cells = [nbformat.v4.new_code_cell(text) for text in CELLS]
+    # Without its kernel's name it would be asked for.
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), book.root / "work/magics.ipynb")
+    with browser() as page:
+        page.goto(f"{book.url}/notebooks/magics.ipynb?token={book.token}")
+        page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+        page.evaluate("window.jupyterapp.restored.then(() => true)")
+        page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000
+        )
+        page.evaluate(WATCH)
+        page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        _, made, compared, stopped = (page.locator(".jp-CodeCell").nth(number) for number in range(len(CELLS)))
+        expect(stopped.locator(".jp-OutputArea")).to_contain_text("made is stopped", timeout=180_000)
+        show(page, "notebook7-magics")
+        moved = page.evaluate("window.moved")
+        assert len({width for width, _ in moved}) > 1, moved
+        assert any("… Start" in text for _, text in moved), moved
+        # What stays is text.
+        expect(made.locator(".jp-OutputArea")).to_contain_text("✓ Start workers")
+        expect(page.locator(".jp-OutputArea .progress-bar")).to_have_count(0)
+        expect(compared.locator("table tr", has_text="iniconfig")).to_contain_text("1.1.1")
+        expect(compared.locator(".jp-OutputArea")).to_contain_text("There are differences")

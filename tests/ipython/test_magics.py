@@ -215,6 +215,36 @@ def test_a_kernel_as_the_workers_is_planned_in_a_cell_and_made_only_with_yes(ker
     assert "--yes" in "".join(line for output in found for line in output.get("traceback", ()))
 
 
+def test_what_this_kernel_has_is_kept_under_a_name(kernel):
+    # Of a run that was ended.
+    kernel.run("%coiled software delete by-cell")
+    status, found = kernel.run("s = %coiled software create by-cell")
+    assert status == "ok", found
+    own = kernel.value("{d.name.lower(): d.version for d in __import__('importlib.metadata').metadata.distributions()}")
+    # This package is installed from a checkout, which no index has.
+    assert kernel.value("[s.name, s.source, [left.name for left in s.left_out]]") == [
+        "by-cell",
+        "kernel",
+        ["coiled-jupyter"],
+    ]
+    kept = kernel.value(
+        "{p.name: p.version for p in get_ipython().run_line_magic('coiled', 'software show by-cell').packages}"
+    )
+    assert {name: kept[name] for name in ("dask", "ipykernel", "numpy")} == {
+        name: own[name] for name in ("dask", "ipykernel", "numpy")
+    }
+    assert len(kept) > 100
+    status, found = kernel.run("%coiled software create by-cell six==1.17.0")
+    (error,) = [output for output in found if output["type"] == "error"]
+    assert (error["ename"], "There is a software environment by-cell already" in error["evalue"]) == ("Conflict", True)
+    assert kernel.run("%coiled software create by-cell six==1.17.0 --replace")[0] == "ok"
+    assert kernel.value(
+        "'six' in [p.name for p in get_ipython().run_line_magic('coiled', 'software show by-cell').packages]"
+    )
+    assert kernel.run("%coiled software delete by-cell")[0] == "ok"
+    assert "by-cell" not in kernel.value("[s.name for s in get_ipython().run_line_magic('coiled', 'software list')]")
+
+
 def test_without_ipywidgets_how_far_it_is_is_an_output_that_changes(kernel):
     # As where it isn't installed: the import fails.
     assert kernel.run("import sys; hidden = sys.modules.pop('ipywidgets'); sys.modules['ipywidgets'] = None")[0] == "ok"
