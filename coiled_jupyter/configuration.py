@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -20,6 +21,7 @@ class Configuration(msgspec.Struct, kw_only=True, frozen=True):
     lease_seconds: float = 600.0
     index_options: tuple[str, ...] = ()
     allow_source_builds: bool = False
+    allowed_in_files: tuple[Literal["options", "paths", "urls", "vcs"], ...] = ()
     allowed_addresses: tuple[str, ...] = ()
     tls_roots: tuple[str, ...] = ("~",)
     rules_file: str = ""

@@ -694,7 +694,14 @@ class Service:
                 source, found = "requirements", files.Parsed(lines=requirement_lines.check(body.requirements or ()))
             else:
                 source = Path(body.file.name).name
-                found = await asyncio.to_thread(files.parse, body.file.name, body.file.text, python, self.conda_names())
+                found = await asyncio.to_thread(
+                    files.parse,
+                    body.file.name,
+                    body.file.text,
+                    python,
+                    self.conda_names(),
+                    allowed=self.configuration.allowed_in_files,
+                )
             if body.python is None and found.python is not None and not f"{own}.".startswith(f"{found.python}."):
                 python = found.python
             return named.Wanted(
@@ -706,6 +713,8 @@ class Service:
                 hashes=found.hashes,
                 doubtful=found.doubtful,
                 left_out=found.left_out,
+                references=found.references,
+                options=found.options,
             )
         if body.python is not None:
             raise Invalid("python", "A Python version goes with requirements or a file only")

@@ -23,6 +23,7 @@ from coiled_jupyter.core.wire import (
     Sync,
     Usage,
 )
+from tests.index import make_wheel
 from tests.processes import apart
 
 
@@ -228,6 +229,18 @@ def test_software_is_kept_run_compared_and_forgotten(home, tmp_path):
     assert code == 0, err
     assert msgspec.json.decode(out, type=Software).packages == shown.packages
     assert run("software", "delete", "analysis", env=env)[0] == 0
+    # What else a file may name is the administrator's to say, for a shell as for a server.
+    wheel = make_wheel(tmp_path, "cj_local")
+    more = tmp_path / "more.txt"
+    more.write_text(f"dask==2026.3.0\ndistributed==2026.3.0\n{wheel}\n")
+    code, _, err = run("software", "create", "more", "--file", str(more), env=env)
+    assert (code, "c.CoiledJupyter.allowed_in_files = ['paths']" in err) == (2, True), err
+    (tmp_path / "jupyter_server_config.py").write_text("c.CoiledJupyter.allowed_in_files = ['paths']")
+    env["JUPYTER_CONFIG_DIR"] = str(tmp_path)
+    code, out, err = run("software", "create", "more", "--file", str(more), "--json", env=env)
+    assert code == 0, err
+    assert ("cj-local", "1.0") in [(p.name, p.version) for p in msgspec.json.decode(out, type=Software).packages]
+    assert run("software", "delete", "more", env=env)[0] == 0
     assert run("software", "clean", env=env)[1].startswith("Removed")
 
 

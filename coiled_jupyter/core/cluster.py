@@ -30,6 +30,8 @@ class BuildSpec(Struct, kw_only=True, frozen=True):
         Whether source distributions may be built, which runs their code.
     lock
         The lock of these requirements, where it is known already.
+    links
+        Folders of wheels of this machine that it holds.
 
     """
 
@@ -38,6 +40,7 @@ class BuildSpec(Struct, kw_only=True, frozen=True):
     index_options: tuple[str, ...] = ()
     allow_source_builds: bool = False
     lock: str = ""
+    links: tuple[str, ...] = ()
 
 
 class Certificates(Struct, kw_only=True, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Float, Int, List, Unicode
+from traitlets import Bool, Enum, Float, Int, List, Unicode
 
 from ..configuration import Configuration
 from ..core.wire import Change, Diff
@@ -33,6 +33,11 @@ class CoiledJupyter(ExtensionApp):
     ).tag(config=True)
     index_options = List(Unicode(), help="Options for uv that choose package indexes.").tag(config=True)
     allow_source_builds = Bool(False, help="Let uv build source distributions, which runs their code.").tag(config=True)
+    allowed_in_files = List(
+        Enum(["options", "paths", "urls", "vcs"]),
+        help="What imported files of requirements may have beside names and versions: options about indexes, paths and "
+        "URLs of archives and projects, commits of repositories (vcs).",
+    ).tag(config=True)
     allowed_addresses = List(
         Unicode(), help="Hosts that may be attached: names with * or networks; none: all but link-local ones."
     ).tag(config=True)
@@ -67,6 +72,7 @@ class CoiledJupyter(ExtensionApp):
                 lease_seconds=self.lease_seconds,
                 index_options=tuple(self.index_options),
                 allow_source_builds=self.allow_source_builds,
+                allowed_in_files=tuple(self.allowed_in_files),
                 allowed_addresses=tuple(self.allowed_addresses),
                 tls_roots=tuple(self.tls_roots),
                 rules_file=self.rules_file,

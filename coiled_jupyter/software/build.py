@@ -98,7 +98,7 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
         Nothing satisfies the requirements; the message holds the resolver's reason.
 
     """
-    lines, index = complete(spec.requirements), index_options.parse(spec.index_options)
+    lines, index = complete(spec.requirements), _index(spec)
     with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
         wanted, locked = Path(folder, "requirements.in"), Path(folder, "requirements.txt")
         wanted.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -115,6 +115,13 @@ async def lock(spec: BuildSpec, *, deadline: float = 300) -> str:
         return locked.read_text(encoding="utf-8")
 
 
+def _index(spec: BuildSpec) -> index_options.Index:
+    index = index_options.parse(spec.index_options)
+    for folder in spec.links:
+        index = index.with_links(Path(folder))
+    return index
+
+
 def _key(python: str, locked: str) -> str:
     # The interpreter is part of the name: one lock on two Pythons makes two environments.
     return hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
@@ -127,7 +134,7 @@ def find(spec: BuildSpec) -> Built | None:
 
 async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Built:
     """Return the environment of a lock, built if it isn't there yet."""
-    python, index = python_path(spec.python), index_options.parse(spec.index_options)
+    python, index = python_path(spec.python), _index(spec)
     key, top = _key(python, locked), home()
     prefix = top / key
     async with _locked(top / f"{key}.lock", deadline):

@@ -1,18 +1,20 @@
 """Reads what a project says of its packages: requirements, pyproject, pylock, uv.lock and conda's environment.yml.
 
 Only names, extras, versions, markers and hashes are taken; nothing is fetched or executed. What would have to be fetched from
-elsewhere or run (URLs, commits, paths, options) is refused by its name; what has no place on PyPI is named as left out.
+elsewhere or run (URLs, commits, paths, options) is refused by its name unless the administrator allows its kind; what has no
+place on PyPI is named as left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
 from packaging.markers import Environment, InvalidMarker, Marker, default_environment
+from packaging.pylock import Package as LockedPackage
 from packaging.pylock import Pylock, PylockSelectError, PylockValidationError
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -21,9 +23,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from ..core import conda
-from ..core.errors import Invalid
+from ..core.errors import Invalid, Unavailable
 from ..core.wire import LeftOut
+from . import index as indexes
+from . import references
 from . import requirements as requirement_lines
+from .references import Kind, Reference
 
 LIMIT = 4000
 """Packages of one file at most."""
@@ -49,6 +54,10 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
         Those of `lines` that are conda's, of which PyPI may have no such package.
     left_out
         What can't be had from PyPI.
+    references
+        What it names beside an index.
+    options
+        Its options about indexes.
 
     """
 
@@ -58,9 +67,18 @@ class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     hashes: Mapping[str, frozenset[str]] = {}
     doubtful: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    references: tuple[Reference, ...] = ()
+    options: tuple[str, ...] = ()
 
 
-def parse(name: str, text: str, python: str, conda_names: Mapping[str, str | None] = conda.NAMES) -> Parsed:
+def parse(
+    name: str,
+    text: str,
+    python: str,
+    conda_names: Mapping[str, str | None] = conda.NAMES,
+    *,
+    allowed: Collection[Kind] = (),
+) -> Parsed:
     """Return what a file says, by the kind that its name tells.
 
     Parameters
@@ -69,6 +87,8 @@ def parse(name: str, text: str, python: str, conda_names: Mapping[str, str | Non
         The file's name; folders before it count for nothing.
     python
         The full version of the Python for which markers are decided where a format leaves that to its reader.
+    allowed
+        What else than requirements the administrator lets a file name.
 
     Raises
     ------
@@ -77,29 +97,84 @@ def parse(name: str, text: str, python: str, conda_names: Mapping[str, str | Non
 
     """
     base = PurePath(name).name.lower()
+    taker = _Taker(allowed)
     if base == "pyproject.toml":
-        found = _pyproject(_toml(base, text))
+        found = _pyproject(_toml(base, text), taker)
     elif re.fullmatch(r"pylock(\.[^.]+)?\.toml", base):
-        found = _pylock(_toml(base, text), python)
+        found = _pylock(_toml(base, text), python, taker)
     elif base == "uv.lock":
-        found = _uv_lock(_toml(base, text), python)
+        found = _uv_lock(_toml(base, text), python, taker)
     elif base.endswith((".yml", ".yaml")):
-        found = _conda_file(text, conda_names)
+        found = _conda_file(text, conda_names, taker)
     elif base.endswith((".txt", ".in")):
-        found = _requirements(text)
+        found = _requirements(text, taker)
     else:
         raise Invalid(
             "file.name",
             f"{base[:80]!r} is no file of requirements that is known here",
             "Give requirements.txt, pyproject.toml, pylock.toml, uv.lock or environment.yml",
         )
-    if len(found.lines) > LIMIT:
+    if len(found.lines) + len(taker.references) > LIMIT:
         raise Invalid("file.text", f"The file names more than {LIMIT} packages")
-    return found
+    return msgspec.structs.replace(found, references=tuple(taker.references), options=tuple(taker.options))
 
 
 def _wrong(message: str, hint: str = "") -> Invalid:
     return Invalid("file.text", message, hint)
+
+
+class _Taker:
+    """Takes what else than requirements a file names, where that is allowed."""
+
+    def __init__(self, allowed: Collection[Kind]) -> None:
+        self._allowed = allowed
+        self.references: list[Reference] = []
+        self.options: list[str] = []
+
+    def line(self, text: str, where: str, hashes: Iterable[str] = ()) -> list[str]:
+        """Return a requirement in normal form, or nothing where it was taken as a reference."""
+        found = references.find(text)
+        if found is None:
+            return [_line(text, where)]
+        self._permit(found.kind, f"{where} names {_WHAT[found.kind]}, which isn't taken: {found.shown}")
+        self._take(found, hashes)
+        return []
+
+    def elsewhere(self, name: str, text: str, place: str, hashes: Iterable[str] = ()) -> None:
+        """Take a package of a lock that doesn't come from an index."""
+        found = references.find(f"{name} @ {text}") or Reference(kind="paths", url=text)
+        self._permit(found.kind, f"{name} comes from {place}, which isn't taken")
+        self._take(found, hashes)
+
+    def _take(self, found: Reference, hashes: Iterable[str]) -> None:
+        digests = found.hashes | {text.partition(":")[2] for text in hashes if text.startswith("sha256:")}
+        self.references.append(references.check(msgspec.structs.replace(found, hashes=frozenset(digests))))
+
+    def option(self, text: str, where: str) -> list[str]:
+        """Take an option; an editable project is what it is of."""
+        editable = re.fullmatch(r"(?:-e|--editable)[\s=]\s*(\S.*)", text)
+        if editable:
+            return self.line(editable[1], where)
+        self._permit("options", f"{where} is an option, which isn't taken: {text[:60]}")
+        try:
+            index = indexes.parse([text])
+        except Unavailable:
+            raise _wrong(f"{where} is no option about indexes: {text[:60]}", _OPTION_HINT) from None
+        if index.secrets:
+            raise _wrong(
+                f"{where} holds credentials, and this file is kept",
+                "An administrator can put them into c.CoiledJupyter.index_options",
+            )
+        self.options.append(text)
+        return []
+
+    def _permit(self, kind: Kind, message: str) -> None:
+        if kind not in self._allowed:
+            hint = f"an administrator can allow it: c.CoiledJupyter.allowed_in_files = ['{kind}']"
+            raise _wrong(message, f"{_OPTION_HINT}; {hint}")
+
+
+_WHAT: Mapping[Kind, str] = {"options": "an option", "paths": "a path", "urls": "a URL", "vcs": "a repository"}
 
 
 def _line(text: str, where: str) -> str:
@@ -132,7 +207,7 @@ def _texts(value: object, where: str) -> list[str]:
 # ---- requirements.txt ---------------------------------------------------------------------------------------------
 
 
-def _requirements(text: str) -> Parsed:
+def _requirements(text: str, taker: _Taker) -> Parsed:
     lines: list[str] = []
     hashes: dict[str, set[str]] = {}
     for number, raw in _joined(text):
@@ -140,12 +215,13 @@ def _requirements(text: str) -> Parsed:
         if not line:
             continue
         if line.startswith("-"):
-            raise _wrong(f"Line {number} is an option, which isn't taken: {line[:60]}", _OPTION_HINT)
+            lines += taker.option(line, f"Line {number}")
+            continue
         found = _HASH.findall(line)
-        made = _line(_HASH.sub("", line), f"Line {number}")
-        lines.append(made)
-        if found:
-            hashes.setdefault(canonicalize_name(Requirement(made).name), set()).update(found)
+        made = taker.line(_HASH.sub("", line), f"Line {number}", found)
+        lines += made
+        for one in made if found else ():
+            hashes.setdefault(canonicalize_name(Requirement(one).name), set()).update(found)
     return Parsed(lines=tuple(lines), hashes={name: frozenset(those) for name, those in hashes.items()})
 
 
@@ -166,15 +242,16 @@ def _joined(text: str) -> Iterable[tuple[int, str]]:
 # ---- pyproject.toml -----------------------------------------------------------------------------------------------
 
 
-def _pyproject(content: dict[str, Any]) -> Parsed:
+def _pyproject(content: dict[str, Any], taker: _Taker) -> Parsed:
     if "project" not in content:
         raise _wrong("pyproject.toml has no [project] table", "Its dependencies are read from [project] (PEP 621)")
     project = _table(content["project"], "[project]")
     if "dependencies" in _texts(project.get("dynamic", []), "project.dynamic"):
         raise _wrong("The dependencies of this project are dynamic: only its build tells them", "Give a lock file")
     lines = [
-        _line(line, f"Dependency {line[:60]!r}")
+        made
         for line in _texts(project.get("dependencies", []), "project.dependencies")
+        for made in taker.line(line, f"Dependency {line[:60]!r}")
     ]
     return Parsed(lines=tuple(lines), pythons=_range(project.get("requires-python", "")))
 
@@ -189,7 +266,7 @@ def _range(value: object) -> str:
 # ---- pylock.toml --------------------------------------------------------------------------------------------------
 
 
-def _pylock(content: dict[str, Any], python: str) -> Parsed:
+def _pylock(content: dict[str, Any], python: str, taker: _Taker) -> Parsed:
     try:
         lock = Pylock.from_dict(content)
         chosen = [package for package, _ in lock.select(environment=_environment(python), tags=_tags(python))]
@@ -198,12 +275,23 @@ def _pylock(content: dict[str, Any], python: str) -> Parsed:
     hashes: dict[str, frozenset[str]] = {}
     for package in chosen:
         if package.is_direct or package.version is None:
-            raise _wrong(f"{package.name} comes from a path, a commit or an archive, which isn't taken", _OPTION_HINT)
+            taker.elsewhere(package.name, _direct(package), "a path, a commit or an archive")
+            continue
         told = [wheel.hashes for wheel in package.wheels or ()]
         told += [package.sdist.hashes] if package.sdist else []
         hashes[package.name] = frozenset(f"sha256:{those['sha256']}" for those in told if "sha256" in those)
-    lines = tuple(_line(f"{package.name}=={package.version}", package.name) for package in chosen)
+    lines = tuple(_line(f"{p.name}=={p.version}", p.name) for p in chosen if not p.is_direct and p.version is not None)
     return Parsed(lines=lines, hashes={name: those for name, those in hashes.items() if those})
+
+
+def _direct(package: LockedPackage) -> str:
+    """Return where a package of a lock comes from that isn't from an index, as a requirement would say it."""
+    if package.vcs is not None:
+        return f"{package.vcs.type}+{package.vcs.url or package.vcs.path}@{package.vcs.commit_id}"
+    if package.archive is not None:
+        digest = package.archive.hashes.get("sha256")
+        return f"{package.archive.url or package.archive.path}{f'#sha256={digest}' if digest else ''}"
+    return package.directory.path if package.directory is not None else "."
 
 
 def _tags(python: str) -> list[Tag]:
@@ -230,9 +318,10 @@ class _Locked(msgspec.Struct, frozen=True):
     extras: dict[str, list[dict[str, Any]]]
     elsewhere: str | None
     hashes: frozenset[str]
+    url: str
 
 
-def _uv_lock(content: dict[str, Any], python: str) -> Parsed:
+def _uv_lock(content: dict[str, Any], python: str, taker: _Taker) -> Parsed:
     """Return what the projects of a lock need on this machine: the walk from them, by markers."""
     packages: dict[str, list[_Locked]] = {}
     roots: list[_Locked] = []
@@ -249,6 +338,7 @@ def _uv_lock(content: dict[str, Any], python: str) -> Parsed:
     environment = _environment(python)
     seen: set[tuple[str, str, str]] = set()
     found: dict[str, _Locked] = {}
+    elsewhere: set[str] = set()
     waiting = [(root, "") for root in roots]
     while waiting:
         package, extra = waiting.pop()
@@ -256,9 +346,11 @@ def _uv_lock(content: dict[str, Any], python: str) -> Parsed:
             continue
         seen.add((package.name, package.version, extra))
         if package not in roots:
-            if package.elsewhere is not None:
-                raise _wrong(f"{package.name} comes from {package.elsewhere}, which isn't taken", _OPTION_HINT)
-            found[package.name] = package
+            if package.elsewhere is None:
+                found[package.name] = package
+            elif package.name not in elsewhere:
+                elsewhere.add(package.name)
+                taker.elsewhere(package.name, package.url, package.elsewhere, package.hashes)
         for wish in package.extras.get(extra, []) if extra else package.dependencies:
             following = _followed(wish, packages, environment)
             if following is not None:
@@ -290,7 +382,16 @@ def _locked(entry: dict[str, Any]) -> tuple[_Locked, bool]:
         {str(k): _wishes(v) for k, v in _table(entry.get("optional-dependencies", {}), "extras").items()},
         f"{kinds[0]} {str(source[kinds[0]])[:60]!r}" if kinds else None,
         frozenset(hashes),
+        _uv_url(kinds[0], str(source[kinds[0]])) if kinds else "",
     ), bool(kinds) and kinds[0] in ("editable", "virtual")
+
+
+def _uv_url(kind: str, value: str) -> str:
+    """Return a source of uv.lock as a requirement would say it."""
+    if kind != "git":
+        return value
+    address, _, commit = value.partition("#")
+    return f"git+{address.partition('?')[0]}@{commit}"
 
 
 def _wishes(value: object) -> list[dict[str, Any]]:
@@ -321,7 +422,7 @@ def _followed(wish: dict[str, Any], packages: Mapping[str, list[_Locked]], envir
 # ---- environment.yml ----------------------------------------------------------------------------------------------
 
 
-def _conda_file(text: str, names: Mapping[str, str | None]) -> Parsed:
+def _conda_file(text: str, names: Mapping[str, str | None], taker: _Taker) -> Parsed:
     import yaml
 
     try:
@@ -338,9 +439,8 @@ def _conda_file(text: str, names: Mapping[str, str | None]) -> Parsed:
     for entry in entries:
         if isinstance(entry, dict) and set(entry) == {"pip"}:
             for line in _texts(entry["pip"], "pip"):
-                if line.startswith("-"):
-                    raise _wrong(f"The option {line[:60]!r} of pip isn't taken", _OPTION_HINT)
-                lines.append(_line(line, f"Of pip's part, {line[:60]!r}"))
+                take = taker.option if line.startswith("-") else taker.line
+                lines += take(line, f"Of pip's part, {line[:60]!r}")
             continue
         match = _CONDA.fullmatch(entry.strip()) if isinstance(entry, str) and len(entry) <= 500 else None
         if match is None:

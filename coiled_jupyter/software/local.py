@@ -28,7 +28,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from ..core.errors import CoiledError, Impossible
-from ..core.wire import Package
+from ..core.wire import Package, Source
 from ..paths import data_dir
 from . import uv
 from .index import Index
@@ -98,6 +98,21 @@ async def collect(packages: Sequence[Package], *, python: str, index: Index, dea
     return Collected(wheels=wheels, refused=refused)
 
 
+async def make(source: Source, name: str, *, python: str, index: Index, deadline: float) -> Wheel:
+    """Return the wheel of a source, in whatever version it is, and of the package that it is where `name` is empty.
+
+    Raises
+    ------
+    Impossible
+        There is none, or it is of another package.
+
+    """
+    try:
+        return await _Maker(Package(name=name, version="", source=source), python, index, deadline).make()
+    except (OSError, UnicodeError, ValueError, zipfile.BadZipFile) as error:
+        raise Impossible(f"It can't be read: {getattr(error, 'strerror', None) or type(error).__name__}") from None
+
+
 def link(wheels: Mapping[str, Wheel], folder: Path) -> None:
     """Put the wheels into a folder, as `resolve` and installers take them."""
     for wheel in wheels.values():
@@ -143,7 +158,7 @@ class _Maker:
             raise Impossible(f"It was installed from {path}, which is no longer there")
         if path.stat().st_size > SIZE_LIMIT:
             raise Impossible(f"{path} is larger than {SIZE_LIMIT >> 20} MB")
-        digest = await asyncio.to_thread(_sha256, path)
+        digest = await asyncio.to_thread(sha256, path)
         if path.suffix != ".whl":
             with _scratch() as scratch:
                 return await self._built(path, f"archive:{digest}", scratch, str(path))
@@ -195,7 +210,8 @@ class _Maker:
         if (cached := _cached(key)) is not None:
             return self._checked(cached)
         # Where a version is derived from a repository, which isn't copied, it is the installed one.
-        version = {"SETUPTOOLS_SCM_PRETEND_VERSION": self._package.version, "PBR_VERSION": self._package.version}
+        names = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION") if self._package.version else ()
+        version = dict.fromkeys(names, self._package.version)
         ended = await uv.attempt(
             *("build", "--no-config", "--wheel", "--no-create-gitignore", "--python", self._python),
             *self._index.options,
@@ -216,15 +232,18 @@ class _Maker:
         """Return the wheel, which is the package that the kernel has."""
         try:
             name, version, _, _ = parse_wheel_filename(path.name)
-            same = name == canonicalize_name(self._package.name) and version == Version(self._package.version)
+            wished, known = canonicalize_name(self._package.name), self._package.version
+            same = name == (wished or name) and (not known or version == Version(known))
         except (InvalidWheelFilename, InvalidVersion):
             raise Impossible(f"Its wheel is called {path.name[:100]!r}, which is no name of a wheel") from None
+        if not same and not known:
+            raise Impossible(f"It is {name}, not {wished}")
         if not same:
             raise Impossible(
                 f"The kernel has it installed as {self._package.version}, but its source is {name} {version} now: "
                 "install it again in the kernel"
             )
-        return Wheel(name=name, version=str(version), path=str(path), sha256=_sha256(path))
+        return Wheel(name=name, version=str(version), path=str(path), sha256=sha256(path))
 
     def _key(self, content: str) -> str:
         return _key("built", content, self._python, self._package.version, uv.version())
@@ -291,7 +310,7 @@ def _copy(root: Path, target: Path) -> str:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
         copy.chmod(copy.stat().st_mode | 0o600)
-        seen.update(f"{name}\0{path.stat().st_mode & 0o111}\0{_sha256(copy)}\0".encode("utf-8", "surrogateescape"))
+        seen.update(f"{name}\0{path.stat().st_mode & 0o111}\0{sha256(copy)}\0".encode("utf-8", "surrogateescape"))
     return seen.hexdigest()
 
 
@@ -331,7 +350,7 @@ def _module(label: str, path: Path) -> Wheel:
         with _scratch() as scratch:
             (scratch / file_name).write_bytes(_pack(distribution, version, contents))
             cached = _store(key, scratch / file_name)
-    return Wheel(name=distribution, version=version, path=str(cached), sha256=_sha256(cached))
+    return Wheel(name=distribution, version=version, path=str(cached), sha256=sha256(cached))
 
 
 def _distribution(name: str) -> str:
@@ -410,7 +429,8 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as stream:
         digest = hashlib.sha256()
         while block := stream.read(1 << 20):

@@ -37,7 +37,8 @@ from ..core.wire import Environment, LeftOut, Package, Software, SoftwareExport,
 from ..paths import data_dir
 from . import build as builds
 from . import index as indexes
-from . import uv
+from . import local, references, uv
+from .references import Reference
 from .resolve import Resolution, Target, Wish, resolve
 
 FILE_LIMIT = 16 * 1024 * 1024
@@ -63,6 +64,10 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
         As `sysconfig.get_platform` gives it; on another one it is locked again from its pins.
     lock, pylock
         Requirement lines with hashes, and the same by PEP 751.
+    wheels
+        Files of this machine that are in the lock, of what came from no index.
+    options
+        Options about indexes of the file that it was made from, beside those of the configuration.
 
     """
 
@@ -75,6 +80,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     pylock: str
     versions: dict[str, str]
     left_out: tuple[LeftOut, ...] = ()
+    wheels: tuple[local.Wheel, ...] = ()
+    options: tuple[str, ...] = ()
     created_at: str
 
     @property
@@ -100,6 +107,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         ``{name: {"sha256:…", …}}`` of the only files that are allowed of a package.
     doubtful
         Those of `hard` that are left out by name where no index has them.
+    references, options
+        What else the file names, where the administrator allows it.
 
     """
 
@@ -112,6 +121,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     hashes: Mapping[str, frozenset[str]] = {}
     doubtful: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    references: tuple[Reference, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 class NamedEnvironments:
@@ -178,12 +189,15 @@ class NamedEnvironments:
         """Return what builds one here; without its lock where that was made for other machines."""
         interpreter = stored.interpreter if stored.interpreter and os.access(stored.interpreter, os.X_OK) else None
         settings = self._configuration
+        if stored.wheels and stored.platform != _platform():
+            raise Impossible(f"{stored.name} holds files of another machine", "Make it again here, from its file")
         return BuildSpec(
             requirements=stored.pins,
             python=interpreter or stored.python,
-            index_options=settings.index_options,
+            index_options=(*settings.index_options, *stored.options),
             allow_source_builds=settings.allow_source_builds,
             lock=stored.lock if stored.platform == _platform() else "",
+            links=tuple(str(Path(wheel.path).parent) for wheel in stored.wheels),
         )
 
     # ---- changing ---------------------------------------------------------------------------------------------
@@ -212,7 +226,15 @@ class NamedEnvironments:
                 f"{wanted.source} asks for Python {wanted.pythons}, and this would be {wanted.python}",
                 "Name another Python with `python`",
             )
-        wanted, resolution = await self._resolved(wanted)
+        made = await references.wheels(
+            wanted.references,
+            python=wanted.interpreter or builds.python_path(wanted.python),
+            index=self._index(wanted.options),
+            allow_source_builds=self._configuration.allow_source_builds,
+        )
+        wheels = tuple([await asyncio.to_thread(_kept, wheel) for _, wheel in made])
+        own = tuple(f"{one.name}{ref.extras}=={one.version}{ref.marker}" for ref, one in made)
+        wanted, resolution = await self._resolved(msgspec.structs.replace(wanted, hard=(*wanted.hard, *own)), wheels)
         lock = _allowed(resolution.lock, wanted.hashes)
         refused = tuple(LeftOut(name=key, why=why) for key, why in resolution.refused.items())
         return Stored(
@@ -222,9 +244,11 @@ class NamedEnvironments:
             platform=_platform(),
             source=wanted.source,
             lock=lock,
-            pylock=await self._pylock(wanted.python, lock),
+            pylock=await self._pylock(wanted.python, lock, wheels, wanted.options),
             versions=resolution.versions,
             left_out=(*wanted.left_out, *refused),
+            wheels=wheels,
+            options=wanted.options,
             created_at=now(),
         )
 
@@ -233,17 +257,17 @@ class NamedEnvironments:
         self._check_free(stored.name, replace=replace)
         self._save(stored, replace=replace)
 
-    async def _resolved(self, wanted: Wanted) -> tuple[Wanted, Resolution]:
+    async def _resolved(self, wanted: Wanted, wheels: Sequence[local.Wheel]) -> tuple[Wanted, Resolution]:
         """Return the resolution, and what it is of: without the doubtful lines that can't be had."""
         try:
-            return wanted, await self._resolve(wanted.python, wanted.hard, wanted.wishes)
+            return wanted, await self._resolve(wanted, wanted.hard, wheels)
         except Impossible:
             if not wanted.doubtful:
                 raise
             lost: dict[str, str] = {}
             for line in wanted.doubtful:
                 try:
-                    await self._resolve(wanted.python, (line,), ())
+                    await self._resolve(msgspec.structs.replace(wanted, wishes=()), (line,), wheels)
                 except Impossible as error:
                     lost[line] = error.message
             if not lost:
@@ -254,17 +278,30 @@ class NamedEnvironments:
             hard=tuple(line for line in wanted.hard if line not in lost),
             left_out=(*wanted.left_out, *left),
         )
-        return wanted, await self._resolve(wanted.python, wanted.hard, wanted.wishes)
+        return wanted, await self._resolve(wanted, wanted.hard, wheels)
 
-    async def _resolve(self, python: str, hard: Sequence[str], wishes: Sequence[str]) -> Resolution:
-        return await resolve(
-            target(python),
-            builds.complete(tuple(hard)),
-            [Wish(requirement=line) for line in wishes],
-            index=indexes.parse(self._configuration.index_options),
-            allow_source_builds=self._configuration.allow_source_builds,
-            deadline=LOCK_SECONDS,
-        )
+    async def _resolve(self, wanted: Wanted, hard: Sequence[str], wheels: Sequence[local.Wheel]) -> Resolution:
+        with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
+            local.link({wheel.name: wheel for wheel in wheels}, Path(folder))
+            return await resolve(
+                target(wanted.python),
+                builds.complete(tuple(hard)),
+                [Wish(requirement=line) for line in wanted.wishes],
+                index=self._index(wanted.options),
+                allow_source_builds=self._configuration.allow_source_builds,
+                find_links=Path(folder) if wheels else None,
+                deadline=LOCK_SECONDS,
+            )
+
+    def _index(self, more: Sequence[str]) -> indexes.Index:
+        try:
+            return indexes.parse((*self._configuration.index_options, *more))
+        except Unavailable as error:
+            if not more:
+                raise
+            raise Invalid(
+                "file.text", f"The file's options and the configuration's don't agree: {error.message}"
+            ) from None
 
     def _check_free(self, name: str, *, replace: bool) -> None:
         # Some file systems don't tell capitals apart.
@@ -317,9 +354,11 @@ class NamedEnvironments:
         # PEP 751 allows no dot within the name.
         return SoftwareExport(filename=f"pylock.{stored.name.replace('.', '-')}.toml", text=stored.pylock)
 
-    async def _pylock(self, python: str, lock: str) -> str:
+    async def _pylock(self, python: str, lock: str, wheels: Sequence[local.Wheel], options: Sequence[str]) -> str:
         """Return a lock by PEP 751, which holds the same files."""
-        index = indexes.parse(self._configuration.index_options)
+        index = self._index(options)
+        for own in wheels:
+            index = index.with_links(Path(own.path).parent)
         with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
             wanted, made = Path(folder, "requirements.in"), Path(folder, "pylock.toml")
             wanted.write_text(lock, encoding="utf-8")
@@ -350,6 +389,7 @@ class NamedEnvironments:
             Folders that something runs from, or could go back to.
 
         """
+        self._clean_wheels()
         named = {built.prefix for name in self.names() if (built := self._built_of(name)) is not None}
         found = SoftwareFreed()
         for prefix in builds.home().iterdir():
@@ -368,6 +408,20 @@ class NamedEnvironments:
                 found = SoftwareFreed(builds=found.builds + 1, size=found.size + size)
         return found
 
+    def _clean_wheels(self) -> None:
+        """Remove files of no environment."""
+        used: set[str] = set()
+        for name in self.names():
+            try:
+                used.update(str(Path(wheel.path).parent) for wheel in self.get(name).wheels)
+            except (NotFound, Unavailable):
+                # What one that can't be read holds isn't known.
+                return
+        for folder in (_home() / "wheels").glob("*"):
+            with contextlib.suppress(OSError):
+                if str(folder) not in used and time.time() - folder.stat().st_mtime > YOUNG_SECONDS:
+                    shutil.rmtree(folder)
+
     def _built_of(self, name: str) -> builds.Built | None:
         try:
             return self.built(self.get(name))
@@ -381,14 +435,13 @@ class NamedEnvironments:
 
         `check` is given the folder with the kernel's specification before that is registered, and raises where it's no good.
         """
-        settings = self._configuration
-        spec = BuildSpec(
+        spec = msgspec.structs.replace(
+            self.build_spec(stored),
             requirements=(*stored.pins, *(() if "ipykernel" in stored.versions else ("ipykernel",))),
-            python=self.build_spec(stored).python,
-            index_options=settings.index_options,
-            allow_source_builds=settings.allow_source_builds,
+            lock="",
         )
-        built = await builds.build(spec, await builds.lock(spec))
+        own = {wheel.name: frozenset({f"sha256:{wheel.sha256}"}) for wheel in stored.wheels}
+        built = await builds.build(spec, _allowed(await builds.lock(spec), own))
         name = f"coiled-{stored.name.lower()}"
         with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as top:
             folder = Path(top, name)
@@ -463,6 +516,17 @@ def _home() -> Path:
     folder = data_dir() / "environments"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def _kept(wheel: local.Wheel) -> local.Wheel:
+    """Return a wheel where it stays: what is built of local code is freed after a while."""
+    folder = _home() / "wheels" / wheel.sha256[:32]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path, staging = folder / Path(wheel.path).name, folder / f".{secrets.token_hex(6)}.new"
+    shutil.copyfile(wheel.path, staging)
+    staging.replace(path)
+    os.utime(folder)
+    return msgspec.structs.replace(wheel, path=str(path))
 
 
 def _path(name: str) -> Path | None:

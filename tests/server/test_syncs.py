@@ -12,7 +12,8 @@ from tests.processes import JupyterServer, apart
 def server(tmp_path_factory):
     # A ledger of its own: a list is empty at first.
     runtime = apart()
-    server = JupyterServer(tmp_path_factory.mktemp("server"), env=runtime)
+    allowed = "--CoiledJupyter.allowed_in_files=vcs"
+    server = JupyterServer(tmp_path_factory.mktemp("server"), "server", allowed, env=runtime)
     yield server
     server.close()
 
@@ -72,6 +73,21 @@ def test_the_environment_of_a_kernel_is_no_target_and_what_to_do_instead_is_said
     status, answer = server.api("POST", "plans", {"cluster": "x", "direction": "to_kernel"})
     assert (status, answer["error"]["kind"]) == (422, "impossible")
     assert "%coiled sync --to-kernel" in answer["error"]["hint"]
+
+
+def test_an_imported_file_may_name_the_kinds_that_the_administrator_allows_and_no_others(server):
+    def refused(line: str) -> dict:
+        file = {"name": "requirements.txt", "text": line}
+        status, answer = server.api("POST", "software", {"name": "a", "file": file})
+        assert (status, answer["error"]["data"]["field"]) == (400, "file.text"), answer
+        return answer["error"]
+
+    assert "allowed_in_files = ['urls']" in refused("x @ https://e/x.whl")["hint"]
+    assert "names no commit" in refused("x @ git+https://e/x@main")["message"]
+    built = refused(f"x @ git+https://me:hunter22@e/x@{'a' * 40}")
+    assert "has to be built, which runs its code" in built["message"]
+    assert "allow_source_builds" in built["hint"]
+    assert "hunter22" not in str(built)
 
 
 def test_lists_are_there_from_the_start(server):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from coiled_jupyter.core.errors import Invalid
 from coiled_jupyter.software.files import parse
+from coiled_jupyter.software.references import Reference
 
 PYTHON = "3.11.7"
 UV_LOCK = """
@@ -127,6 +128,83 @@ def test_what_would_be_fetched_or_run_is_refused_with_its_line(line):
     assert "Line 2" in caught.value.message
 
 
+DIGEST = "0" * 64
+COMMIT = "a" * 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "reference"),
+    [
+        ("urls", "x @ https://e/x-1.whl", Reference(kind="urls", url="https://e/x-1.whl", name="x")),
+        ("urls", f"https://e/x-1.tar.gz#sha256={DIGEST}",
+         Reference(kind="urls", url="https://e/x-1.tar.gz", hashes=frozenset({DIGEST}))),
+        ("urls", f"x[a,b] @ https://e/x-1.whl ; sys_platform != 'x' --hash=sha256:{DIGEST}",
+         Reference(kind="urls", url="https://e/x-1.whl", name="x", extras="[a,b]", marker='; sys_platform != "x"',
+                   hashes=frozenset({DIGEST}))),
+        ("vcs", f"git+https://e/x.git@{COMMIT}#egg=x", Reference(kind="vcs", url="https://e/x.git", commit=COMMIT)),
+        ("vcs", f"x @ git+ssh://git@e/x@{COMMIT}",
+         Reference(kind="vcs", url="ssh://git@e/x", commit=COMMIT, name="x")),
+        ("paths", "/abs/x-1.whl", Reference(kind="paths", url="file:///abs/x-1.whl")),
+        ("paths", "-e /abs/x", Reference(kind="paths", url="file:///abs/x")),
+        ("paths", "x @ file:///abs/x", Reference(kind="paths", url="file:///abs/x", name="x")),
+    ],
+)  # fmt: skip
+def test_what_an_administrator_allows_is_taken_and_what_not_names_what_would_allow_it(kind, line, reference):
+    with pytest.raises(Invalid) as caught:
+        parse("requirements.txt", f"six\n{line}\n", PYTHON, allowed={"options", "paths", "urls", "vcs"} - {kind})
+    assert "Line 2" in caught.value.message
+    assert f"c.CoiledJupyter.allowed_in_files = ['{kind}']" in caught.value.hint
+    found = parse("requirements.txt", f"six\n{line}\n", PYTHON, allowed=[kind])
+    assert (found.lines, found.references, found.options) == (("six",), (reference,), ())
+
+
+def test_options_about_indexes_are_taken_where_that_is_allowed_and_no_others_ever():
+    with pytest.raises(Invalid) as caught:
+        parse("requirements.txt", "--index-url https://e/simple", PYTHON, allowed=["urls"])
+    assert "['options']" in caught.value.hint
+    found = parse("a.txt", "six\n--index-url https://e/simple\n--no-index\n", PYTHON, allowed=["options"])
+    assert (found.lines, found.options) == (("six",), ("--index-url https://e/simple", "--no-index"))
+    pip = "dependencies: [numpy, {pip: [--extra-index-url=https://e/simple, 'x @ https://e/x.whl']}]"
+    found = parse("environment.yml", pip, PYTHON, allowed=["options", "urls"])
+    assert (found.options, [one.name for one in found.references]) == (("--extra-index-url=https://e/simple",), ["x"])
+    for line, word in (
+        *(("-r other.txt", "no option about indexes"), ("--pre", "no option about indexes")),
+        ("--index-url https://me:hunter22@e/simple", "credentials"),
+    ):
+        with pytest.raises(Invalid, match=word):
+            parse("requirements.txt", line, PYTHON, allowed=["options", "paths", "urls", "vcs"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["./here", "x @ file:here", "~/x", "git+https://e/x", "git+https://e/x@main", f"hg+https://e/x@{COMMIT}",
+     f"git+ssh://{COMMIT}@e/x", "https://e/page", "x @ https://e/x.exe", "file://host/x", "name; import os", "a\x00b"],
+)  # fmt: skip
+def test_what_is_not_one_thing_for_good_is_refused_though_its_kind_is_allowed(line):
+    with pytest.raises(Invalid) as caught:
+        parse("requirements.txt", line, PYTHON, allowed=["options", "paths", "urls", "vcs"])
+    assert "Traceback" not in caught.value.message
+
+
+def test_locks_name_what_comes_from_elsewhere():
+    every = ["options", "paths", "urls", "vcs"]
+    vcs = f'\n[[packages]]\nname = "x"\nvcs = {{ type = "git", url = "https://e/x", commit-id = "{COMMIT}" }}\n'
+    archive = (
+        f'\n[[packages]]\nname = "y"\narchive = {{ url = "https://e/y.whl", hashes = {{ sha256 = "{DIGEST}" }} }}\n'
+    )
+    folder = '\n[[packages]]\nname = "z"\ndirectory = { path = "/abs/z" }\n'
+    found = parse("pylock.toml", PYLOCK + vcs + archive + folder, PYTHON, allowed=every)
+    assert found.lines == ("six==1.17.0",)
+    assert {(one.name, one.kind, one.url) for one in found.references} == {
+        *(("x", "vcs", "https://e/x"), ("y", "urls", "https://e/y.whl"), ("z", "paths", "file:///abs/z")),
+    }
+    assert [one.hashes for one in found.references if one.name == "y"] == [frozenset({DIGEST})]
+    text = UV_LOCK.replace('name = "fancy", extra', 'name = "unused", extra')
+    text = text.replace("https://example.com/unused", f"https://example.com/unused?rev=main#{COMMIT}")
+    (reference,) = parse("uv.lock", text, PYTHON, allowed=["vcs"]).references
+    assert (reference.name, reference.url, reference.commit) == ("unused", "https://example.com/unused", COMMIT)
+
+
 def test_pyproject():
     text = "[project]\nname='mine'\nrequires-python='>=3.10'\ndependencies=['numpy>=2', 'rich']\n"
     found = parse("pyproject.toml", text, PYTHON)
@@ -173,10 +251,14 @@ def test_conda_gives_what_has_a_place_on_pypi_and_names_the_rest():
             parse("environment.yml", wrong, PYTHON)
 
 
-@given(st.text(max_size=300), st.sampled_from(["a.txt", "pyproject.toml", "pylock.toml", "uv.lock", "e.yml", "x.exe"]))
-def test_no_text_does_anything_but_be_refused(text, name):
+@given(
+    st.text(max_size=300),
+    st.sampled_from(["a.txt", "pyproject.toml", "pylock.toml", "uv.lock", "e.yml", "x.exe"]),
+    st.sampled_from([(), ("options", "paths", "urls", "vcs")]),
+)
+def test_no_text_does_anything_but_be_refused(text, name, allowed):
     try:
-        found = parse(name, text, PYTHON)
+        found = parse(name, text, PYTHON, allowed=allowed)
     except Invalid:
         return
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.errors import Conflict, Impossible, Invalid, NotFound, Unavailable
 from coiled_jupyter.software import build as builds
 from coiled_jupyter.software import files, named
+from tests.index import Index, make_wheel
 
 OWN = ".".join(map(str, sys.version_info[:3]))
 SMALL = named.Wanted(
@@ -119,6 +121,80 @@ def test_only_files_that_the_hashes_allow(environments):
     wrong = msgspec.structs.replace(SMALL, hashes={"iniconfig": frozenset({"sha256:" + "0" * 64})})
     with pytest.raises(Impossible, match="iniconfig"):
         create(environments, "wrong", wrong)
+
+
+PROJECT = """[build-system]
+requires = ["setuptools>=70"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "cj-project"
+version = "3.0"
+"""
+
+
+def test_what_a_file_names_beside_an_index_is_locked_by_its_hash_and_stays(tmp_path):
+    every = Configuration(allowed_in_files=("paths", "urls", "vcs"), allow_source_builds=True)
+    environments = named.NamedEnvironments(every)
+    wheel = make_wheel(tmp_path / "served", "cj_served", requires=["iniconfig==2.0.0"])
+    project = tmp_path / "a project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(PROJECT)
+    (project / "cj_project.py").write_text("VALUE = 1\n")
+    index = Index(tmp_path / "served")
+    try:
+        url = f"http://127.0.0.1:{index.port}/files/{wheel.name}"
+        text = f"dask==2026.3.0\ndistributed==2026.3.0\ncj-served @ {url}\n{project}\n"
+        found = files.parse("requirements.txt", text, OWN, allowed=every.allowed_in_files)
+        wanted = msgspec.structs.replace(SMALL, hard=found.lines, references=found.references)
+        made = create(environments, wanted=wanted)
+        served, _ = found.references
+        for said, wrong in (
+            ("It isn't the file whose hash is named", msgspec.structs.replace(served, hashes=frozenset({"0" * 64}))),
+            ("It is cj-served, not other", msgspec.structs.replace(served, name="other")),
+        ):
+            with pytest.raises(Impossible, match=said):
+                create(environments, "wrong", msgspec.structs.replace(wanted, references=(wrong,)))
+        with pytest.raises(Invalid, match="has to be built, which runs its code"):
+            create(named.NamedEnvironments(Configuration()), "wrong", wanted)
+    finally:
+        index.stop()
+    (project / "pyproject.toml").unlink()
+    assert {"cj-served": "1.0", "cj-project": "3.0", "iniconfig": "2.0.0"}.items() <= made.versions.items()
+    assert hashlib.sha256(wheel.read_bytes()).hexdigest() in made.lock
+    assert {one.name for one in made.wheels} == {"cj-served", "cj-project"}
+    # Where it came from isn't needed any more, neither for it nor for a kernel of it.
+    assert environments.get("small") == made
+    _, prefix = asyncio.run(environments.install(made))
+    code = "import cj_project, cj_served, ipykernel; print(cj_project.VALUE, cj_served.__version__)"
+    done = subprocess.run([prefix / "bin/python", "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1.0"]
+    # The files go with their environment.
+    kept = [Path(one.path).parent for one in made.wheels]
+    for folder in kept:
+        os.utime(folder, (0, 0))
+    environments.clean({str(prefix)})
+    assert all(folder.is_dir() for folder in kept)
+    environments.delete("small")
+    environments.clean({str(prefix)})
+    assert not any(folder.exists() for folder in kept)
+
+
+def test_options_of_a_file_hold_beside_those_of_the_configuration(tmp_path):
+    make_wheel(tmp_path / "served", "cj_served")
+    index = Index(tmp_path / "served")
+    try:
+        environments = named.NamedEnvironments(Configuration(allowed_in_files=("options",)))
+        text = f"--extra-index-url {index.url}\ndask==2026.3.0\ndistributed==2026.3.0\ncj-served\n"
+        found = files.parse("requirements.txt", text, OWN, allowed=["options"])
+        made = create(environments, wanted=msgspec.structs.replace(SMALL, hard=found.lines, options=found.options))
+        assert made.versions["cj-served"] == "1.0"
+        assert asyncio.run(builds.build(environments.build_spec(made), made.lock)).prefix
+        own = named.NamedEnvironments(Configuration(index_options=("--index-url=https://e/simple",)))
+        twice = msgspec.structs.replace(SMALL, options=(f"--index-url {index.url}",))
+        with pytest.raises(Invalid, match="don't agree"):
+            create(own, "other", twice)
+    finally:
+        index.stop()
 
 
 def test_what_conda_alone_has_is_left_out_by_name(environments):
