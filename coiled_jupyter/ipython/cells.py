@@ -47,7 +47,9 @@ class Cells:
         if known is not None and known.status == "running":
             return known
         if known is not None:
-            known.close(timeout=1)
+            # One that has given up to connect again raises why; another takes its place.
+            with contextlib.suppress(Exception):
+                known.close(timeout=1)
         with warnings.catch_warnings():
             # What Dask warns of is in the diff that was looked at a moment ago.
             warnings.simplefilter("ignore")

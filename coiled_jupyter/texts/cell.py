@@ -8,6 +8,7 @@ Rules: Python 3.8, standard library only, never raises, but for what the cell's 
 """
 
 import ast
+import collections
 import contextlib
 import ctypes
 import io
@@ -61,29 +62,31 @@ def _switch():
 
 
 class _Sent(io.TextIOBase):
-    """Sends what is written, at most every `PAUSE` seconds, and the rest when the cell ends."""
+    """Keeps what is written until it's flushed, which sends it."""
 
     def __init__(self, stream, send):
         self._stream, self._send = stream, send
-        self._parts, self._mutex, self._timer = [], threading.Lock(), None
+        self._parts, self._mutex = collections.deque(), threading.Lock()
 
     def writable(self):
         return True
 
     def write(self, text):
-        with self._mutex:
-            self._parts.append(str(text))
-            if self._timer is None:
-                self._timer = threading.Timer(PAUSE, self.flush)
-                self._timer.daemon = True
-                self._timer.start()
+        self._parts.append(str(text))
         return len(text)
 
     def flush(self):
         with self._mutex:
-            text, self._parts, self._timer = "".join(self._parts), [], None
-        for start in range(0, len(text), EVENT):
-            self._send({"stream": self._stream, "text": text[start : start + EVENT]})
+            text = "".join([self._parts.popleft() for _ in range(len(self._parts))])
+            for start in range(0, len(text), EVENT):
+                self._send({"stream": self._stream, "text": text[start : start + EVENT]})
+
+
+def _tell(streams, ended):
+    """Send every `PAUSE` seconds what was written, until the cell ends."""
+    while not ended.wait(PAUSE):
+        for stream in streams:
+            stream.flush()
 
 
 def _shown(value):
@@ -128,6 +131,11 @@ def run(source, given, topic, wanted):
     _switch()
     for name, stream in streams.items():
         setattr(state.targets, name, stream)
+    ended = threading.Event()
+    with contextlib.suppress(RuntimeError):
+        # Before the cell can be interrupted: until a new thread runs, Python knows it by the ident of the one that starts
+        # it, and what is to be raised in the one is raised in the other, for which the one then waits for ever.
+        threading.Thread(target=_tell, args=(list(streams.values()), ended), daemon=True).start()
     state.threads[topic] = threading.get_ident()
     namespace = {"__name__": "__main__", "__builtins__": __builtins__}
     namespace.update(given)
@@ -141,6 +149,7 @@ def run(source, given, topic, wanted):
         answer = ["failed", None, _failure(error, filename)]
     finally:
         state.threads.pop(topic, None)
+        ended.set()
         for name in streams:
             setattr(state.targets, name, None)
         for stream in streams.values():

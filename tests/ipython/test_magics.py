@@ -391,6 +391,27 @@ def test_only_named_values_go_along_and_the_last_comes_back(kernel):
     assert "didn't come back" in str(found)
 
 
+GONE = """
+class Gone:
+    status = "connecting"
+    def close(self, timeout):
+        raise ValueError("IOStream is not idle; cannot convert to SSL")
+clients = get_ipython().magics_manager.registry["CoiledMagics"]._cells._clients
+kept = dict(clients)
+clients.update(dict.fromkeys(kept, Gone()))
+"""
+
+
+def test_a_client_that_has_given_up_to_connect_again_is_replaced(kernel):
+    """As Dask's does where its scheduler starts anew in the midst of a handshake; its close raises that."""
+    assert kernel.run("%%coiled\n1 + 1")[0] == "ok"
+    assert kernel.run(GONE)[0] == "ok"
+    assert kernel.value("len(kept)") > 0
+    status, found = kernel.run("%%coiled\n1 + 1")
+    assert status == "ok", found
+    assert kernel.run("[client.close() for client in kept.values()]\ndel kept")[0] == "ok"
+
+
 def test_a_cell_goes_to_an_address_too(kernel):
     address = kernel.value("get_ipython().run_line_magic('coiled', 'cluster list')[0].scheduler.address")
     status, found = kernel.run(f"%%coiled --cluster {address} -o there\n6 * 7")

@@ -38,6 +38,9 @@ found = {
 found["out"], found["err"] = told("d", "stdout"), told("d", "stderr")
 ends = [m["stream"] for t, m in events if t == "d"]
 found["last"] = ends[-1]
+threads = "[thread.ident for thread in threading.enumerate()]"
+started = f"import threading\\nbefore = {threads}\\nprint('x')\\nset({threads}) - set(before)"
+found["threads"] = run(started, {}, "threads", False)[2]
 cells = [threading.Thread(target=run, args=("for i in range(200): print(T)", {"T": "t%d" % k}, "t%d" % k, False)) for k in (1, 2)]
 [cell.start() for cell in cells]
 print("mine")
@@ -76,6 +79,8 @@ def test_a_cell_on_every_python(minor):
     assert found["syntax"][2][0] == "SyntaxError"
     assert found["exit"][2][0] == "SystemExit"
     assert "ValueError" in found["repr"][2]
+    # A cell that prints starts none: it might be interrupted in the midst of that.
+    assert found["threads"] == "set()"
     assert found["apart"] == [True, True]
     assert found["counts"] == [200, 200]
     assert found["asked"] == [False, True]
