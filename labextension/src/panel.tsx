@@ -454,6 +454,10 @@ function WhyMatch({ trans }: Pick<ISectionProps, 'trans'>): JSX.Element {
 
 function clusterLabel(diff: Diff, trans: TranslationBundle): string {
   const { groups, name } = diff.cluster;
+  if (groups.length === 0) {
+    // Nothing was read, which is no count.
+    return name;
+  }
   const workers = groups
     .filter(group => group.role === 'worker')
     .reduce((sum, group) => sum + group.nodes.length, 0);

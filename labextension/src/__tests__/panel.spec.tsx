@@ -6,7 +6,15 @@ import { act } from 'react';
 import { Model } from '../model';
 import { Panel } from '../panel';
 import type { Cluster } from '../wire';
-import { cluster, FakeApi, FakeKernels, NOW, settle, sync } from './fakes';
+import {
+  cluster,
+  diff,
+  FakeApi,
+  FakeKernels,
+  NOW,
+  settle,
+  sync
+} from './fakes';
 
 (
   globalThis as { IS_REACT_ACT_ENVIRONMENT?: boolean }
@@ -68,6 +76,17 @@ describe('Panel', () => {
     expect(new Set(ages())).toEqual(new Set(['unknown']));
     expect(panel.node.querySelector('[data-stale=true]')).not.toBeNull();
     expect(verdict()).toBe('unknown');
+  });
+
+  it('counts no workers where none was read', async () => {
+    const sides = () =>
+      panel.node.querySelector('.jp-Coiled-sides')!.lastChild!.textContent;
+    expect(sides()).toMatch(/^c1: \d+ worker/);
+    const found = diff();
+    const cluster = { ...found.cluster, groups: [] };
+    api.diff = () => Promise.resolve({ ...found, verdict: 'unknown', cluster });
+    await act(() => model.refresh());
+    expect(sides()).toBe('c1');
   });
 
   describe('a cluster that has ended', () => {
