@@ -1,4 +1,5 @@
 /** What the user chose in the lab's settings; `schema/plugin.json` describes them and has their defaults. */
+import { PageConfig } from '@jupyterlab/coreutils';
 import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 
 /** What the form of a new cluster begins with. */
@@ -31,11 +32,27 @@ export const DEFAULTS: IPreferences = {
   }
 };
 
-/** Return what settings say, with the defaults where they say nothing. */
+/** Where an administrator names settings that have the default: the lab's `page_config.json`, which has the lab's locks too. */
+export const LOCKED = 'coiledJupyterLocked';
+
+function locked(): readonly string[] {
+  try {
+    return [].concat(JSON.parse(PageConfig.getOption(LOCKED) || '[]'));
+  } catch {
+    return [];
+  }
+}
+
+/** Return what settings say, with the defaults where they say nothing or may not be chosen. */
 export function preferencesOf(
   settings: ISettingRegistry.ISettings
 ): IPreferences {
-  const said = settings.composite as Partial<IPreferences>;
+  const said: Partial<IPreferences> = { ...settings.composite };
+  for (const key of locked()) {
+    // Not `settings.default`, which prefers what the schema says of an object's parts.
+    const whole = settings.schema.properties?.[key]?.default;
+    Object.assign(said, { [key]: whole });
+  }
   return {
     ...DEFAULTS,
     ...said,

@@ -20,11 +20,15 @@ def book(tmp_path_factory):
     root = tmp_path_factory.mktemp("book")
     (root / "work").mkdir()
     shutil.copy(ROOT / "examples/first-look.ipynb", root / "work")
-    # What an administrator sets instead of our defaults.
+    # What an administrator sets instead of our defaults and locks, though the user chose otherwise.
     admin = root / "home/config/labconfig"
     admin.mkdir(parents=True)
     chosen = {"coiled-jupyter:plugin": {"newCluster": {"workers": 3}}}
     (admin / "default_setting_overrides.json").write_text(json.dumps(chosen))
+    (admin / "page_config.json").write_text(json.dumps({"coiledJupyterLocked": ["newCluster"]}))
+    user = root / "home/config/lab/user-settings/coiled-jupyter"
+    user.mkdir(parents=True)
+    (user / "plugin.jupyterlab-settings").write_text(json.dumps({"newCluster": {"workers": 4}}))
     # The clusters of other modules may run yet.
     server = app(root, "notebook", env=apart())
     yield server
