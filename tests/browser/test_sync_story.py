@@ -143,6 +143,11 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     (place,) = layer["places"]
     assert place["size"] > 1_000_000
     assert Path(place["path"]).is_dir()
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:restore-state')")
+    expect(dialog.get_by_role("radio")).not_to_have_count(0)
+    assert faults(page, ".jp-Dialog-body") == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:remove-states')")
     choice = dialog.locator(f"[data-layer='{layer['id']}']")
     expect(choice).to_contain_text(re.compile(r"\d MiB|\d GiB"))
