@@ -945,6 +945,9 @@ class Supervisor:
                 await self._answer(request, writer)
         except (OSError, ValueError, msgspec.DecodeError):
             _log.debug("a connection ended", exc_info=True)
+        except asyncio.CancelledError:
+            # Only the end of this process does that, and asyncio before 3.12 logs a traceback for a stream that passes it on.
+            pass
         finally:
             if beat:
                 beat.cancel()
