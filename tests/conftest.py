@@ -17,6 +17,10 @@ from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.ledger import Ledger
 from tests.processes import wait_for
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell starts what runs in the background so; the programs of tests would inherit that, and hear no interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # A socket's path is limited to about 100 bytes, so the folder's name is short.
 _RUNTIME = tempfile.mkdtemp(prefix="cj-")
 os.environ["COILED_JUPYTER_RUNTIME_DIR"] = str(Path(_RUNTIME, "r"))

@@ -76,9 +76,8 @@ def _take_terminal() -> None:
     import fcntl
     import termios
 
-    # Ctrl-C goes to who has the terminal for its own, and is heard there: tests may run where it is ignored.
+    # Ctrl-C goes to who has the terminal for its own.
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 INTERRUPT = "\x03"
@@ -179,7 +178,7 @@ def _status(env, cluster_id: str) -> str | None:
 def test_an_interrupt_before_anything_has_begun_is_one_line(home):
     """As soon as the process has Python's own handler, while it still imports."""
     hook = "import signal, sys; sys.addaudithook(lambda event, given: event == 'import' and given[0] == 'msgspec' and signal.raise_signal(signal.SIGINT))"
-    code = f"{hook}\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nfrom coiled_jupyter.cli import main; sys.exit(main())"
+    code = f"{hook}\nfrom coiled_jupyter.cli import main; sys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=home, timeout=60)
     assert (done.returncode, done.stderr) == (130, "Interrupted\n")
 
