@@ -14,10 +14,10 @@ from .configuration import Configuration
 from .core import plan as core
 from .core.cluster import Readings
 from .core.environment import Reading
-from .core.errors import Impossible, Invalid
+from .core.errors import Impossible
 from .core.rules import RuleSet, equal_versions, minor
 from .core.wire import Cluster, Diff, Environment, Plan, PlanAction, PlanCreate, PlanLost
-from .planning import HELD_SECONDS, iso
+from .planning import HELD_SECONDS, check_names, iso
 from .software import build, index, named
 from .software.resolve import Wish, resolve
 
@@ -66,10 +66,7 @@ async def make(
     if not groups:
         reason = readings.unread[0].reason if readings.unread else "it has none, or they refuse to be read"
         raise Impossible(f"No worker of {cluster.name} could be read: {reason}", "Look at the cluster first")
-    known = {row.name for row in diff.rows}
-    for position, name in enumerate(body.scope if not isinstance(body.scope, str) else ()):
-        if name not in known:
-            raise Invalid(f"scope[{position}]", f"Neither side has a package called {name[:80]!r}")
+    check_names(body.scope, diff.rows)
     names = core.scope_names(body.scope, diff.rows)
     here = core.wanted_here(kernel, groups, diff.rows, names, rules, needed)
     python, interpreter, changed = await _python(kernel, groups, names)

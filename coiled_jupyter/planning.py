@@ -35,6 +35,7 @@ from .core.wire import (
     PlanLost,
     PlanOther,
     PlanRoll,
+    Row,
 )
 from .software import index as indexes
 from .software import local
@@ -148,15 +149,8 @@ class _Maker:
         movable = self._movable()
         if layer is not None:
             return self._to_state(layer, movable)
-        if body.scope not in ("all", "rated"):
-            self._check_names()
+        check_names(body.scope, basis.diff.rows)
         return await self._to_kernel(movable)
-
-    def _check_names(self) -> None:
-        known = {row.name for row in self._basis.diff.rows}
-        for position, name in enumerate(self._body.scope):
-            if name not in known:
-                raise Invalid(f"scope[{position}]", f"Neither side has a package called {name[:80]!r}")
 
     def _movable(self) -> list[SurveyWorker]:
         """Return the workers that can move to a layer; for the others say why not."""
@@ -548,6 +542,14 @@ class _Maker:
             until=time.monotonic() + HELD_SECONDS,
             undo_of=self._undo_of,
         )
+
+
+def check_names(scope: str | Sequence[str], rows: Sequence[Row]) -> None:
+    """Raise Invalid where a scope names a package that neither side has."""
+    known = {row.name for row in rows}
+    for position, name in enumerate(scope if not isinstance(scope, str) else ()):
+        if name not in known:
+            raise Invalid(f"scope[{position}]", f"Neither side has a package called {name[:80]!r}")
 
 
 def check_usable(plan: Plan) -> None:

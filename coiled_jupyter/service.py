@@ -31,6 +31,7 @@ from .core.environment import Reading, kernel_environment, modules
 from .core.errors import CoiledError, Conflict, Impossible, Invalid, NotFound, TooMany, Unavailable
 from .core.explain import explain
 from .core.notebook import with_imports
+from .core.rules import RuleSet
 from .core.sync import BASE, FINAL, State
 from .core.wire import (
     SCHEMA,
@@ -800,17 +801,7 @@ class Service:
             raise Unavailable(missing[0].reason, "Try again")
         readings = await self._readings(cluster, modules(environment))
         rules = self._rulebook.rules()
-        diff = compare(
-            environment,
-            readings.environments,
-            cluster_id=cluster.id,
-            cluster_name=cluster.name,
-            kernel_id=None,
-            kernel_label="",
-            unread=readings.unread,
-            at=now(),
-            rules=rules,
-        )
+        diff = _compared(cluster, environment, readings, rules)
         taken = [(one.name, one.source) for one in await self.software()]
         needed = await asyncio.to_thread(here.closure, "ipykernel")
         return await mirror.make(
@@ -887,17 +878,7 @@ class Service:
             executable=executable,
             readings=readings,
             survey=survey,
-            diff=compare(
-                environment,
-                readings.environments,
-                cluster_id=cluster.id,
-                cluster_name=cluster.name,
-                kernel_id=kernel_id,
-                kernel_label="",
-                unread=readings.unread,
-                at=now(),
-                rules=rules,
-            ),
+            diff=_compared(cluster, environment, readings, rules, kernel_id),
             states=self._ledger.states(cluster.id),
             rules=rules,
         )
@@ -1204,6 +1185,23 @@ class Service:
             ),
             taken_at=now(),
         )
+
+
+def _compared(
+    cluster: Cluster, environment: Environment, readings: Readings, rules: RuleSet, kernel_id: str | None = None
+) -> Diff:
+    """Return the diff that a plan rests on."""
+    return compare(
+        environment,
+        readings.environments,
+        cluster_id=cluster.id,
+        cluster_name=cluster.name,
+        kernel_id=kernel_id,
+        kernel_label="",
+        unread=readings.unread,
+        at=now(),
+        rules=rules,
+    )
 
 
 async def _readings_for(kernel: Environment | None, client: supervisors.SupervisorClient) -> Readings:
