@@ -1,4 +1,4 @@
-"""Adds Node from PyPI to the build's requirements where none is on PATH and the page isn't built yet."""
+"""Adds Node from PyPI to the build's requirements if none is on PATH and the page isn't built yet."""
 
 from pathlib import Path
 from shutil import which
@@ -7,7 +7,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CustomBuildHook(BuildHookInterface):
-    """The one thing that the build needs beside Python; an sdist carries the built page and needs no Node."""
+    """Adds Node to the requirements; an sdist has the built page and needs none."""
 
     def dependencies(self) -> list[str]:
         """Name the requirements of this build beyond the static ones."""

@@ -12,7 +12,7 @@ from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
 
-Made by `scripts/bench --write`; medians. A figure beside another was measured in turns with it, in the same run.
+Written by `scripts/bench --write`; all figures are medians. Two figures in one row were measured alternately in the same run.
 
 """
 

@@ -120,5 +120,5 @@ def measure(rounds: int) -> list[Figure]:
         finally:
             server.close()
     ours, bare = median([pair[0] for pair in pairs]), median([pair[1] for pair in pairs])
-    what = f"Click to a ready cluster of {WORKERS} workers, its environment being there"
+    what = f"Click until a cluster of {WORKERS} workers is ready, its environment built"
     return [Figure(what, ours, "`LocalCluster` with TLS in a fresh process", bare, limit=1.2)]

@@ -99,11 +99,11 @@ def measure(rounds: int) -> list[Figure]:
                 once = _seconds(python, _ONCE, str(site))
                 stats.append(float(once[0]))
                 hashes.append(float(once[1]))
-            what = f"Look at the {COUNT * FILES} files of {COUNT} distributions, " + (
-                "all touched since their install" if touched else "as installed"
+            what = f"Check of the {COUNT * FILES} files of {COUNT} distributions, " + (
+                "all touched since installation" if touched else "as installed"
             )
-            beside, other = ("hashing each", hashes) if touched else ("a stat of each", stats)
+            beside, other = ("one hash of each", hashes) if touched else ("one stat of each", stats)
             mine = median(ours[1:])
             figures.append(Figure(what, mine, limit=10.0))
-            figures.append(Figure(what, mine, f"{beside} once", median(other[1:])))
+            figures.append(Figure(what, mine, beside, median(other[1:])))
     return figures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from coiled_jupyter.core.diff import compare
+from coiled_jupyter.core.compare.diff import compare
 from coiled_jupyter.core.wire import Environment, Loaded, Package, Role
 
 from .table import Figure, median

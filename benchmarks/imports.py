@@ -24,4 +24,4 @@ def measure(rounds: int) -> list[Figure]:
         done = subprocess.run([sys.executable, "-c", _CODE], capture_output=True, text=True, check=True)
         times.append(float(done.stdout))
     # The first one may compile.
-    return [Figure("Import of the server extension, jupyter_server being imported", median(times[1:]), limit=0.05)]
+    return [Figure("Import of the server extension, with jupyter_server imported", median(times[1:]), limit=0.05)]

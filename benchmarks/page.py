@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from playwright.sync_api import Page, Route
 
-from coiled_jupyter.core.cluster import now
-from coiled_jupyter.core.diff import compare
+from coiled_jupyter.core.compare.diff import compare
+from coiled_jupyter.core.times import now
 from tests.browser.pages import ROOT, app, browser
 from tests.processes import JupyterServer, apart, wait_for
 
@@ -152,9 +152,9 @@ def _verdict(page: Page, server: JupyterServer, rounds: int) -> list[Figure]:
     server.api("DELETE", path)
     wait_for(lambda: server.api("GET", path)[1]["status"] == "stopped", what="the end of the cluster")
     return [
-        Figure("Notebook opened on a kernel that runs, until its verdict is seen", seen[True], limit=2),
+        Figure("Notebook opened on a running kernel, until its verdict is shown", seen[True], limit=2),
         Figure(
-            "Notebook opened that starts its kernel, until its verdict is seen",
+            "Notebook opened that starts its kernel, until its verdict is shown",
             seen[False],
             beside="until the kernel answers the lab",
             other=answered[False],
@@ -227,9 +227,9 @@ def _measure(page: Page, server: JupyterServer, rounds: int) -> list[Figure]:
         page.evaluate(_UPDATES, [1000 + begin, 1000 + end, *canned])
         heaps.append(kept())
     return [
-        Figure("1000 rows in the panel, first drawing until the frame", median(first), limit=0.1),
+        Figure("1000 rows in the panel, first frame", median(first), limit=0.1),
         Figure("1000 rows in the panel, scripting of an update", median(scripts), limit=0.016),
-        Figure("1000 rows in the panel, longest task of updates", longest, limit=0.05),
+        Figure("1000 rows in the panel, longest task during updates", longest, limit=0.05),
         Figure(
             f"1000 rows in the panel, growth of the heap from {_MANY[0]} updates to {_MANY[1]}",
             max(0.0, (heaps[1] - heaps[0]) / 1024),

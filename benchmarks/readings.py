@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from coiled_jupyter import texts
+from coiled_jupyter.links import plain
 from coiled_jupyter.links import scheduler as raw
 from coiled_jupyter.links.reader import Reader
 
@@ -147,13 +148,13 @@ async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
     if len(workers) != cluster.workers:
         raise SystemExit(f"{len(workers)} of {cluster.workers} workers came")
     received = [0]
-    loads = raw._loads
+    loads = plain.loads
 
     def counted(frames: list[Any]) -> Any:
         received[0] += sum(memoryview(frame).nbytes for frame in frames)
         return loads(frames)
 
-    raw._loads = counted
+    plain.loads = counted
     found: dict[str, list[float]] = {
         key: [] for key in ("noop", "noop lag", "versions", "first", "again", "lag", "bytes")
     }
@@ -178,7 +179,7 @@ async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
             await _timed("the look at files", lambda: _looked(reader, workers))  # noqa: B023 - awaited at once
             found["versions"].append(await _timed("client.get_versions", client.get_versions))
             found["again"].append(await _timed("a reading", lambda: reader.read(workers)))  # noqa: B023 - awaited at once
-    raw._loads = loads
+    plain.loads = loads
     return {key: values[1:] for key, values in found.items()}
 
 
@@ -198,13 +199,13 @@ def measure(rounds: int) -> list[Figure]:
         figures += [
             Figure(f"First full reading of {what}", middle["first"], "an empty `client.run`", middle["noop"], limit),
             Figure(
-                f"Reading of {what} again, nothing changed",
+                f"Reading of {what}, again, nothing changed",
                 *(middle["again"], "`client.get_versions()`, ten packages", middle["versions"], 1.0),
             ),
             Figure(f"Longest delay of the scheduler in a first reading of {what}", max(found["lag"]), limit=0.05),
             Figure("The same in an empty `client.run`", max(found["noop lag"])),
             Figure(
-                f"Received for each of {what} beyond a list per group",
+                f"Received per worker, {what}, beyond one list per group",
                 middle["bytes"] / workers,
                 limit=200,
                 unit="B",

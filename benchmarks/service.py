@@ -95,15 +95,16 @@ def _cluster(server: Server, **body: Any) -> str:
 
 async def _adopt(count: int) -> float:
     """Return the seconds in which a fresh service follows `count` clusters."""
-    from coiled_jupyter.service import ENDED, Service
+    from coiled_jupyter.core.choice import ENDED
+    from coiled_jupyter.service.facade import Service
 
     service = Service()
     start = time.perf_counter()
     await service.start()
     try:
         while True:
-            live = [c for c in service.clusters() if c.status not in ENDED]
-            if len(live) == count and all(service.followed(c.id) for c in live):
+            live = [c for c in service.clusters.all() if c.status not in ENDED]
+            if len(live) == count and all(service.clusters.followed(c.id) for c in live):
                 return time.perf_counter() - start
             await asyncio.sleep(0.001)
     finally:
@@ -152,9 +153,11 @@ def measure(rounds: int) -> list[Figure]:
                 server.ask("GET", "clusters")
             sizes.append(_resident(server.process.pid))
     return [
-        Figure(f"99 % of answers of `/api/status` beside {TASKS} tasks", busy, "the same while idle", idle, limit=1.2),
-        Figure("Click to the steps of a start", shown, limit=0.2),
+        Figure(f"99th percentile of `/api/status` beside {TASKS} tasks", busy, "the same while idle", idle, limit=1.2),
+        Figure("Click until the steps of a start are shown", shown, limit=0.2),
         Figure(f"Adoption of {MANY} clusters by a fresh server", all_of_them, "of one", one, limit=5.0),
         Figure("Memory of a supervisor that has read its cluster", resident, limit=90, unit="MB"),
-        Figure("More memory of a server for the extension, without a cluster", sizes[1] - sizes[0], limit=5, unit="MB"),
+        Figure(
+            "Memory that the extension adds to a server, without a cluster", sizes[1] - sizes[0], limit=5, unit="MB"
+        ),
     ]

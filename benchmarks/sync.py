@@ -16,19 +16,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 from uv import find_uv_bin
 
-from coiled_jupyter.core.cluster import now
+from coiled_jupyter.core.change.journal import FINAL
+from coiled_jupyter.core.change.state import BASE, StatePlace
+from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError
-from coiled_jupyter.core.sync import BASE, FINAL, StatePlace
+from coiled_jupyter.core.times import now
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, KernelInterpreter, Plan, PlanCreate, PlanFrom, Sync
 from coiled_jupyter.factories.local import tls_paths
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.links.kernel import KernelReading
-from coiled_jupyter.links.rolling import PointedLayer, Rolling
+from coiled_jupyter.links.nodes.link import NodeLink
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
-from coiled_jupyter.service import ENDED, Service
+from coiled_jupyter.service.facade import Service
 from tests.environments import environment
 from tests.fakes import InterpreterKernels
 from tests.remote import RemoteCluster
@@ -157,16 +160,16 @@ class _Lab:
 
     async def plan(self, **fields: object) -> Plan:
         body = PlanCreate(cluster=self.id, kernel="k", **fields)
-        return await _within("a plan", self.service.plan(body))
+        return await _within("a plan", self.service.changing.plan(body))
 
     async def sync(self, plan: Plan, seconds: float = SECONDS) -> Sync:
-        sync = await _within("the begin of a sync", self.service.sync(plan.id))
+        sync = await _within("the begin of a sync", self.service.changing.sync(plan.id))
 
         async def ended() -> bool:
-            return self.service.find_sync(sync.id).state in FINAL
+            return (await self.service.changing.find_sync(sync.id)).state in FINAL
 
         await _until("the end of a sync", ended, seconds)
-        found = self.service.find_sync(sync.id)
+        found = await self.service.changing.find_sync(sync.id)
         if found.state != "done":
             raise SystemExit(f"the sync is {found.state}: {found.result and found.result.text}")
         return found
@@ -180,7 +183,7 @@ class _Lab:
 
         async def removed() -> bool:
             with contextlib.suppress(CoiledError):
-                await self.service.delete_layer(layer or "")
+                await self.service.changing.delete_layer(layer or "")
                 return True
             return False
 
@@ -190,7 +193,7 @@ class _Lab:
         """Wait until the service sees the workers that there are now."""
 
         async def seen() -> bool:
-            cluster = self.service.cluster(self.id)
+            cluster = self.service.clusters.get(self.id)
             if len(cluster.workers) != workers or cluster.status not in ("running", "idle"):
                 return False
             return {worker.id for worker in cluster.workers} == set((await self.link.identity())["workers"])
@@ -208,11 +211,11 @@ async def _service(kernels: Mapping[str, Path]) -> AsyncIterator[Service]:
     finally:
 
         async def ended() -> bool:
-            return all(cluster.status in ENDED for cluster in service.clusters())
+            return all(cluster.status in ENDED for cluster in service.clusters.all())
 
-        for cluster in service.clusters():
+        for cluster in service.clusters.all():
             with contextlib.suppress(CoiledError):
-                await service.delete(cluster.id)
+                await service.clusters.delete(cluster.id)
         await _until("the end of the clusters", ended, 30)
         await _within("the end of the service", service.close(), 30)
 
@@ -222,7 +225,7 @@ async def _attached(kernel: Path, cluster: RemoteCluster, workers: int) -> Async
     async with _service({"k": kernel}) as service:
         link = SchedulerLink(cluster.address)
         try:
-            made = await service.attach(ClusterAttach(address=cluster.address))
+            made = await service.clusters.attach(ClusterAttach(address=cluster.address))
             lab = _Lab(service, made.id, link)
             await lab.there(workers)
             yield lab
@@ -234,16 +237,18 @@ async def _attached(kernel: Path, cluster: RemoteCluster, workers: int) -> Async
 async def _managed(kernel: Path, base: Path, workers: int) -> AsyncIterator[tuple[_Lab, dict[str, str]]]:
     """Start a cluster of ours in `base`; with it come the files by which a client reaches it."""
     async with _service({"k": kernel, "base": base}) as service:
-        made = await service.create(ClusterCreate(workers=workers, interpreter=KernelInterpreter(kernel="base")))
+        made = await service.clusters.create(
+            ClusterCreate(workers=workers, interpreter=KernelInterpreter(kernel="base"))
+        )
 
         async def runs() -> bool:
-            cluster = service.cluster(made.id)
+            cluster = service.clusters.get(made.id)
             if cluster.status in ENDED:
                 raise SystemExit(f"the cluster is {cluster.status}: {cluster.reason}")
             return cluster.scheduler is not None and cluster.status in ("running", "idle")
 
         await _until("a cluster of ours", runs)
-        scheduler = service.cluster(made.id).scheduler
+        scheduler = service.clusters.get(made.id).scheduler
         files = {name: str(path) for name, path in tls_paths(cluster_dir(made.id)).items()}
         link = SchedulerLink(scheduler.address if scheduler else "", TLSFiles(**files))
         try:
@@ -289,7 +294,7 @@ async def _restarts(link: SchedulerLink, *, at_once: int = 1) -> float:
 
 
 async def _bare(base: Path, link: SchedulerLink, place: StatePlace) -> tuple[float, float]:
-    """Return the seconds of the bare steps of a sync to `place`, and of the two restarts alone, all being compiled.
+    """Return the seconds of the bare steps of a sync to `place`, and of the two restarts alone, everything compiled.
 
     The steps are `uv venv`, `uv pip sync` of the same lock with the cache warm, and the restarts one after the other in
     what was made, as ours are. To point the nannies there isn't counted.
@@ -306,17 +311,17 @@ async def _bare(base: Path, link: SchedulerLink, place: StatePlace) -> tuple[flo
         command = [uv, "pip", "sync", "-q", "--require-hashes", "--python", str(python), str(lock)]
         subprocess.run(command, check=True, timeout=SECONDS)
 
-    rolling = Rolling(link)
+    nodes = NodeLink(link)
     try:
         built = await _timed(asyncio.to_thread(build))
         made = {"id": name, "executable": str(python), "size": 0}
         (prefix / "coiled-jupyter.json").write_text(json.dumps(made))
         entries = tuple(entry.replace(place.path, str(prefix)) for entry in place.entries)
-        layer = PointedLayer(id=name, path=str(prefix), executable=str(python), entries=entries)
-        if set((await rolling.point({place.key: layer})).values()) != {name}:
-            raise SystemExit(f"the nannies could not be pointed: {rolling.reasons}")
+        layer = msgspec.structs.replace(place, layer=name, path=str(prefix), executable=str(python), entries=entries)
+        if set((await nodes.plugin.register([layer])).values()) != {name}:
+            raise SystemExit(f"the nannies don't use the layer: {nodes.plugin.reasons}")
         cold = await _restarts(link)
-        await rolling.unpoint()
+        await nodes.plugin.unregister()
         return built + cold, await _restarts(link)
     finally:
         shutil.rmtree(prefix, ignore_errors=True)
@@ -344,8 +349,8 @@ async def _first_undo_redo(
                 undo = await _timed(lab.to(BASE))
                 redo = await _timed(lab.to(done.layer))
             lost += int(await holder.tell("lost?"))
-            place = next(spec.places[0] for sync, spec in Ledger().syncs() if sync.id == done.id)
-            state = next(state for state in Ledger().states(lab.id) if state.id == done.layer)
+            place = next(spec.places[0] for sync, spec in Ledger().journal.syncs() if sync.id == done.id)
+            state = next(state for state in Ledger().journal.states(lab.id) if state.id == done.layer)
             await lab.to(BASE)
             await lab.remove(done.layer)
             # These lose what is held, so they come last.
@@ -361,17 +366,17 @@ async def _first_undo_redo(
                 delays.append(ping.longest)
                 bare_delays.append(bare_ping.longest)
     count = len(place.expected)
-    bare_name = "`uv venv`, `uv pip sync` and two restarts in it, one after the other"
+    bare_name = "`uv venv`, `uv pip sync` and two restarts, in sequence"
     many = f"{what} of {count} distributions"
     return [
-        Figure(f"Sync of 2 workers that hold values, {many}", median(ours), bare_name, median(bare), 1.3),
-        Figure(f"The same, {what}", median(ours), "two restarts alone, all being compiled", median(restarts)),
-        Figure(f"Undo of it, {what}", median(back), "the two restarts", median(restarts), limit=1.2),
-        Figure(f"Redo of it, the layer being there, {what}", median(again), "the two restarts", median(restarts), 1.2),
-        Figure(f"A plan where nothing has changed, {what}", median(nothing), "the first sync", median(ours), 0.1),
-        Figure(f"Longest delay of the scheduler during sync, undo and redo, {what}", median(delays), limit=0.05),
-        Figure(f"The same during the bare steps, {what}", median(bare_delays)),
-        Figure(f"Scattered values lost in all of these, {what}", lost, limit=0, unit="values"),
+        Figure(f"Sync of 2 workers that hold values: {many}", median(ours), bare_name, median(bare), 1.3),
+        Figure(f"The same: {what}", median(ours), "two restarts alone, everything compiled", median(restarts)),
+        Figure(f"Undo of it: {what}", median(back), "the two restarts", median(restarts), limit=1.2),
+        Figure(f"Redo of it, with the layer built: {what}", median(again), "the two restarts", median(restarts), 1.2),
+        Figure(f"A plan when nothing has changed: {what}", median(nothing), "the first sync", median(ours), 0.1),
+        Figure(f"Longest delay of the scheduler during sync, undo and redo: {what}", median(delays), limit=0.05),
+        Figure(f"The same during the bare steps: {what}", median(bare_delays)),
+        Figure(f"Scattered values lost in all of these: {what}", lost, limit=0, unit="values"),
     ]
 
 
@@ -417,9 +422,9 @@ async def _pip_install(base: Path, folder: Path) -> list[Figure]:
             link.close()
     seconds, lost = json.loads(told)
     return [
-        Figure("Beside it: `PipInstall` of the same numpy, with a restart of the workers", seconds),
+        Figure("For comparison: `PipInstall` of the same numpy, with a restart of the workers", seconds),
         Figure("Longest delay of the scheduler during `PipInstall`", ping.longest),
-        Figure("Of 5 scattered values lost by `PipInstall`", lost, unit="values"),
+        Figure("Scattered values lost by `PipInstall`, of 5", lost, unit="values"),
     ]
 
 

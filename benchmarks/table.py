@@ -42,7 +42,7 @@ class Figure:
 
 def markdown(figures: Iterable[Figure]) -> str:
     """Return a table in Markdown."""
-    lines = ["| What | | Beside | | Ratio | Target | |", "|---|--:|---|--:|--:|--:|---|"]
+    lines = ["| Measured | | Compared with | | Ratio | Target | |", "|---|--:|---|--:|--:|--:|---|"]
     for figure in figures:
         ratio = figure.ratio
         target = "" if figure.limit is None else f"{figure.limit:g}" if ratio else figure.shown(figure.limit)

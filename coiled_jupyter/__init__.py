@@ -1,4 +1,4 @@
-"""Know why the libraries of a notebook and of its Dask cluster must match, see that they don't, make them match.
+"""Shows how the packages of a notebook's kernel and of its Dask cluster differ, and makes them match.
 
 Importing this package needs only the standard library.
 """
@@ -6,16 +6,20 @@ Importing this package needs only the standard library.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator
 
 BROUGHT: frozenset[str] = frozenset({"coiled_jupyter"})
-"""Top-level modules that only this package has imported; a reading (`texts.probe`) doesn't take them for the user's."""
+"""Top-level modules that only this package has imported; a reading (`texts.probe`) doesn't count them as the user's."""
+
+# As for every library: a program that configures no logging, such as the command, shows errors in its own way.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 @contextlib.contextmanager
 def bringing() -> Iterator[None]:
-    """Note what is imported in the block as this package's own."""
+    """Record what is imported in the block as this package's own."""
     global BROUGHT
     before = {name.partition(".")[0] for name in list(sys.modules)}
     try:
@@ -28,7 +32,7 @@ def bringing() -> Iterator[None]:
 def __getattr__(name: str) -> object:
     if name in ("connect", "cluster", "CoiledError"):
         with bringing():
-            return _given(name)
+            return _public(name)
     if name == "__version__":
         from importlib.metadata import version
 
@@ -36,7 +40,7 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _given(name: str) -> object:
+def _public(name: str) -> object:
     if name == "connect":
         from .ipython.connect import connect
 
@@ -59,12 +63,16 @@ def load_ipython_extension(shell: object) -> None:
 
 
 def _jupyter_server_extension_points() -> list[dict[str, object]]:
-    """Tell jupyter_server where the extension is."""
+    """Return the extension's entry for jupyter_server, or that of a module that logs why it can't be loaded."""
+    from .server import versions
+
+    if versions.present_misfit():
+        return [{"module": "coiled_jupyter.server.versions"}]
     from .server.app import CoiledJupyter
 
     return [{"module": "coiled_jupyter", "app": CoiledJupyter}]
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
-    """Tell the lab's builder where the built page is."""
+    """Return the folder of the built page, for JupyterLab's builder."""
     return [{"src": "labextension", "dest": "coiled-jupyter"}]

@@ -1,30 +1,104 @@
-"""What an admin decides: limits and defaults, from the traits of the server extension or from Jupyter's files."""
+"""The settings of an administrator: declared once, read from Jupyter's files or from the traits of the server extension."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta, inspect
 
 from .core.errors import Unavailable
+from .core.paces import NORMAL, Paces
 
 _FILES = ("jupyter_config", "jupyter_server_config", "jupyter_coiled_jupyter_config")
 
 
-class Configuration(msgspec.Struct, kw_only=True, frozen=True):
-    """What an admin decides; the traits of ``CoiledJupyter``."""
+def _paces() -> Paces:
+    """Return the paces, times the factor in ``COILED_JUPYTER_PACE`` (0.01 to 100); tests run with a tenth."""
+    try:
+        return NORMAL.scaled(min(max(float(os.environ.get("COILED_JUPYTER_PACE", "1")), 0.01), 100.0))
+    except ValueError:
+        raise Unavailable("COILED_JUPYTER_PACE isn't a number", "Set it to a factor such as 0.1, or unset it") from None
 
-    core_limit: int = 100
-    worker_limit: int = 200
-    cluster_limit: int = 20
-    lease_seconds: float = 600.0
-    index_options: tuple[str, ...] = ()
-    allow_source_builds: bool = False
-    allowed_in_files: tuple[Literal["options", "paths", "urls", "vcs"], ...] = ()
-    allowed_addresses: tuple[str, ...] = ()
-    tls_roots: tuple[str, ...] = ("~",)
-    rules_file: str = ""
+
+class Configuration(msgspec.Struct, kw_only=True, frozen=True):
+    """What an administrator decides; and the paces, which come from the environment.
+
+    What has a description here is a setting: a trait of ``CoiledJupyter``, read from Jupyter's files, and a line of the
+    reference in the documentation.
+    """
+
+    core_limit: Annotated[
+        int, Meta(ge=0, description="Cores that all clusters of one user may run at once on this host.")
+    ] = 100
+    worker_limit: Annotated[int, Meta(ge=1, description="Workers that one cluster may have.")] = 200
+    cluster_limit: Annotated[int, Meta(ge=1, description="Clusters that one user may run at once on this host.")] = 20
+    lease_seconds: Annotated[
+        float,
+        Meta(ge=1, description="Seconds that a cluster lives on without a server, kernel or client that uses it."),
+    ] = 600.0
+    index_options: Annotated[tuple[str, ...], Meta(description="Options for uv that choose package indexes.")] = ()
+    allow_source_builds: Annotated[
+        bool, Meta(description="Let uv build source distributions, which runs their code.")
+    ] = False
+    allowed_in_files: Annotated[
+        tuple[Literal["options", "paths", "urls", "vcs"], ...],
+        Meta(
+            description="What imported files of requirements may have besides names and versions: index options, "
+            "paths and URLs of archives and projects, commits of repositories (vcs)."
+        ),
+    ] = ()
+    allowed_addresses: Annotated[
+        tuple[str, ...],
+        Meta(description="Hosts that may be attached: names with * or networks; empty: all but link-local ones."),
+    ] = ()
+    tls_roots: Annotated[tuple[str, ...], Meta(description="Folders below which certificate files may lie.")] = ("~",)
+    rules_file: Annotated[
+        str, Meta(description="A file of rules that come before each user's; see core/rules.toml for its form.")
+    ] = ""
+    load_magic: Annotated[
+        bool,
+        Meta(description="Let kernels that have this package load %coiled by themselves, without %load_ext."),
+    ] = False
+    paces: Paces = msgspec.field(default_factory=_paces)
+
+
+class Setting(NamedTuple):
+    """One setting as it is declared: its type in msgspec's terms, its default, and what it is for."""
+
+    kind: inspect.Type
+    default: Any
+    help: str
+
+
+def settings() -> dict[str, Setting]:
+    """Return the settings of an administrator by name."""
+    declared = inspect.type_info(Configuration)
+    return {
+        field.name: Setting(field.type.type, field.default, (field.type.extra_json_schema or {})["description"])
+        for field in (declared.fields if isinstance(declared, inspect.StructType) else ())
+        if isinstance(field.type, inspect.Metadata)
+    }
+
+
+def made(values: Mapping[str, Any]) -> Configuration:
+    """Return the configuration with these settings.
+
+    Raises
+    ------
+    Unavailable
+        A setting has an invalid value.
+
+    """
+    try:
+        return msgspec.convert(values, Configuration, strict=False)
+    except msgspec.ValidationError as error:
+        raise Unavailable(
+            f"Jupyter's configuration has an invalid CoiledJupyter setting: {error}", "Correct it"
+        ) from None
 
 
 def read() -> Configuration:
@@ -33,7 +107,7 @@ def read() -> Configuration:
     Raises
     ------
     Unavailable
-        A file can't be read, or says what can't be.
+        A file can't be read, or has an invalid value.
 
     """
     from jupyter_core.paths import jupyter_config_path
@@ -52,15 +126,6 @@ def read() -> Configuration:
             except Exception as error:  # noqa: BLE001 - the file is a program of the user's
                 raise Unavailable(
                     f"Jupyter's configuration file {Path(folder, name)} can't be read: {type(error).__name__}",
-                    "Repair it; the limits of an admin may stand in it",
+                    "Repair it; it may have an administrator's limits",
                 ) from None
-    said = {name: value for name, value in dict(merged.get("CoiledJupyter", {})).items() if name in _NAMES}
-    try:
-        return msgspec.convert(said, Configuration, strict=False)
-    except msgspec.ValidationError as error:
-        raise Unavailable(
-            f"Jupyter's configuration has a CoiledJupyter setting that can't be: {error}", "Correct it"
-        ) from None
-
-
-_NAMES = frozenset(Configuration.__struct_fields__)
+    return made({name: value for name, value in merged.get("CoiledJupyter", {}).items() if name in settings()})

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from . import paths
-from .core.errors import Conflict, Invalid, Unavailable
-from .core.rules import PROTECTED, SIZE_LIMIT, RuleFile, RuleSet, check_name, combine, normal, parse
+from .core.errors import CoiledError, Conflict, Invalid
+from .core.names import normal
+from .core.rules import PROTECTED, SIZE_LIMIT, RuleFile, RuleSet, check_name, combine, parse
 from .core.wire import Rules, RulesChange, Severity
 
 _IGNORE = re.compile(r"(?ms)^ignore[ \t]*=[ \t]*\[.*?\][ \t]*\n?")
@@ -40,7 +39,7 @@ class RuleBook:
     def __init__(self, admin: Path | None = None, user: Path | None = None) -> None:
         self._admin = admin
         self._user = user
-        self._seen: tuple[_State, _State] | None = None
+        self._seen: tuple[object, ...] | None = None
         self._rules = combine()
         self._faults: tuple[str, ...] = ()
 
@@ -51,11 +50,16 @@ class RuleBook:
 
     def rules(self) -> RuleSet:
         """Return the rules of all files that can be used."""
-        seen = (_state(self._admin), _state(self.path))
+        faults: list[str] = []
+        own: Path | None = None
+        try:
+            own = self.path
+        except CoiledError as error:
+            faults.append(f"Your rules can't be used: {error.message}")
+        seen = (_state(self._admin), _state(own), *faults)
         if seen != self._seen:
-            faults: list[str] = []
             admin = _usable(self._admin, "The administrator's rules", faults)
-            user = _usable(self.path, f"Your rules ({self.path})", faults)
+            user = _usable(own, f"Your rules ({own})", faults, needed=self._user is not None)
             self._rules, self._faults, self._seen = combine(admin=admin, user=user), tuple(faults), seen
         return self._rules
 
@@ -69,9 +73,9 @@ class RuleBook:
         Raises
         ------
         Invalid
-            A name is none, or is one that can't be ignored; nothing was written.
+            A name isn't valid, or can't be ignored; nothing was written.
         Conflict
-            The file has a fault that writing would destroy the evidence of.
+            The file has a fault, of which writing would destroy the evidence.
 
         """
         ignores = None if body.ignores is None else _ignorable(body.ignores)
@@ -84,14 +88,14 @@ class RuleBook:
                 f"Your rules can't be changed while their file has a fault: {fault.message}",
                 f"Repair or remove {self.path}",
             ) from None
-        overrides: dict[str, Severity] = {normal(name): severity for name, severity in file.overrides.items()}
+        overrides: dict[str, Severity] = {normal(name.strip()): severity for name, severity in file.overrides.items()}
         for name, severity in changes.items():
             if severity is None:
                 overrides.pop(name, None)
             else:
                 overrides[name] = severity
         wanted = replace(file, ignore=file.ignore if ignores is None else ignores, overrides=overrides)
-        _write(self.path, _rewritten(text, wanted))
+        paths.write(self.path, rewritten(text, wanted).encode())
         return self.to_wire()
 
 
@@ -115,21 +119,21 @@ def _state(path: Path | None) -> _State:
     return found and (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
-def _usable(path: Path | None, whose: str, faults: list[str]) -> RuleFile | None:
+def _usable(path: Path | None, whose: str, faults: list[str], *, needed: bool = True) -> RuleFile | None:
     """Return a file's rules; where they can't be used, None, with the reason among the faults."""
     if path is None:
         return None
     try:
         text = _read(path)
         if text is None:
-            if path != paths.data_dir() / "rules.toml":
+            if needed:
                 faults.append(f"{whose} can't be used: there is no such file.")
             return None
         file = parse(text)
     except Invalid as fault:
         faults.append(f"{whose} can't be used: {fault.message}. All other rules hold.")
         return None
-    refused = sorted({normal(name) for name in file.ignore} & PROTECTED)
+    refused = sorted({normal(name.strip()) for name in file.ignore} & PROTECTED)
     if refused:
         faults.append(f"{whose} would ignore {', '.join(refused)}, which can't be ignored.")
     return file
@@ -153,7 +157,7 @@ def _read(path: Path) -> str | None:
         raise Invalid("rules", "the file isn't text in UTF-8") from None
 
 
-def _rewritten(text: str, wanted: RuleFile) -> str:
+def rewritten(text: str, wanted: RuleFile) -> str:
     """Return the file's text with what it ignores and overrides replaced, its comments kept where possible."""
     rest = _OVERRIDES.sub("", _IGNORE.sub("", text, count=1), count=1).strip("\n")
     ignore = f"ignore = {_list(wanted.ignore)}\n"
@@ -162,10 +166,11 @@ def _rewritten(text: str, wanted: RuleFile) -> str:
     with contextlib.suppress(Invalid):
         if parse(edited) == wanted:
             return edited
-    return ignore + overrides + _tables(wanted)
+    return ignore + overrides + tables(wanted)
 
 
-def _tables(file: RuleFile) -> str:
+def tables(file: RuleFile) -> str:
+    """Return everything of a file of rules but its list of ignored names, as TOML."""
     parts = ["\n[names]\n" + _table(file.names)] if file.names else []
     parts += [f"\n[[only]]\nnames = {_list(only.names)}\nmarker = {_value(only.marker)}\n" for only in file.only]
     for rule in file.rule:
@@ -187,20 +192,3 @@ def _value(value: object) -> str:
     return (
         _list(value) if isinstance(value, tuple) else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file at once; only this user can read it."""
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".rules-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise Unavailable(f"Your rules could not be written ({error.strerror})", f"Look at {path.parent}") from None

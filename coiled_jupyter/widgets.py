@@ -10,28 +10,30 @@ from datetime import datetime
 from typing import Any
 
 import traitlets
-from IPython import get_ipython
 
 from . import bringing
-from .commands.compare import VERDICTS
+from .commands.clusters import workers_of
+from .commands.compare import SIGNS
 from .commands.run import visit
-from .core.cluster import age
-from .core.errors import CoiledError
-from .core.wire import Cluster
-from .links import here
-from .service import Service
+from .core.compare.verdict import UNKNOWN, headline, holds
+from .core.errors import CoiledError, packages_needed
+from .core.times import age
+from .core.wire import Cluster, Diff
+from .links import this_process as here
+from .service.facade import Service
 
-with bringing():
+with bringing(), packages_needed():
     import ipywidgets
+    from IPython import get_ipython
 
 COMPARE_SECONDS = 10.0
 STALE_SECONDS = 20.0
 """Two comparisons; what is older claims nothing."""
-_COLOURS = {"breaks": "error", "differs": "warn", "equal": "success", "unknown": "info"}
+_COLOURS = {"breaks": "error", "risky": "warn", "compatible": "success", "equal": "success", "unknown": "info"}
 
 
 class ClusterStatus(ipywidgets.HTML):  # type: ignore[misc]  # ipywidgets has no types
-    """A live view of one cluster: its state, cores, memory, and how this kernel's libraries compare with it.
+    """A live view of one cluster: its state, cores, memory, and how this kernel's packages compare with its own.
 
     Its own thread looks at the cluster until `close`.
 
@@ -40,14 +42,14 @@ class ClusterStatus(ipywidgets.HTML):  # type: ignore[misc]  # ipywidgets has no
     name
         Name, id or address; without it the only one, whichever that is at the time.
     seconds
-        Between two looks at the state; the libraries are compared every `COMPARE_SECONDS`.
+        Between two requests for the state; packages are compared every `COMPARE_SECONDS`.
 
     Attributes
     ----------
     cluster
         The cluster as last seen (`core.wire.Cluster`), None where there is none.
     verdict
-        ``breaks``, ``differs``, ``equal`` or ``unknown``; nothing that is older than `STALE_SECONDS` is told.
+        ``breaks``, ``risky``, ``compatible``, ``equal`` or ``unknown``; nothing that is older than `STALE_SECONDS` is told.
     reason
         Why there is nothing to see.
 
@@ -75,19 +77,18 @@ class ClusterStatus(ipywidgets.HTML):  # type: ignore[misc]  # ipywidgets has no
             return f"ClusterStatus: {self.reason or 'nothing was seen yet'}"
         return f"ClusterStatus: {self.cluster.name} is {self.cluster.status}, {self.verdict}"
 
-    def _coiled_show(self, cluster: Cluster | None, verdict: str, why: str) -> None:
+    def _coiled_show(self, cluster: Cluster | None, verdict: str, line: str, why: str) -> None:
         with self.hold_sync():
             self.cluster, self.verdict, self.reason = cluster, verdict, why
-            self.value = _html(cluster, verdict, why)
+            self.value = _html(cluster, verdict, line, why)
 
 
 class _Watch:
     """Looks at a cluster from a thread and loop of its own until `ended` is set, and tells what it sees."""
 
-    def __init__(self, name: str | None, seconds: float, show: Callable[[Cluster | None, str, str], None]) -> None:
+    def __init__(self, name: str | None, seconds: float, show: Callable[[Cluster | None, str, str, str], None]) -> None:
         self._name, self._seconds, self._show = name, seconds, show
-        self._compared: tuple[str, str, str] | None = None
-        """The cluster's id, the verdict, and when it was found."""
+        self._compared: Diff | None = None
         self.ended = threading.Event()
         self.thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="coiled-jupyter status")
         self.thread.daemon = True
@@ -114,7 +115,7 @@ class _Watch:
 
     def _look(self, service: Service) -> None:
         try:
-            found, why = service.find(self._name), ""
+            found, why = service.clusters.find(self._name), ""
         except CoiledError as error:
             found, why = None, error.told()
         self._tell(found, why)
@@ -122,41 +123,36 @@ class _Watch:
     async def _compare(self, service: Service) -> None:
         while True:
             try:
-                cluster = service.find(self._name)
-                diff = await service.diff(cluster.id)
-                self._compared = (cluster.id, diff.verdict, diff.taken_at)
+                cluster = service.clusters.find(self._name)
+                self._compared = await service.comparing.diff(cluster.id)
             except CoiledError:
                 self._compared = None
             # The first answers come before files have been looked at.
-            unknown = self._compared is None or self._compared[1] == "unknown"
+            unknown = self._compared is None or self._compared.verdict == "unknown"
             await self._pause(1.0 if unknown else COMPARE_SECONDS)
 
     def _tell(self, cluster: Cluster | None, why: str) -> None:
         known = self._compared
-        verdict = "unknown"
-        if known is not None and cluster is not None and cluster.status in ("running", "idle", "degraded"):
-            seconds = age(known[2])
-            fresh = seconds is not None and seconds <= STALE_SECONDS
-            verdict = known[1] if known[0] == cluster.id and fresh else "unknown"
+        verdict, line = "unknown", UNKNOWN
+        there = cluster is not None and cluster.status in ("running", "idle", "degraded") and cluster.id
+        if known is not None and known.cluster.id == there and holds(age(known.taken_at), STALE_SECONDS):
+            verdict, line = known.verdict, headline(known)
         if not self.ended.is_set():
-            self._show(cluster, verdict, why)
+            self._show(cluster, verdict, line, why)
 
 
-def _html(cluster: Cluster | None, verdict: str, why: str) -> str:
+def _html(cluster: Cluster | None, verdict: str, line: str, why: str) -> str:
     # The time of day, since nothing here changes any more once the kernel is held up or gone.
     at = datetime.now().astimezone().strftime("%H:%M:%S")
     if cluster is None:
         return f"<div>{html.escape(why)}<br><small>at {at}</small></div>"
-    workers = f"{len(cluster.workers)} workers"
-    if cluster.source == "managed":
-        workers = f"{len(cluster.workers)} of {cluster.desired.workers} workers"
     memory = f"{cluster.memory.used / 1e6:.0f} MB"
     if cluster.memory.limit is not None:
         memory += f" of {cluster.memory.limit / 1e6:.0f} MB"
     lines = [
-        f"<b>{html.escape(cluster.name)}</b> {cluster.status}, {workers}",
+        f"<b>{html.escape(cluster.name)}</b> {cluster.status}, {workers_of(cluster)}",
         f"Cores: {cluster.cores.busy} busy of {cluster.cores.allocated}. Memory: {memory}",
-        f'<span style="color:var(--jp-{_COLOURS[verdict]}-color1)">{VERDICTS[verdict]}</span>',
+        f'<span style="color:var(--jp-{_COLOURS[verdict]}-color1)">{SIGNS[verdict]} {html.escape(line)}</span>',
         *([html.escape(cluster.reason)] if cluster.reason else []),
         f"<small>at {at}</small>",
     ]

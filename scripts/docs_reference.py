@@ -1,8 +1,9 @@
-"""Writes the reference pages of the site from what the program itself says: parser, schema, traits, OpenAPI document."""
+"""Generates the reference pages of the site from the parser, the settings schema, the traits and the OpenAPI document."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -21,12 +22,12 @@ from coiled_jupyter.server.openapi import document
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = ROOT / "labextension" / "schema" / "plugin.json"
 _COMMANDS = (
-    "The same in a shell (`coiled-jupyter`) and in a notebook (`%coiled`, after `%load_ext coiled_jupyter`). "
-    "Exit codes: 0 done, 1 differences at or above `--fail-on` or a failure, 2 wrong usage, 3 could not read; "
-    "in a notebook all but 0 fail the cell."
+    "The commands are the same in a shell (`coiled-jupyter`) and in a notebook (`%coiled`, after `%load_ext coiled_jupyter`). "
+    "Exit codes: 0 done, 1 differences at or above `--fail-on` or a failure, 2 wrong usage, 3 something could not be read; "
+    "in a notebook every code but 0 fails the cell."
 )
 _REST = (
-    "Below `/coiled-jupyter/api` of the Jupyter server, with its authentication. An answer that is no success is an "
+    "All routes are below `/coiled-jupyter/api` of the Jupyter server and use its authentication. Every answer that is not a success is an "
     "[ErrorBody](#errorbody). Times are RFC 3339 in UTC, ids are opaque. The document itself is `docs/openapi.json` "
     "of the source."
 )
@@ -41,13 +42,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put in the files that a page shows."""
+    """Insert the files that a page shows."""
     return _FILE.sub(lambda found: (ROOT / found[1]).read_text(encoding="utf-8").rstrip(), markdown)
 
 
 def pages() -> dict[str, str]:
     """Return ``{name: Markdown}``."""
-    return {"commands": _commands(), "settings": _settings(), "configuration": _configuration(), "rest": _rest()}
+    return {
+        "commands": _commands(),
+        "settings": _settings(),
+        "configuration": _configuration(),
+        "rest": _rest(),
+        "modules": _modules(),
+    }
 
 
 def _commands() -> str:
@@ -89,14 +96,21 @@ def _settings() -> str:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     rows = [
         f"| `{name}` | {one['type']} | `{json.dumps(one['default'])}` | {one['description']} |"
-        for name, one in schema["properties"].items()
+        for name, one in _flat(schema["properties"])
     ]
     head = (
         "In JupyterLab: Settings, Settings Editor, "
         + schema["title"]
-        + ".\n\n| Name | Type | Default | What |\n|---|---|---|---|\n"
+        + ".\n\n| Name | Type | Default | Description |\n|---|---|---|---|\n"
     )
     return f"# Settings\n\n{schema['description']}\n\n{head}" + "\n".join(rows) + "\n"
+
+
+def _flat(properties: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each setting, and below an object its keys as ``object.key``."""
+    for name, one in properties.items():
+        yield f"{above}{name}", one
+        yield from _flat(one.get("properties", {}), f"{above}{name}.")
 
 
 def _configuration() -> str:
@@ -107,10 +121,14 @@ def _configuration() -> str:
     text = (
         "For administrators, in Jupyter's configuration files or on its command line, never from the browser:\n\n"
         "```python\nc.CoiledJupyter.core_limit = 8\n```\n\n```text\njupyter lab --CoiledJupyter.core_limit=8\n```\n\n"
-        "Shells and notebooks read the same files. What each is for: [For administrators](../admins.md).\n\n"
+        "Shells and notebooks read the same files. How they are used: [for administrators](../admins.md).\n\n"
     )
     return (
-        "# Configuration\n\n" + text + "| Name | Type | Default | What |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        "# Configuration\n\n"
+        + text
+        + "| Name | Type | Default | Description |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
     )
 
 
@@ -120,7 +138,7 @@ def _rest() -> str:
         "# REST API",
         _REST,
         "## Routes",
-        "| Route | What | Parameters | Body | Answer |\n|---|---|---|---|---|\n"
+        "| Route | Description | Parameters | Body | Answer |\n|---|---|---|---|---|\n"
         + "\n".join(
             _route(path, method, operation)
             for path, methods in made["paths"].items()
@@ -144,9 +162,11 @@ def _route(path: str, method: str, operation: dict[str, Any]) -> str:
 def _schema(schema: dict[str, Any]) -> list[str]:
     # A docstring of this package: a paragraph, then a section of attributes.
     text, _, attributes = schema.get("description", "").partition("\n\n    Attributes\n")
-    told = ["```text\n" + "\n".join(line[4:] for line in attributes.split("\n")[1:]) + "\n```"] if attributes else []
+    described = (
+        ["```text\n" + "\n".join(line[4:] for line in attributes.split("\n")[1:]) + "\n```"] if attributes else []
+    )
     rows = [f"| `{name}` | {_type(one)} |" for name, one in schema.get("properties", {}).items()]
-    return [" ".join(text.split()), *told, "| Key | Type |\n|---|---|\n" + "\n".join(rows)]
+    return [" ".join(text.split()), *described, "| Key | Type |\n|---|---|\n" + "\n".join(rows)]
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -163,3 +183,32 @@ def _type(schema: dict[str, Any]) -> str:
         inner = schema.get("additionalProperties")
         return f"object of {_type(inner)}" if isinstance(inner, dict) else "object"
     return str(schema.get("type", "any"))
+
+
+def _modules() -> str:
+    parts = [
+        "# Modules",
+        "The first sentence of each, by room. [How the rooms depend on each other](../architecture.md#rooms).",
+    ]
+    for suffix, top in (("py", ROOT / "coiled_jupyter"), ("ts*", ROOT / "labextension" / "src")):
+        rooms: dict[str, list[str]] = {}
+        for path in sorted(top.rglob(f"*.{suffix}")):
+            name = path.relative_to(top)
+            if name.parts[0] not in ("labextension", "__tests__"):
+                text = " ".join(_said(path).replace("|", "\\|").split())
+                rooms.setdefault(str(name.parent), []).append(f"| `{name.name}` | {text} |")
+        for room, lines in sorted(rooms.items()):
+            parts += [
+                f"## {top.relative_to(ROOT) / room}",
+                "| Module | What it answers for |\n|---|---|\n" + "\n".join(lines),
+            ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _said(path: Path) -> str:
+    """Return the first paragraph of a module's docstring, or of the comment that a file of TypeScript begins with."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+    comment = re.match(r"/\*\*(.*?)\*/", text, re.DOTALL)
+    return re.sub(r"^\s*\*", "", comment[1], flags=re.MULTILINE) if comment else ""

@@ -13,8 +13,8 @@ from tornado.netutil import bind_sockets
 
 from coiled_jupyter.core.errors import from_wire
 from coiled_jupyter.core.wire import ErrorBody, Plan, PlanCreate, Sync
-from coiled_jupyter.server.handlers import routes
-from coiled_jupyter.service import Service
+from coiled_jupyter.server.handlers import handlers
+from coiled_jupyter.service.facade import Service
 
 
 class _App(ServerApp):
@@ -37,7 +37,7 @@ class Door:
         """Listen on loopback, in the running loop."""
         self._app.initialize(argv=[], find_extensions=False, new_httpserver=False)
         self._app.web_app.settings["coiled_jupyter_service"] = self._service
-        self._app.web_app.add_handlers(".*", routes())
+        self._app.web_app.add_handlers(".*", handlers())
         self._server = HTTPServer(self._app.web_app)
         (socket,) = sockets = bind_sockets(0, "127.0.0.1")
         self._server.add_sockets(sockets)
@@ -65,7 +65,7 @@ class Door:
     async def sync(self, plan: str, user: str | None = None) -> Sync:
         """``POST syncs``; for another user, whom this server doesn't know, the service itself."""
         if user is not None:
-            return await self._service.sync(plan, user)
+            return await self._service.changing.sync(plan, user)
         return await self._ask("POST", "syncs", Sync, {"plan": plan})
 
     async def undo(self, sync: str) -> Sync:

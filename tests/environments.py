@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from uv import find_uv_bin
+
+MINORS = [f"3.{minor}" for minor in range(8, 15)]
+
+
+@functools.cache
+def interpreters() -> dict[str, str]:
+    """{minor: path} of the CPythons on this machine."""
+    candidates = [shutil.which(f"python{minor}") for minor in MINORS]
+    found = subprocess.run(
+        [find_uv_bin(), "python", "list", "--only-installed", "--output-format", "json"],
+        capture_output=True,
+        check=True,
+    )
+    candidates += [entry["path"] for entry in json.loads(found.stdout) if entry["implementation"] == "cpython"]
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    candidates += [str(path) for path in sorted(root.glob("*/bin/python"))]
+    made: dict[str, str] = {}
+    for path in filter(None, candidates):
+        asked = subprocess.run(
+            [
+                path,
+                "-c",
+                "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        implementation, _, minor = asked.stdout.strip().partition(" ")
+        if implementation == "CPython" and minor in MINORS:
+            made.setdefault(minor, path)
+    return made
 
 
 def cache() -> Path:

@@ -6,9 +6,9 @@ import asyncio
 import subprocess
 from pathlib import Path
 
-from coiled_jupyter.core.cluster import now
-from coiled_jupyter.core.environment import decode_answer
 from coiled_jupyter.core.errors import NotFound
+from coiled_jupyter.core.reading import decode_answer
+from coiled_jupyter.core.times import now
 from coiled_jupyter.links.kernel import KernelReading
 from coiled_jupyter.texts import source
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -19,11 +20,34 @@ import psutil
 
 from tests.schema import check
 
+# A process of Dask looks at itself up to a hundred times a second: some idle clusters would keep a core busy.
+IDLE_DASK = {
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+_IDLE_DASK_FILE = """
+distributed:
+  admin: {system-monitor: {interval: 2s}, tick: {interval: 500ms}}
+  worker: {memory: {monitor-interval: 500ms}, profile: {enabled: false}}
+"""
+
+
+def idle_dask(home: Path) -> None:
+    """Configure Dask in this home as `IDLE_DASK`: a cluster doesn't get the variables of who starts it."""
+    (home / ".config" / "dask").mkdir(parents=True, exist_ok=True)
+    (home / ".config" / "dask" / "tests.yaml").write_text(_IDLE_DASK_FILE)
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nothing listens at, and that the system gives to nobody who asks for any."""
+    # A port of the system's own range may be given away before the program that is started here listens at it.
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
@@ -37,10 +61,18 @@ def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
         time.sleep(0.1)
 
 
+def short_folder() -> str:
+    """Return a new folder for a runtime folder: in memory, as where a login has one, and short, as a socket needs it.
+
+    A disk to which several environments are written at once delays each commit by seconds.
+    """
+    memory = "/dev/shm"
+    return tempfile.mkdtemp(prefix="cj-", dir=memory if os.access(memory, os.W_OK) else None)
+
+
 def apart() -> dict[str, str]:
     """Return the variable by which a server or command has clusters and a ledger of its own."""
-    # A socket's path is limited, so the folder's name is short.
-    return {"COILED_JUPYTER_RUNTIME_DIR": tempfile.mkdtemp(prefix="cj-")}
+    return {"COILED_JUPYTER_RUNTIME_DIR": short_folder()}
 
 
 def words(process: psutil.Process) -> str:
@@ -51,9 +83,9 @@ def words(process: psutil.Process) -> str:
         return ""
 
 
-def of_clusters(cluster_id: str = "") -> list[psutil.Process]:
-    """Return the live processes of clusters of this session's runtime folder, also those that have lost their parent."""
-    mine = os.environ["COILED_JUPYTER_RUNTIME_DIR"]
+def of_clusters(cluster_id: str = "", runtime: str | None = None) -> list[psutil.Process]:
+    """Return the live processes of clusters of a runtime folder (None: this session's), also those without a parent."""
+    mine = runtime or os.environ["COILED_JUPYTER_RUNTIME_DIR"]
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -67,16 +99,39 @@ def of_clusters(cluster_id: str = "") -> list[psutil.Process]:
     return found
 
 
+def ask(method: str, url: str, body=None, *, raw: bytes | None = None, headers: dict[str, str], timeout: float = 20):
+    """Return (status, JSON or text or None, headers) of what a server on loopback answers."""
+    data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            status, text, told = answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text, told = error.code, error.read(), error.headers
+    try:
+        return status, json.loads(text) if text else None, told
+    except ValueError:
+        return status, text.decode(errors="replace"), told
+
+
 class JupyterServer:
     """A real server (or lab) with folders and a token of its own, on loopback."""
 
-    def __init__(self, root: Path, app: str = "server", *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        app: str = "server",
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        python: Path | None = None,
+    ) -> None:
         self.root, self.port, self.token = root, free_port(), secrets.token_hex(16)
         self.url = f"http://127.0.0.1:{self.port}"
         self.work = root / "work"
         self.work.mkdir(parents=True, exist_ok=True)
         home = root / "home"
-        home.mkdir(exist_ok=True)
+        idle_dask(home)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("JUPYTER", "IPYTHON"))} | {
             "HOME": str(home),
             "JUPYTER_CONFIG_DIR": str(home / "config"),
@@ -86,10 +141,20 @@ class JupyterServer:
             "JUPYTER_TOKEN": self.token,
             **(env or {}),
         }
+        if app == "server":
+            # A lab takes a second to import, and no page is asked for.
+            others = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook", "notebook_shim")
+            config = {"ServerApp": {"jpserver_extensions": dict.fromkeys(others, False)}}
+            (home / "config").mkdir(exist_ok=True)
+            (home / "config" / "jupyter_server_config.json").write_text(json.dumps(config))
         # What is tested is what this process would import, also from another checkout than the installed one.
-        paths = [(env or {}).get("PYTHONPATH"), os.environ.get("PYTHONPATH")]
+        paths = [(env or {}).get("PYTHONPATH"), None if python else os.environ.get("PYTHONPATH")]
         self.env["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
-        command = [sys.executable, "-m", "jupyter", app, "--no-browser", "--ServerApp.ip=127.0.0.1"]
+        # `jupyter` looks for `jupyter-lab` on PATH, where another environment may come first.
+        self.env["PATH"] = os.pathsep.join(
+            [str(Path(python or sys.executable).parent), self.env.get("PATH", os.defpath)]
+        )
+        command = [str(python or sys.executable), "-m", "jupyter", app, "--no-browser", "--ServerApp.ip=127.0.0.1"]
         command += [f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.work}"]
         command += ["--ServerApp.allow_unauthenticated_access=False"]
         if os.geteuid() == 0:
@@ -100,7 +165,7 @@ class JupyterServer:
                 [*command, *arguments], env=self.env, stdout=log, stderr=subprocess.STDOUT, cwd=self.work
             )
         try:
-            wait_for(self._up, what="the server")
+            wait_for(self._up, seconds=150, what="the server")
         except AssertionError:
             self.close()
             raise AssertionError(self.log.read_text()[-3000:]) from None
@@ -114,19 +179,8 @@ class JupyterServer:
 
     def ask(self, method: str, path: str, body=None, *, raw: bytes | None = None, headers=None, timeout: float = 20):
         """Return (status, JSON or None)."""
-        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"token {self.token}"} if headers is None else headers
-        request = urllib.request.Request(self.url + path, method=method, data=data, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                status, text = answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                status, text = error.code, error.read()
-        try:
-            return status, json.loads(text) if text else None
-        except ValueError:
-            return status, text.decode(errors="replace")
+        return ask(method, self.url + path, body, raw=raw, headers=headers, timeout=timeout)[:2]
 
     def api(self, method: str, path: str, body=None, **kwargs):
         """Ask one of our routes; what it answers must be what the OpenAPI document says."""

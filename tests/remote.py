@@ -12,7 +12,7 @@ from pathlib import Path
 
 from coiled_jupyter.factories.local import write_tls
 
-from .processes import wait_for
+from .processes import IDLE_DASK, wait_for
 
 
 class RemoteCluster:
@@ -52,7 +52,7 @@ class RemoteCluster:
         self._worker_arguments, self._below = arguments, below
         self.processes: list[subprocess.Popen[bytes]] = []
         self._environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK", "COILED"))}
-        self._environ |= {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", **(extra or {})}
+        self._environ |= IDLE_DASK | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", **(extra or {})}
         self.tls = None
         self._files: list[str] = []
         if tls:

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.nightly
 def test_quick():
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(
@@ -18,7 +21,7 @@ def test_quick():
         "Probe of 1000 distributions",
         "files of 300 distributions",
         "reading of 50 workers",
-        "ready cluster",
+        "cluster of 2 workers is ready",
         "Sync of 2 workers",
         "Undo of it",
         "1000 rows in the panel",

@@ -9,21 +9,26 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import nbformat
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from nbclient import NotebookClient
+from packaging.requirements import Requirement
 
 from coiled_jupyter.commands.parser import parser
-from coiled_jupyter.core.wire import Diff
+from coiled_jupyter.core.wire import Diff, RowStatus, Severity, Verdict
 from coiled_jupyter.ipython.magics import cell_parser, make_parser
 from coiled_jupyter.server.app import CoiledJupyter
 from tests.processes import apart
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+OUTSIDE = sorted(ROOT.glob("*.md"))
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *OUTSIDE]
+FORMS = ROOT / ".github" / "ISSUE_TEMPLATE"
 EXAMPLES = sorted((ROOT / "examples").glob("*.ipynb"))
 TELLS = {"first-look": "'2.", "sync-in-cells": "True", "cells-on-a-cluster": "45"}
 """What the value of one of an example's cells is, or begins with."""
@@ -58,6 +63,10 @@ def test_the_reference_has_every_command_trait_setting_and_route(site):
     assert all(f"<code>{route}</code>" in rest for route in routes)
     assert all(f'id="{name.lower()}"' in rest for name in document["components"]["schemas"])
     assert WORKFLOW.read_text().splitlines()[0] in (site / "ci.html").read_text()
+    modules = re.findall(r"<td><code>(\S+?)</code></td>\s*<td>(.*?)</td>", (reference / "modules.html").read_text())
+    written = [path.name for path in (ROOT / "coiled_jupyter").rglob("*.py")]
+    assert sorted(name for name, _ in modules if name.endswith(".py")) == sorted(written)
+    assert [name for name, sentence in modules if not sentence] == []
 
 
 def test_every_setting_says_what_it_is_and_an_administrator_can_choose_another_default():
@@ -137,6 +146,68 @@ def test_the_workflow_runs_commands_that_are_ones(tmp_path):
         assert done.returncode == 3, done.stderr
     assert json.loads((tmp_path / "diff.json").read_text())["verdict"] == "unknown"
     assert set(Diff.__struct_fields__) == set(json.loads((tmp_path / "diff.json").read_text()))
+
+
+def test_links_of_the_pages_outside_the_site_lead_somewhere():
+    """The site's own are checked when it is built; a forge shows these."""
+    for page in OUTSIDE:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if target.startswith(("https:", "http:")):
+                continue
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path) if path else page
+            assert file.exists(), (page.name, target)
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+                assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_what_is_cited_is_what_is_packaged():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    package = json.loads((ROOT / "package.json").read_text())
+    assert (cited["version"], cited["license"], cited["url"]) == tuple(
+        package[key] for key in ("version", "license", "homepage")
+    )
+    assert cited["authors"] == [package["author"]]
+
+
+def test_every_dependency_is_explained():
+    """Scoped packages of one family share a cell, in which the later names stand without their scope."""
+    text = (ROOT / "docs/dependencies.md").read_text()
+    named: set[str] = set()
+    for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE):
+        names = re.findall(r"`([^`]+)`", row)
+        scope = names[0].rpartition("/")[0]
+        named |= {*names, *(f"{scope}/{name}" for name in names)}
+    project = msgspec.toml.decode((ROOT / "pyproject.toml").read_bytes())
+    wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
+    wanted += [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    package = json.loads((ROOT / "package.json").read_text())
+    declared = {Requirement(line).name for line in wanted} | {*package["dependencies"], *package["devDependencies"]}
+    assert declared - named == {"coiled-jupyter"}
+
+
+def test_issue_forms_can_be_shown_and_name_the_severities_there_are():
+    forms = {path.stem: yaml.safe_load(path.read_text()) for path in FORMS.glob("*.yml") if path.stem != "config"}
+    assert set(forms) == {"bug", "feature", "rule"}
+    for form in forms.values():
+        assert {"name", "description", "body"} <= set(form)
+        fields = [part for part in form["body"] if part["type"] != "markdown"]
+        assert all(part["type"] in ("textarea", "input", "dropdown") for part in fields)
+        assert all(part["attributes"]["label"].strip() for part in fields)
+        assert len({part["id"] for part in fields}) == len(fields) > 1
+    (severity,) = (part for part in forms["rule"]["body"] if part.get("id") == "severity")
+    named = [option.split(" ")[0] for option in severity["attributes"]["options"]]
+    assert tuple(named) == get_args(Severity)
+
+
+def test_the_glossary_names_what_the_wire_takes():
+    """Each status, severity and verdict is explained, and none that isn't there."""
+    text = (ROOT / "docs/glossary.md").read_text()
+    assert set(get_args(RowStatus)) <= set(re.findall(r"`(\w+)`", text))
+    words = text.partition("### Severities and verdicts")[2].partition("\n## ")[0]
+    severities, verdicts = (re.findall(r"^\| `(\w+)` ", table, re.MULTILINE) for table in words.split("| Verdict |"))
+    assert (tuple(severities), tuple(verdicts)) == (get_args(Severity), get_args(Verdict))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

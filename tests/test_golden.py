@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from coiled_jupyter.core import wire
-from coiled_jupyter.core.environment import ReadPackage, decode_reading, digest
 from coiled_jupyter.core.errors import Invalid
-from tests.core.test_diff import TAKEN, diff, package, reading
+from coiled_jupyter.core.groups import digest
+from coiled_jupyter.core.reading import ReadPackage
+from tests.core.test_compare import TAKEN, diff, package, reading
+from tests.readings import decode_reading
 
 FOLDER = Path(__file__).with_name("wire")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -31,12 +33,12 @@ def _breaks() -> wire.Diff:
     two = {**one, "toolz": package("toolz", "1.1.0")}
     nodes = {"tls://a:1": reading(one), "tls://a:2": reading(one), "tls://b:1": reading(two, host="b")}
     unread = wire.Unread(node="tls://c:1", reason=f"No answer within 4 s {HOSTILE}")
-    return diff(reading(kernel), nodes, unread=(unread,))
+    return diff(reading(kernel), nodes, unread=(unread,), scheduler=reading(one))
 
 
 def _equal() -> wire.Diff:
     same = _side(numpy="2.4.6", dask="2026.8.0", distributed="2026.8.0")
-    return diff(reading(same), {"tls://a:1": reading(same)})
+    return diff(reading(same), {"tls://a:1": reading(same)}, scheduler=reading(same))
 
 
 def _cluster(**fields: object) -> wire.Cluster:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from coiled_jupyter.core.errors import Conflict, Invalid
 from coiled_jupyter.core.rules import Case, RuleFile, RuleSpec, parse
 from coiled_jupyter.core.wire import RulesChange
-from coiled_jupyter.rulebook import RuleBook, _rewritten, _tables
+from coiled_jupyter.rulebook import RuleBook, rewritten, tables
 
 NUMPY = Case("numpy", "differs", "2.0", "1.0")
 
@@ -22,21 +22,21 @@ def book(tmp_path):
     return RuleBook(tmp_path / "admin.toml", tmp_path / "rules.toml")
 
 
-def test_a_change_is_written_at_once_and_for_this_user_only(book):
-    book._admin = None
+def test_a_change_is_written_at_once_and_for_this_user_only(tmp_path):
+    book = RuleBook(None, tmp_path / "rules.toml")
     before = os.umask(0)
     try:
-        made = book.change(RulesChange(ignores=("My_Lib",), overrides={"NumPy": "note"}))
+        made = book.change(RulesChange(ignores=("My_Lib",), overrides={"NumPy": "minor"}))
     finally:
         os.umask(before)
-    assert (made.ignores, made.overrides, made.faults) == (("my-lib",), {"numpy": "note"}, ())
+    assert (made.ignores, made.overrides, made.faults) == (("my-lib",), {"numpy": "minor"}, ())
     assert stat.S_IMODE(book.path.stat().st_mode) == 0o600
     assert [path.name for path in book.path.parent.iterdir()] == ["rules.toml"]
     assert RuleBook(None, book.path).to_wire() == made
     # What isn't named stays; null takes an override back.
-    assert book.change(RulesChange(overrides={"pandas": "ok"})).overrides == {"numpy": "note", "pandas": "ok"}
+    assert book.change(RulesChange(overrides={"pandas": "same"})).overrides == {"numpy": "minor", "pandas": "same"}
     made = book.change(RulesChange(overrides={"numpy": None, "absent": None}))
-    assert (made.ignores, made.overrides) == (("my-lib",), {"pandas": "ok"})
+    assert (made.ignores, made.overrides) == (("my-lib",), {"pandas": "same"})
     assert book.change(RulesChange(ignores=())).ignores == ()
 
 
@@ -47,7 +47,7 @@ def test_a_change_is_written_at_once_and_for_this_user_only(book):
         (RulesChange(ignores=("dask",)), "ignores", "no task runs"),
         (RulesChange(ignores=("distributed",)), "ignores", "distributed"),
         (RulesChange(ignores=("<img>",)), "ignores", "no name"),
-        (RulesChange(overrides={"a b": "ok"}), "overrides", "no name"),
+        (RulesChange(overrides={"a b": "same"}), "overrides", "no name"),
     ],
 )
 def test_what_is_refused_changes_nothing(book, body, field, said):
@@ -64,26 +64,26 @@ ignore = [
 ]
 
 [overrides]
-"numpy" = "warn"
+"numpy" = "risky"
 
 # Ours is [not] on the workers.
 [[rule]]
 names = ["ours-*"]
-severity = "ok"
+severity = "same"
 why = "Ours."
 """
 
 
 def test_what_was_written_by_hand_survives(book):
     book.path.write_text(OWN)
-    book.change(RulesChange(ignores=("b",), overrides={"pandas": "note"}))
+    book.change(RulesChange(ignores=("b",), overrides={"pandas": "minor"}))
     text = book.path.read_text()
     assert "# Why we do this: see the wiki." in text
     assert "# Ours is [not] on the workers." in text
     assert parse(text) == RuleFile(
         ignore=("b",),
-        overrides={"numpy": "warn", "pandas": "note"},
-        rule=(RuleSpec(names=("ours-*",), severity="ok", why="Ours."),),
+        overrides={"numpy": "risky", "pandas": "minor"},
+        rule=(RuleSpec(names=("ours-*",), severity="same", why="Ours."),),
     )
 
 
@@ -91,12 +91,12 @@ short = st.text(max_size=12)
 files = st.builds(
     RuleFile,
     ignore=st.lists(short, max_size=3).map(tuple),
-    overrides=st.dictionaries(short, st.sampled_from(["block", "ok"]), max_size=3),
+    overrides=st.dictionaries(short, st.sampled_from(["breaks", "same"]), max_size=3),
     names=st.dictionaries(short, st.lists(st.from_regex("[a-z]+", fullmatch=True), max_size=2).map(tuple), max_size=2),
     rule=st.lists(
         st.builds(
             RuleSpec,
-            severity=st.just("note"),
+            severity=st.just("minor"),
             why=short,
             in_use=st.sampled_from([None, True]),
             status=st.just(("same",)),
@@ -108,21 +108,21 @@ files = st.builds(
 
 @given(files, files, st.sampled_from(["", "# a comment\n", 'ignore = ["]"]\n', "[overrides]\n[[rule]]\n"]))
 def test_what_is_written_is_what_was_wanted(file, other, before):
-    text = before + _tables(other)
-    assert parse(_rewritten(text, file)) == file
+    text = before + tables(other)
+    assert parse(rewritten(text, file)) == file
 
 
-def test_a_file_that_changes_is_read_again_and_a_damaged_one_breaks_nothing(book):
-    admin = book._admin
-    book.path.write_text('[[rule]]\nnames = ["numpy"]\nseverity = "ok"\nwhy = "Mine."\n')
+def test_a_file_that_changes_is_read_again_and_a_damaged_one_breaks_nothing(book, tmp_path):
+    admin = tmp_path / "admin.toml"
+    book.path.write_text('[[rule]]\nnames = ["numpy"]\nseverity = "same"\nwhy = "Mine."\n')
     assert book.rules().rule(NUMPY).why == "Mine."
     assert any("no such file" in fault for fault in book.to_wire().faults)
-    admin.write_text('[[rule]]\nnames = ["numpy"]\nseverity = "warn"\nwhy = "Theirs."\n')
+    admin.write_text('[[rule]]\nnames = ["numpy"]\nseverity = "risky"\nwhy = "Theirs."\n')
     assert book.rules().rule(NUMPY).why == "Theirs."
     assert book.to_wire().faults == ()
     admin.write_text("[[rule]\n")
     book.path.write_text("rule = 3\n")
-    assert book.rules().rule(NUMPY).severity == "block"
+    assert book.rules().rule(NUMPY).severity == "breaks"
     faults = book.to_wire().faults
     assert [fault.split(" can't")[0] for fault in faults] == ["The administrator's rules", f"Your rules ({book.path})"]
     assert str(admin) not in str(faults)
@@ -142,7 +142,7 @@ def test_a_file_that_is_none(book, kind):
         book.path.symlink_to(book.path)
     else:
         book.path.write_bytes(b"\xff" if kind == "latin" else b"#" * 2_000_000)
-    assert book.rules().rule(NUMPY).severity == "block"
+    assert book.rules().rule(NUMPY).severity == "breaks"
     assert len(book.to_wire().faults) == 2
 
 

@@ -11,36 +11,39 @@ from ..core.errors import CoiledError, Invalid
 from ..core.wire import Step, SyncStep
 
 DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
-"""How a command ends: done; rows at the severity that was named, or a failure; wrong usage; something could not be read."""
+"""Exit codes: done; rows at or above `--fail-on`, or a failure; wrong usage; something could not be read."""
 _T = TypeVar("_T")
 
 
 class Output(Protocol):
     """Where a command's results go: a terminal, or a notebook's cell.
 
-    What is told by `line` says in words what `value` says as the REST API answers it.
+    `line` prints as text what `value` passes on as the REST API's answer.
     """
 
     def line(self, text: str = "") -> None:
-        """Tell a line of the result."""
+        """Print a line of the result."""
 
     def note(self, text: str) -> None:
-        """Tell how far it is, while it runs."""
+        """Show progress while it runs."""
+
+    def waiting(self, text: str) -> None:
+        """Show, from any thread, what takes long; it is no part of the result."""
 
     def steps(self, steps: Sequence[Step | SyncStep]) -> None:
-        """Tell how the steps of long work stand now."""
+        """Show the present state of the steps of long work."""
 
     def value(self, value: Any) -> None:
-        """Give what the route of the REST API answers."""
+        """Pass on the answer of the REST API's route."""
 
     def warn(self, text: str) -> None:
-        """Tell why there is no result."""
+        """Print why there is no result."""
 
     async def confirmed(self, question: str) -> bool:
-        """Ask a person; Invalid where there is none to ask."""
+        """Ask a person; Invalid if there is nobody to ask."""
 
     async def text(self) -> str:
-        """Return the failure that is to be explained where no file is named."""
+        """Return the failure to explain if no file is named."""
 
 
 class EndedSteps:
@@ -60,8 +63,18 @@ class EndedSteps:
         ]
 
 
+def counted(count: int, noun: str, of: str = "") -> str:
+    """Return a number with its noun, such as ``1 worker`` or ``0 of 2 workers``; `noun` has a plural in s."""
+    return f"{of}{count} {noun}{'' if count == 1 else 's'}"
+
+
+def running(steps: Sequence[Step | SyncStep]) -> str:
+    """Return the name of the step that runs, or nothing."""
+    return next((step.name for step in steps if step.state == "running"), "")
+
+
 class CommandFailed(CoiledError):
-    """A command has ended without what it is for; in a notebook its cell fails, so that a program that runs notebooks stops."""
+    """A command has failed; in a notebook its cell fails too, so that a program that runs notebooks stops."""
 
 
 def body(raw: dict[str, Any], kind: type[_T]) -> _T:

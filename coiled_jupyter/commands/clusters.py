@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from .. import bringing
+from ..activity import doing
 from ..core.choice import ENDED
-from ..core.cluster import age
 from ..core.errors import Invalid, NotFound, Timeout
+from ..core.times import age
 from ..core.wire import Cluster, ClusterAttach, ClusterChange, ClusterCreate, ClusterRestart
-from ..service import Service
-from .base import DONE, FAILED, UNREAD, Output, body, given
+from ..links.this_process import schedulers
+from ..service.facade import Service
+from .base import DONE, FAILED, UNREAD, Output, body, counted, given, running
 
 ATTACH_SECONDS = 15.0
+STOP_SECONDS = 30.0
 
 
 async def run(service: Service, arguments: argparse.Namespace, out: Output) -> int:
@@ -40,15 +43,17 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
     }
     if arguments.adaptive is not None:
         raw["adaptive"] = dict(zip(("minimum", "maximum"), arguments.adaptive, strict=True))
-    cluster = await service.create(body(given(**raw), ClusterCreate))
+    cluster = await service.clusters.create(body(given(**raw), ClusterCreate))
     try:
-        while not arguments.no_wait and cluster.status == "starting":
-            await asyncio.sleep(0.1)
-            cluster = service.cluster(cluster.id)
-            out.steps(cluster.steps)
+        with doing(f"Starting {cluster.name}") as activity:
+            while not arguments.no_wait and cluster.status == "starting":
+                await asyncio.sleep(0.1)
+                cluster = service.clusters.get(cluster.id)
+                out.steps(cluster.steps)
+                activity.text = running(cluster.steps) or activity.text
     except asyncio.CancelledError:
         # An interrupt: nothing half started is left.
-        await service.delete(cluster.id)
+        await service.clusters.delete(cluster.id)
         out.note(f"Cancelled: {cluster.name} stops")
         raise
     out.value(cluster)
@@ -60,7 +65,7 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
 
 
 def _variable(text: str) -> tuple[str, str]:
-    """Return name and value; a value that others mustn't see in a list of processes comes from this shell's own."""
+    """Return name and value; a value that others mustn't see in the process list is taken from this shell's environment."""
     name, sign, value = text.partition("=")
     if not sign and name not in os.environ:
         raise Invalid("env", f"There is no variable {name} here", "Set it, or give NAME=VALUE")
@@ -70,7 +75,7 @@ def _variable(text: str) -> tuple[str, str]:
 async def _attach(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     tls = _certificates(arguments.address, arguments)
     raw = given(address=arguments.address, name=arguments.name, tls=tls)
-    cluster = await _met(service, await service.attach(body(raw, ClusterAttach)))
+    cluster = await _met(service, await service.clusters.attach(body(raw, ClusterAttach)))
     out.value(cluster)
     tell_clusters([cluster], out)
     return UNREAD if cluster.status in ("starting", "unreachable") else DONE
@@ -80,7 +85,7 @@ def add_certificates(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the files for a ``tls://`` address."""
     for name, what in (("--ca", "the authority"), ("--cert", "the client's certificate"), ("--key", "its key")):
         parser.add_argument(
-            name, metavar="FILE", help=f"PEM file of {what}, for tls://; Dask's configuration says it if left out"
+            name, metavar="FILE", help=f"PEM file of {what}, for tls://; default: that of Dask's configuration"
         )
 
 
@@ -117,18 +122,33 @@ def _of_dask() -> dict[str, str | None]:
 async def _met(service: Service, cluster: Cluster) -> Cluster:
     """Return an attached cluster once it is known whether it can be reached."""
     deadline = time.monotonic() + ATTACH_SECONDS
-    while cluster.status == "starting" and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-        cluster = service.cluster(cluster.id)
+    with doing(f"Waiting for the scheduler of {cluster.name}"):
+        while cluster.status == "starting" and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            cluster = service.clusters.get(cluster.id)
     return cluster
 
 
 @contextlib.asynccontextmanager
 async def meant(service: Service, arguments: argparse.Namespace) -> AsyncIterator[Cluster]:
-    """Give the cluster that is meant; one at an address that nobody follows is attached for the length of the block."""
+    """Yield the cluster that is meant; one at an address is attached for the length of the block if it isn't yet.
+
+    Without a name it is the one of which this process has a client, as a notebook has, else the only one.
+    """
     name: str | None = arguments.cluster
+    own = schedulers()
+    if name is None and own:
+        identity, address = own[0]
+        listed = {cluster.scheduler.id: cluster.id for cluster in service.clusters.all() if cluster.scheduler}
+        name = listed.get(identity) or (address if address.startswith("tcp://") else None)
+        if name is None:
+            # Its certificates are in this process's memory alone, and another cluster is not meant.
+            raise NotFound(
+                f"This notebook's client is connected to {address}, which can't be reached without it",
+                "Look at the panel, which reads it through the client, or name another cluster with --cluster",
+            )
     try:
-        known = service.find(name)
+        known = service.clusters.find(name)
     except NotFound:
         if name is None or "://" not in name:
             raise
@@ -137,32 +157,36 @@ async def meant(service: Service, arguments: argparse.Namespace) -> AsyncIterato
         yield known
         return
     raw = given(address=name, tls=_certificates(str(name), arguments))
-    attached = await service.attach(body(raw, ClusterAttach))
+    attached = await service.clusters.attach(body(raw, ClusterAttach))
     try:
         yield await _met(service, attached)
     finally:
-        await service.delete(attached.id)
+        await service.clusters.delete(attached.id)
 
 
 async def _list(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    out.value(service.clusters())
-    tell_clusters(service.clusters(), out)
+    out.value(service.clusters.all())
+    tell_clusters(service.clusters.all(), out)
     return DONE
 
 
 async def _stop(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    cluster = service.find(arguments.cluster)
-    await service.delete(cluster.id)
+    cluster = service.clusters.find(arguments.cluster)
+    await service.clusters.delete(cluster.id)
     if cluster.source == "attached":
         out.value(cluster)
-        out.line(f"{cluster.name} is no longer followed; it goes on")
+        out.line(f"{cluster.name} is detached and continues to run")
         return DONE
-    deadline = time.monotonic() + 30
-    while cluster.status not in ENDED:
-        await asyncio.sleep(0.05)
-        cluster = service.cluster(cluster.id)
-        if time.monotonic() > deadline:
-            raise Timeout(f"{cluster.name} is still stopping after 30 s", "Look again with `coiled-jupyter status`")
+    deadline = time.monotonic() + STOP_SECONDS
+    with doing(f"Waiting until {cluster.name} has stopped"):
+        while cluster.status not in ENDED:
+            await asyncio.sleep(0.05)
+            cluster = service.clusters.get(cluster.id)
+            if time.monotonic() > deadline:
+                raise Timeout(
+                    f"{cluster.name} is still stopping after {STOP_SECONDS:.0f} s",
+                    "Look again with `coiled-jupyter status`",
+                )
     out.value(cluster)
     out.line(f"{cluster.name} is {cluster.status}")
     return DONE
@@ -192,48 +216,55 @@ async def _keep(service: Service, arguments: argparse.Namespace, out: Output) ->
 async def _change(
     service: Service, arguments: argparse.Namespace, out: Output, raw: dict[str, Any], asked: int | None = None
 ) -> int:
-    changed = await service.change(service.find(arguments.cluster).id, body(raw, ClusterChange))
+    changed = await service.clusters.change(service.clusters.find(arguments.cluster).id, body(raw, ClusterChange))
     out.value(changed)
-    tell_clusters([service.cluster(changed.id)], out)
+    tell_clusters([service.clusters.get(changed.id)], out)
     if changed.granted is not None:
-        out.line(f"  {changed.granted} of {asked} workers: the limit of {changed.limit} cores allows no more")
+        out.line(
+            f"  {counted(asked or 0, 'worker', f'{changed.granted} of ')}: the limit of {changed.limit} cores allows no more"
+        )
     return DONE
 
 
 async def _restart(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    before = service.find(arguments.cluster)
-    cluster = await service.restart(before.id, ClusterRestart(what=arguments.what))
+    before = service.clusters.find(arguments.cluster)
+    cluster = await service.clusters.restart(before.id, ClusterRestart(what=arguments.what))
     out.value(cluster)
-    out.line(f"{cluster.name}: {'its workers start' if arguments.what == 'workers' else 'it starts'} anew")
+    out.line(f"{cluster.name}: {'its workers restart' if arguments.what == 'workers' else 'it restarts'}")
     return DONE
 
 
 async def _logs(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    cluster = service.find(arguments.cluster)
+    cluster = service.clusters.find(arguments.cluster)
     after: str | None = None
     while True:
-        logs = await service.logs(cluster.id, node=arguments.node, after=after)
+        logs = await service.clusters.logs(cluster.id, node=arguments.node, after=after)
         after = logs.next
         out.value(logs)
         for line in logs.lines:
             out.line(f"{line.node}: {line.text}")
         if not arguments.follow:
             return DONE
-        await asyncio.sleep(0.5)
+        with doing(""):
+            await asyncio.sleep(0.5)
+
+
+def workers_of(cluster: Cluster) -> str:
+    """Return how many workers a cluster has, of how many where we start them."""
+    if cluster.source == "managed":
+        return counted(cluster.desired.workers, "worker", f"{len(cluster.workers)} of ")
+    return counted(len(cluster.workers), "worker")
 
 
 def tell_clusters(clusters: Sequence[Cluster], out: Output) -> None:
-    """Tell one line a cluster."""
+    """Print one line per cluster."""
     if not clusters:
-        out.line("No clusters. Make one with `coiled-jupyter cluster create`")
+        out.line("No clusters. Create one with `coiled-jupyter cluster create`")
     for cluster in clusters:
         seen = age(cluster.seen_at)
         address = cluster.scheduler.address if cluster.scheduler else "-"
-        workers = f"{len(cluster.workers)} workers"
-        if cluster.source == "managed":
-            workers = f"{len(cluster.workers)} of {cluster.desired.workers} workers"
         seen_text = "" if seen is None or cluster.status in ENDED else f"  seen {seen:.0f} s ago"
-        out.line(f"{cluster.id}  {cluster.name}  {cluster.status}  {workers}  {address}{seen_text}")
+        out.line(f"{cluster.id}  {cluster.name}  {cluster.status}  {workers_of(cluster)}  {address}{seen_text}")
         if cluster.reason:
             out.line(f"  {cluster.reason}")
 

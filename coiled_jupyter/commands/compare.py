@@ -7,39 +7,37 @@ import asyncio
 import time
 from pathlib import Path
 
+from ..activity import doing
+from ..core.compare.verdict import headline
 from ..core.errors import Invalid
 from ..core.wire import Diff, ExplainRequest, Explanation, Row
-from ..service import Service
+from ..service.facade import Service
 from .base import DONE, FAILED, UNREAD, Output, body
 from .clusters import meant, tell_clusters
 
 TEXT_LIMIT = 200_000
 """Characters of a failure, as the REST API takes them."""
-CONTENT_SECONDS = 20.0
-_ORDER = ("block", "warn", "note", "ok")
-MARKS = {"block": "✕", "warn": "!", "note": "+", "ok": "✓"}
-VERDICTS = {
-    "breaks": "✕ These differences will break tasks",
-    "differs": "! There are differences",
-    "equal": "✓ Equal",
-    "unknown": "? Unknown: not everything could be read",
-}
+CONTENT_SECONDS = 60.0
+_ORDER = ("breaks", "risky", "minor", "same")
+MARKS = {"breaks": "✕", "risky": "!", "minor": "+", "same": "✓"}
+SIGNS = {"breaks": "✕", "risky": "!", "compatible": "✓", "equal": "✓", "unknown": "?"}
 
 
 async def status(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    """Tell clusters and core usage."""
-    usage = service.usage()
+    """Print clusters and core usage."""
+    usage = service.clusters.usage()
     out.value(usage)
     cores = usage.cores
     out.line(f"Cores: {cores.busy} busy, {cores.allocated} allocated, {cores.requested} requested, limit {cores.limit}")
-    tell_clusters(service.clusters(), out)
+    tell_clusters(service.clusters.all(), out)
     return DONE
 
 
 async def diff(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Compare this interpreter, or kernel, with a cluster."""
     async with meant(service, arguments) as cluster:
-        found = await _compared(service, cluster.id, arguments.software)
+        with doing(f"Comparing with {cluster.name}"):
+            found = await _compared(service, cluster.id, arguments.software)
     out.value(found)
     _tell_diff(found, out, everything=arguments.all, software=arguments.software)
     limit = _ORDER.index(arguments.fail_on) if arguments.fail_on else -1
@@ -49,10 +47,10 @@ async def diff(service: Service, arguments: argparse.Namespace, out: Output) -> 
 
 
 async def _compared(service: Service, cluster_id: str, software: str | None) -> Diff:
-    """Return a diff for which the files were looked at too, as far as that ends in time."""
+    """Return a diff that includes the comparison of files, if that ends in time."""
     deadline = time.monotonic() + CONTENT_SECONDS
     while True:
-        diff = await service.diff(cluster_id, software=software)
+        diff = await service.comparing.diff(cluster_id, software=software)
         waiting = diff.verdict == "unknown" and diff.level == "all" and not diff.unread and not diff.checked.content
         if not waiting or time.monotonic() > deadline:
             return diff
@@ -60,14 +58,15 @@ async def _compared(service: Service, cluster_id: str, software: str | None) -> 
 
 
 async def explain(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    """Name the differences behind a traceback or a warning of Dask's."""
+    """Find the differences behind a traceback or Dask's mismatch warning."""
     text = _text(arguments.file) if arguments.file is not None else await out.text()
     if not text.strip():
         raise Invalid(
-            "file", "There is no text to explain", "Give the traceback, or Dask's warning, in a file or by a pipe"
+            "file", "There is no text to explain", "Pass the traceback, or Dask's warning, as a file or through a pipe"
         )
     async with meant(service, arguments) as cluster:
-        explanation = await service.explain(body({"cluster": cluster.id, "text": text}, ExplainRequest))
+        with doing(f"Comparing with {cluster.name}"):
+            explanation = await service.comparing.explain(body({"cluster": cluster.id, "text": text}, ExplainRequest))
     out.value(explanation)
     _tell_explanation(explanation, out)
     return UNREAD if explanation.verdict == "unknown" and not explanation.causes else DONE
@@ -84,12 +83,12 @@ def _text(path: str) -> str:
 
 def _tell_diff(diff: Diff, out: Output, *, everything: bool, software: str | None) -> None:
     out.line(f"{diff.kernel.label} · Python {diff.kernel.python}  against  {diff.cluster.name}")
-    out.line(VERDICTS[diff.verdict])
+    out.line(f"{SIGNS[diff.verdict]} {headline(diff)}")
     for unread in diff.unread:
         out.line(f"? {unread.node}: {unread.reason}")
-    rows = [row for row in diff.rows if everything or row.severity != "ok"]
+    rows = [row for row in diff.rows if everything or row.severity != "same"]
     table = [("", "Package", "Here", "Cluster", software or "", "Why"), *(_cells(row) for row in rows)]
-    # The third column is there where it was asked for.
+    # The third column is there on request.
     columns = [i for i in range(6) if i != 4 or software is not None]
     widths = [max(len(line[i]) for line in table) for i in range(5)] + [0]
     for line in table if rows else ():

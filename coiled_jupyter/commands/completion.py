@@ -12,24 +12,24 @@ from argcomplete.finders import CompletionFinder
 from ..configuration import Configuration
 from ..core.errors import CoiledError
 from ..ledger import Ledger
-from ..links import here
-from ..software.named import NamedEnvironments
+from ..links import this_process as here
+from ..software.named.store import NamedEnvironments
 
 _SHOWN = ("show", "install", "export", "delete")
 
 
 def complete(top: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Give the arguments of all commands what completes them; return the parser."""
+    """Attach completers to the arguments of all commands; return the parser."""
     for parser in _parsers(top):
         for action in parser._actions:
             found = _completer(parser, action)
             if found is not None:
-                action.completer = found  # type: ignore[attr-defined]  # what argcomplete looks for
+                action.completer = found  # type: ignore[attr-defined]  # argcomplete's attribute
     return top
 
 
 def candidates(top: argparse.ArgumentParser, line: str) -> list[str]:
-    """Return what the last word of a line, which begins with the program's name, can become."""
+    """Return the completions of the last word of a line that begins with the program's name."""
     before, _, prefix = line.rpartition(" ")
     try:
         words = shlex.split(before)
@@ -65,7 +65,10 @@ def _clusters(**_: object) -> Iterable[str]:
 
 
 def _software(**_: object) -> Iterable[str]:
-    return NamedEnvironments(Configuration()).names()
+    try:
+        return NamedEnvironments(Configuration()).names()
+    except CoiledError:
+        return []
 
 
 def _packages(**_: object) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The command `doctor`: one file with everything that a report of a problem needs."""
+"""The command `doctor`: one file with all that a report of a problem needs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import Invalid
-from ..doctor import doctor as gathered
-from ..service import Service
+from ..service.doctor import doctor as gathered
+from ..service.facade import Service
 from .base import DONE, Output
 
 
 async def doctor(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    """Write the report to a file that isn't there yet, and say what is in it."""
+    """Write the report to a new file, and print what is in it."""
     made = await gathered(service, plan=True)
     out.value(made)
     if not getattr(arguments, "json", False):

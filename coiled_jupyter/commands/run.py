@@ -8,9 +8,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+from ..activity import doing, following
 from ..configuration import read as read_configuration
 from ..core.choice import ENDED
-from ..service import Service
+from ..service.facade import Service
 from . import clusters, compare, report, software, sync
 from .base import Output
 
@@ -30,26 +31,31 @@ _COMMANDS = {
 
 async def run(arguments: argparse.Namespace, out: Output) -> int:
     """Run a command of `parser`; return how it ended (see `base`)."""
-    async with visit() as service:
-        await _settle(service)
-        return await _COMMANDS[arguments.command or "status"](service, arguments, out)
+    command = arguments.command or "status"
+    with following(out.waiting), doing(f"Working on `{command}`"):
+        async with visit() as service:
+            await _settle(service)
+            return await _COMMANDS[command](service, arguments, out)
 
 
 @contextlib.asynccontextmanager
 async def visit() -> AsyncIterator[Service]:
     """Give a service that only visits: clusters live on by their leases."""
     service = Service(read_configuration())
-    await service.start()
+    with doing("Looking for clusters"):
+        await service.start()
     try:
         yield service
     finally:
-        await service.close(release=False)
+        with doing("Letting go of the clusters"):
+            await service.close(release=False)
 
 
 async def _settle(service: Service) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < deadline:
-        live = [c for c in service.clusters() if c.status not in ENDED]
-        if all(service.followed(c.id) for c in live):
-            return
-        await asyncio.sleep(0.02)
+    with doing("Waiting for the supervisors of the clusters"):
+        while time.monotonic() < deadline:
+            live = [c for c in service.clusters.all() if c.status not in ENDED]
+            if all(service.clusters.followed(c.id) for c in live):
+                return
+            await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The commands `software …`: named sets of packages, locked, kept, installed as a Jupyter kernel, and given to others."""
+"""The commands `software …`: named sets of packages: lock, keep, install as a Jupyter kernel, export."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Final
 from ..core import wire
 from ..core.errors import Invalid
 from ..core.wire import Software, SoftwareCreate
-from ..service import Service
-from .base import Output, body, given
+from ..service.facade import Service
+from .base import Output, body, counted, given
 
 FILE_LIMIT: Final = 1_000_000
 
@@ -30,15 +30,15 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     )
     create.add_argument("name", metavar="NAME", help="letters, digits, dots, dashes and underscores")
     create.add_argument(
-        "requirements", nargs="*", metavar="REQ", help="such as numpy==1.26.4; none: as this interpreter"
+        "requirements", nargs="*", metavar="REQ", help="such as numpy==1.26.4 (default: this Python's packages)"
     )
     create.add_argument(
         "--file",
         metavar="FILE",
-        help="requirements.txt, pyproject.toml, pylock.toml, uv.lock or environment.yml instead",
+        help="read them from requirements.txt, pyproject.toml, pylock.toml, uv.lock or environment.yml",
     )
     create.add_argument("--python", metavar="X.Y", help="the Python to choose packages for")
-    create.add_argument("--replace", action="store_true", help="an environment of this name gives way")
+    create.add_argument("--replace", action="store_true", help="replace an environment of this name")
     command(verbs, "list", "list software environments", "--json", list[wire.Software])
     show = command(verbs, "show", "print one with its packages", "analysis", wire.Software)
     install = command(
@@ -53,11 +53,11 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
         default="pylock",
         help="pylock.toml (PEP 751, the default), requirements.txt with hashes, or conda's environment.yml",
     )
-    export.add_argument("--output", metavar="FILE", help="write it there, where nothing is yet")
-    delete = command(verbs, "delete", "forget one; what is built of it stays until `clean`", "analysis")
+    export.add_argument("--output", metavar="FILE", help="write to this file, which must not exist yet")
+    delete = command(verbs, "delete", "delete one; its build stays until `clean`", "analysis")
     for one in (show, install, export, delete):
         one.add_argument("name", metavar="NAME")
-    command(verbs, "clean", "remove what was built and nothing uses any more", "", wire.SoftwareFreed)
+    command(verbs, "clean", "remove builds that nothing uses any more", "", wire.SoftwareFreed)
 
 
 async def run(service: Service, arguments: argparse.Namespace, out: Output) -> int:
@@ -74,9 +74,9 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
         requirements=arguments.requirements or None,
         file=file,
     )
-    made = await service.create_software(body(raw, SoftwareCreate))
+    made = await service.software.create(body(raw, SoftwareCreate))
     out.value(made)
-    out.line(f"{made.name}: {made.count} packages for Python {made.python} on {made.platform}")
+    out.line(f"{made.name}: {counted(made.count, 'package')} for Python {made.python} on {made.platform}")
     for left in made.left_out:
         out.line(f"! {left.name} is left out. {left.why}")
     return 0
@@ -84,25 +84,28 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
 
 def _text(path: str) -> str:
     try:
-        with Path(path).open(encoding="utf-8") as stream:
-            # One character more than is allowed, so that a longer text is refused and not cut.
-            return stream.read(FILE_LIMIT + 1)
+        with Path(path).open("rb") as stream:
+            data = stream.read(4 * FILE_LIMIT + 4)
+        # PowerShell's > writes UTF-16; a mark tells.
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        # One character more than is allowed, so that a longer text is refused and not cut.
+        return data.decode("utf-16" if utf16 else "utf-8-sig")[: FILE_LIMIT + 1]
     except (OSError, ValueError):
         raise Invalid("file", f"{path} can't be read", "Name a file of requirements") from None
 
 
 async def _list(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    found = await service.software()
+    found = await service.software.all()
     out.value(found)
     if not found:
-        out.line("No software environments. Make one with `coiled-jupyter software create NAME`")
+        out.line("No software environments. Create one with `coiled-jupyter software create NAME`")
     for one in found:
         _tell(one, out)
     return 0
 
 
 async def _show(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    found = await service.find_software(arguments.name)
+    found = await service.software.get(arguments.name)
     out.value(found)
     _tell(found, out)
     for package in found.packages:
@@ -115,12 +118,12 @@ async def _show(service: Service, arguments: argparse.Namespace, out: Output) ->
 def _tell(one: Software, out: Output) -> None:
     built = f"built, {(one.size or 0) / 1e6:.0f} MB" if one.built else "not built"
     used = f"  used by {', '.join(one.used_by)}" if one.used_by else ""
-    out.line(f"{one.name}  {one.count} packages  Python {one.python}  from {one.source}  {built}{used}")
+    out.line(f"{one.name}  {counted(one.count, 'package')}  Python {one.python}  from {one.source}  {built}{used}")
 
 
 async def _install(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     out.note(f"Building {arguments.name}")
-    made = await service.install_software(arguments.name)
+    made = await service.software.install(arguments.name)
     out.value(made)
     out.line(f"The Jupyter kernel {made.kernel} runs in {made.prefix}")
     out.line(f"Remove it with: jupyter kernelspec remove {made.kernel}")
@@ -128,7 +131,7 @@ async def _install(service: Service, arguments: argparse.Namespace, out: Output)
 
 
 async def _export(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    made = service.export_software(arguments.name, arguments.format)
+    made = service.software.export(arguments.name, arguments.format)
     if arguments.output is not None:
         _write(Path(arguments.output), made.text)
         return 0
@@ -146,15 +149,15 @@ def _write(path: Path, text: str) -> None:
 
 
 async def _delete(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    service.delete_software(arguments.name)
+    await service.software.delete(arguments.name)
     out.line(f"Deleted {arguments.name}")
     return 0
 
 
 async def _clean(service: Service, arguments: argparse.Namespace, out: Output) -> int:
-    freed = await service.clean_software()
+    freed = await service.software.clean()
     out.value(freed)
-    out.line(f"Removed {freed.builds} built environments, {freed.size / 1e6:.0f} MB")
+    out.line(f"Removed {counted(freed.builds, 'built environment')}, {freed.size / 1e6:.0f} MB")
     return 0
 
 

@@ -8,13 +8,15 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..activity import doing
 from ..core import wire
+from ..core.change.journal import FINAL
+from ..core.change.state import BASE
 from ..core.errors import CoiledError, Conflict, Invalid, NotFound
-from ..core.sync import BASE, FINAL
 from ..core.wire import Layer, Plan, PlanCreate, Sync
-from ..planning import check_usable
-from ..service import Service
-from .base import Output, body
+from ..service.facade import Service
+from ..service.plans.held import check_usable
+from .base import Output, body, counted, running
 from .clusters import meant
 
 _KINDS = {
@@ -36,66 +38,77 @@ def add(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     sync = command(
         commands,
         "sync",
-        "give a running cluster this interpreter's packages",
+        "give a running cluster this Python's packages",
         "numpy --cluster mine --dry-run",
         wire.Plan,
         wire.Sync,
         wire.SoftwareInstalled,
     )
-    sync.add_argument("packages", nargs="*", metavar="PKG", help="only these; all if left out")
+    sync.add_argument("packages", nargs="*", metavar="PKG", help="only these packages (default: all)")
     sync.add_argument(
         "--to-kernel",
         action="store_true",
         help="the other way: a new Jupyter kernel that has the workers' packages; this one stays as it is",
     )
-    sync.add_argument("--rated", action="store_true", help="only what is rated warn or block")
-    sync.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
-    sync.add_argument("--software", metavar="NAME", help="a software environment's packages instead")
-    sync.add_argument("--drain-seconds", type=float, default=120.0, metavar="S", help="how long tasks may run on; 120")
-    sync.add_argument("--dry-run", action="store_true", help="print the plan and leave")
+    sync.add_argument("--rated", action="store_true", help="only packages with severity warn or block")
+    sync.add_argument("--cluster", metavar="X", help="name or id (default: the only cluster)")
+    sync.add_argument("--software", metavar="NAME", help="the packages of a software environment instead")
+    sync.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="seconds that running tasks may take to end (default: 120)",
+    )
+    sync.add_argument("--dry-run", action="store_true", help="print the plan and exit")
     _agree(sync)
     undo = command(
         commands,
         "undo",
-        "bring back what a cluster had before its last sync",
+        "undo the last sync of a cluster",
         "--cluster mine --list",
         list[wire.Layer],
         wire.Plan,
         wire.Sync,
     )
-    undo.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
+    undo.add_argument("--cluster", metavar="X", help="name or id (default: the only cluster)")
     undo.add_argument("--to", metavar="LAYER", help=f"an earlier state, or {BASE}; --list shows them")
-    undo.add_argument("--list", action="store_true", help="list earlier states and leave")
-    undo.add_argument("--dry-run", action="store_true", help="print the plan and leave")
+    undo.add_argument("--list", action="store_true", help="list earlier states and exit")
+    undo.add_argument("--dry-run", action="store_true", help="print the plan and exit")
     _agree(undo)
 
 
 def _agree(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="don't ask before it begins")
-    parser.add_argument("--lose-results", action="store_true", help="go on where results would be lost")
+    parser.add_argument("--yes", action="store_true", help="don't ask for confirmation")
+    parser.add_argument("--lose-results", action="store_true", help="continue even if results are lost")
     parser.add_argument("--plain-connection", action="store_true", help="send credentials of the index without TLS")
 
 
 async def sync(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Plan, ask, carry out and wait; 0 where it is done or nothing is to do, 1 where it failed."""
     if arguments.packages and arguments.rated:
-        raise Invalid("packages", "Name packages or give --rated, not both")
+        raise Invalid("packages", "Name packages or use --rated, not both")
     scope: Any = tuple(arguments.packages) or ("rated" if arguments.rated else "all")
     if arguments.to_kernel:
         return await _to_kernel(service, arguments, out, scope)
-    raw = {"cluster": service.find(arguments.cluster).id, "scope": scope, "drain_seconds": arguments.drain_seconds}
+    raw = {
+        "cluster": service.clusters.find(arguments.cluster).id,
+        "scope": scope,
+        "drain_seconds": arguments.drain_seconds,
+    }
     if arguments.software is not None:
         raw["from"] = {"software": arguments.software}
     return await _plan_and_run(service, arguments, out, raw)
 
 
 async def _to_kernel(service: Service, arguments: argparse.Namespace, out: Output, scope: Any) -> int:
-    """Plan a kernel that is as the workers, ask, and make it; 0 where it is done or nothing is to do."""
+    """Plan a kernel with the workers' packages, ask, and make it; 0 if it is done or there is nothing to do."""
     if arguments.software is not None:
         raise Invalid("software", "With --to-kernel the packages are the workers'", "Leave --software out")
     async with meant(service, arguments) as cluster:
         raw = {"cluster": cluster.id, "scope": scope, "direction": "to_kernel"}
-        planned = await service.plan_kernel(body(raw, PlanCreate))
+        with doing("Planning the kernel"):
+            planned = await service.changing.plan_kernel(body(raw, PlanCreate))
     _tell_plan(planned.plan, out)
     if arguments.dry_run or planned.plan.how == "nothing":
         out.value(planned.plan)
@@ -104,7 +117,8 @@ async def _to_kernel(service: Service, arguments: argparse.Namespace, out: Outpu
     if not arguments.yes and not await out.confirmed("Make this kernel?"):
         return 1
     out.note("Building it, then starting it once: that takes a while")
-    made = await service.make_kernel(planned)
+    with doing(f"Building and starting {planned.name}"):
+        made = await service.changing.make_kernel(planned)
     out.value(made)
     out.line(f"✓ The Jupyter kernel {planned.name} (Coiled) starts and has exactly the planned packages")
     out.line("  Choose it in the notebook's menu Kernel, Change Kernel…; the present environment is as it was")
@@ -114,15 +128,15 @@ async def _to_kernel(service: Service, arguments: argparse.Namespace, out: Outpu
 
 async def undo(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     """Go back to the state before the last sync, or to a chosen one."""
-    cluster = service.find(arguments.cluster)
-    known = [layer for layer in service.layers() if cluster.id in layer.known_by]
+    cluster = service.clusters.find(arguments.cluster)
+    known = [layer for layer in await service.changing.layers() if cluster.id in layer.known_by]
     if arguments.list:
         out.value(known)
         _tell_layers(known, cluster.environment.layer or BASE, out)
         return 0
     target = arguments.to
     if target is None:
-        last = next((s for s in service.syncs() if s.cluster == cluster.id and s.state == "done"), None)
+        last = next((s for s in await service.changing.syncs() if s.cluster == cluster.id and s.state == "done"), None)
         if last is None or last.layer != cluster.environment.layer or last.undone_by is not None:
             raise NotFound("There is no sync of this cluster to undo", "Choose a state with --to; --list shows them")
         target = last.layer_before or BASE
@@ -132,7 +146,8 @@ async def undo(service: Service, arguments: argparse.Namespace, out: Output) -> 
 
 async def _plan_and_run(service: Service, arguments: argparse.Namespace, out: Output, raw: dict[str, Any]) -> int:
     agreed = [name for name, (flag, _) in _AGREEMENTS.items() if getattr(arguments, flag[2:].replace("-", "_"))]
-    plan = await service.plan(body({**raw, "confirm": agreed}, PlanCreate))
+    with doing("Planning the sync"):
+        plan = await service.changing.plan(body({**raw, "confirm": agreed}, PlanCreate))
     _tell_plan(plan, out)
     if arguments.dry_run or plan.how == "nothing":
         out.value(plan)
@@ -143,7 +158,7 @@ async def _plan_and_run(service: Service, arguments: argparse.Namespace, out: Ou
     check_usable(plan)
     if not arguments.yes and not await out.confirmed("Go on?"):
         return 1
-    done = await _follow(service, await service.sync(plan.id), out)
+    done = await _follow(service, await service.changing.sync(plan.id), out)
     out.value(done)
     if done.result is not None:
         out.line(f"{'✓' if done.state == 'done' else '✕'} {done.result.text}")
@@ -157,20 +172,22 @@ async def _plan_and_run(service: Service, arguments: argparse.Namespace, out: Ou
 async def _follow(service: Service, sync: Sync, out: Output) -> Sync:
     said = 0
     try:
-        while True:
-            sync = service.find_sync(sync.id)
-            new = max(sync.log.next - said, 0)
-            for line in sync.log.lines[-new:] if new else ():
-                out.note(f"    {line}")
-            said = sync.log.next
-            out.steps(sync.steps)
-            if sync.state in FINAL:
-                return sync
-            await asyncio.sleep(0.1)
+        with doing("Carrying out the sync") as activity:
+            while True:
+                sync = await service.changing.find_sync(sync.id)
+                new = max(sync.log.next - said, 0)
+                for line in sync.log.lines[-new:] if new else ():
+                    out.note(f"    {line}")
+                said = sync.log.next
+                out.steps(sync.steps)
+                if sync.state in FINAL:
+                    return sync
+                activity.text = running(sync.steps) or activity.text
+                await asyncio.sleep(0.1)
     except asyncio.CancelledError:
         # An interrupt: what was begun goes back by itself; the supervisor sees to it without this command.
         with contextlib.suppress(CoiledError):
-            await service.cancel_sync(sync.id)
+            await service.changing.cancel(sync.id)
             out.note("Cancelled: the old state comes back")
         raise
 
@@ -205,10 +222,10 @@ def _tell_plan(plan: Plan, out: Output) -> None:
         ]
         out.line(f"Lost: {', '.join(parts)}. {lost.why}" if parts else "Nothing is lost.")
         if plan.others:
-            out.line(f"Others use this cluster too: {len(plan.others)} clients")
+            out.line(f"Others use this cluster too: {counted(len(plan.others), 'client')}")
         out.line(f"About {plan.seconds:.0f} s")
     elif plan.how == "build":
-        out.line("These packages come into a new environment with a Jupyter kernel of its own; this one stays as it is")
+        out.line("A new environment with a Jupyter kernel gets these packages; this one isn't changed")
 
 
 def _tell_layers(layers: Sequence[Layer], present: str, out: Output) -> None:
@@ -217,4 +234,4 @@ def _tell_layers(layers: Sequence[Layer], present: str, out: Output) -> None:
     for layer in layers:
         mark = "*" if layer.id == present else " "
         size = sum(place.size or 0 for place in layer.places)
-        out.line(f"{mark} {layer.id}  {layer.packages} packages  {size / 1e6:.0f} MB  used {layer.used_at}")
+        out.line(f"{mark} {layer.id}  {counted(layer.packages, 'package')}  {size / 1e6:.0f} MB  used {layer.used_at}")

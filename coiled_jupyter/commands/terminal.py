@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ..core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable
+from ..activity import doing
+from ..core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable, packages_needed
 from ..core.wire import Step, SyncStep
 from .base import DONE, FAILED, UNREAD, USAGE, EndedSteps
 from .compare import TEXT_LIMIT
@@ -35,6 +36,10 @@ class Terminal:
         if not self._json:
             print(text, file=sys.stderr)
 
+    def waiting(self, text: str) -> None:
+        """Print what takes long beside the result, also where that is JSON."""
+        print(f"… {text}", file=sys.stderr, flush=True)
+
     def steps(self, steps: Sequence[Step | SyncStep]) -> None:
         """Print what has ended."""
         for line in self._ended.lines(steps):
@@ -54,14 +59,16 @@ class Terminal:
         if not (sys.stdin is not None and sys.stdin.isatty()):
             raise Invalid("yes", "There is no terminal to ask at", "Give --yes, or look first with --dry-run")
         print(f"{question} [y/N] ", end="", flush=True)
-        return (await _read(100, line=True)).strip().lower() in ("y", "yes")
+        with doing(""):
+            return (await _read(100, line=True)).strip().lower() in ("y", "yes")
 
     async def text(self) -> str:
         """Return standard input."""
         if sys.stdin is not None and sys.stdin.isatty():
             self.note("Paste the traceback, then press Ctrl-D")
         # No character takes more bytes, so what is too long is seen to be.
-        return await _read(4 * TEXT_LIMIT)
+        with doing(""):
+            return await _read(4 * TEXT_LIMIT)
 
 
 async def _read(limit: int, *, line: bool = False) -> str:
@@ -117,9 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     out = Terminal(json=getattr(arguments, "json", False))
     try:
-        return asyncio.run(run(arguments, out))
+        with packages_needed():
+            return asyncio.run(run(arguments, out))
     except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; nothing more can be written, not even at exit.
+        # The reader, such as `head`, has closed the pipe; nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except CoiledError as error:
@@ -128,3 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, Invalid):
             return USAGE
         return UNREAD if isinstance(error, (NotFound, Unavailable, Timeout)) else FAILED
+    except OSError as error:
+        # Such as a full disk, which the user can mend: not an internal error.
+        out.warn(f"{error.filename or 'This machine'}: {error.strerror or type(error).__name__}")
+        return UNREAD

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from .change.goals import SCHEDULER_BOUND
 from .notebook import distributions_of
-from .plan import SCHEDULER_BOUND
 from .wire import Diff, Row
 
 
 def in_the_way(diff: Diff, modules: Collection[str]) -> tuple[Row, ...]:
-    """Return the rows at ``block`` that concern a cell.
+    """Return the rows at ``breaks`` that concern a cell.
 
     Parameters
     ----------
@@ -19,4 +19,4 @@ def in_the_way(diff: Diff, modules: Collection[str]) -> tuple[Row, ...]:
 
     """
     names = distributions_of(modules) | SCHEDULER_BOUND
-    return tuple(row for row in diff.rows if row.severity == "block" and row.name in names)
+    return tuple(row for row in diff.rows if row.severity == "breaks" and row.name in names)

@@ -1,4 +1,4 @@
-"""Decides which cluster a name means, and which name a mistyped one is nearest to."""
+"""Decides which cluster a name refers to, and which name is nearest to a mistyped one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .wire import Cluster
 
 ENDED = frozenset({"stopped", "failed", "lost"})
 SHOWN = 10
-"""Names that an error tells at most."""
+"""The most names that an error lists."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean …?"`` with the name that is nearest, or nothing where none is near."""
-    # Only somebody who has mistyped pays for its import.
+    """Return ``"; did you mean …?"`` with the nearest name, or nothing if none is near."""
+    # Imported only when a name was mistyped.
     import difflib
 
     near = difflib.get_close_matches(name, list(known), 1)
@@ -29,13 +29,13 @@ def choose(name: str | None, clusters: Sequence[Cluster]) -> Cluster:
     NotFound
         There is none, with the nearest name.
     Conflict
-        More than one is meant.
+        The name fits more than one.
 
     """
     live = [cluster for cluster in clusters if cluster.status not in ENDED]
     if name is None:
         if not live:
-            raise NotFound("No cluster is running", "Make one with `coiled-jupyter cluster create`, or in the panel")
+            raise NotFound("No cluster is running", "Create one with `coiled-jupyter cluster create`, or in the panel")
         if len(live) > 1:
             raise Conflict(f"There are several clusters: {_listed(live)}", "Name one of them")
         return live[0]
@@ -46,7 +46,7 @@ def choose(name: str | None, clusters: Sequence[Cluster]) -> Cluster:
         if found:
             raise Conflict(f"Several clusters are called {name}", "Use the id of one of them")
     near = nearest(name, [cluster.name for cluster in live or clusters])
-    hint = f"There are: {_listed(live)}" if live else "No cluster is running"
+    hint = f"Running clusters: {_listed(live)}" if live else "No cluster is running"
     raise NotFound(f"There is no cluster {name[:200]}{near}", hint)
 
 

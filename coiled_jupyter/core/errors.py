@@ -5,17 +5,20 @@
     ├── NotFound      there is no such kernel, cluster, software environment …
     ├── Conflict      it collides with what exists: a limit, a name, a state
     ├── TooLarge      more than we read or accept
-    ├── Impossible    nothing of what was asked can be done
-    ├── TooMany       asked too often
+    ├── Impossible    nothing of the request can be done
+    ├── TooMany       too many requests
     ├── Unavailable   a part that is needed doesn't answer or isn't there
-    ├── Timeout       a deadline passed
-    └── Forbidden     not allowed to this user
+    │   └── MissingPackage
+    └── Timeout       a deadline passed
 
 `kind` is what crosses the wire (``core.wire.ErrorKind``); only ``server.handlers`` turns it into a status code.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from typing import ClassVar
 
 from .wire import ErrorBody, ErrorKind, Problematic
@@ -46,7 +49,7 @@ class CoiledError(Exception):
         self.data = data
 
     def told(self) -> str:
-        """Return what a person is told: where, what, and on a line of its own what to do next."""
+        """Return the message: where, what, and on a line of its own what to do next."""
         field = str(self.data.get("field", ""))
         where = f"{field}: " if field and field not in self.message else ""
         return f"{where}{self.message}" + (f"\n  {self.hint}" if self.hint else "")
@@ -56,7 +59,7 @@ class CoiledError(Exception):
         return self.told().splitlines()
 
     def to_wire(self) -> ErrorBody:
-        """Return the body that REST and the supervisor's socket answer with."""
+        """Return the body of an error answer of REST and of the supervisor's socket."""
         return ErrorBody(error=Problematic(kind=self.kind, message=self.message, hint=self.hint, data=dict(self.data)))
 
 
@@ -89,13 +92,13 @@ class TooLarge(CoiledError):
 
 
 class Impossible(CoiledError):
-    """Nothing of what was asked can be done."""
+    """Nothing of the request can be done."""
 
     kind = "impossible"
 
 
 class TooMany(CoiledError):
-    """Asked too often."""
+    """Too many requests."""
 
     kind = "too_many"
 
@@ -106,16 +109,28 @@ class Unavailable(CoiledError):
     kind = "unavailable"
 
 
+class MissingPackage(Unavailable, ModuleNotFoundError):
+    """A Python package that only some commands need isn't installed."""
+
+
+@contextlib.contextmanager
+def packages_needed() -> Iterator[None]:
+    """Name the package, and the command that installs it, if an import in the block fails because it is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if isinstance(error, MissingPackage) or module in ("", "coiled_jupyter"):
+            raise
+        project = module.replace("_", "-").lower()
+        command = f"{sys.executable} -m pip install {project}"
+        raise MissingPackage(f"The package {project} isn't installed here: install it with `{command}`") from None
+
+
 class Timeout(CoiledError):
     """A deadline passed."""
 
     kind = "timeout"
-
-
-class Forbidden(CoiledError):
-    """Not allowed to this user."""
-
-    kind = "forbidden"
 
 
 def from_wire(body: ErrorBody) -> CoiledError:

@@ -1,4 +1,4 @@
-"""Says which rows of a diff explain a failure: the text of a traceback, of a worker's log or of Dask's own warning.
+"""Finds the rows of a diff that explain a failure: the text of a traceback, of a worker's log or of Dask's own warning.
 
 Rules: text is hostile and long, so every pattern is a literal with bounded classes behind it, and only bounded pieces of
 text are given back; lines of source code are no evidence; a row that is equal or rated harmless is never a cause; a
@@ -14,9 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from .names import normal
 from .wire import Basis, Cause, Diff, Explanation, Row, Severity
 
-_ORDER: tuple[Severity, ...] = ("block", "warn", "note", "ok")
+_ORDER: tuple[Severity, ...] = ("breaks", "risky", "minor", "same")
 _EVIDENCE = 200
 _MATCHES = 50
 _CAUSES = 20
@@ -37,9 +38,9 @@ class Clue:
     names
         The rows that it points at, where the text doesn't name a module.
     basis
-        ``named`` where the text can have no other reason, ``fits`` where it can.
+        ``named`` if the text can have no other reason, ``fits`` if it can.
     least
-        What is rated milder than this doesn't have this effect.
+        A row with a lower severity doesn't have this effect.
 
     """
 
@@ -47,7 +48,7 @@ class Clue:
     why: str
     names: tuple[str, ...] = ()
     basis: Basis = "named"
-    least: Severity = "note"
+    least: Severity = "minor"
 
 
 _CODE = "Compiled functions of one Python don't load in another."
@@ -65,19 +66,37 @@ CLUES: tuple[Clue, ...] = (
     Clue(r"unsupported pickle protocol", "One side writes pickles that the other is too old to read.", ("python",)),
     # Dask and what carries its messages
     Clue(r"\b(?:Scheduler|SchedulerState|Worker|Nanny|Server)\.\w{1,80}\(\) (?:got|takes|missing) ", _PROTOCOL, ("distributed",)),
-    Clue(r"\bidentity\(\) (?:got|takes) ", _PROTOCOL, ("distributed",)),
+    Clue(
+        r"\b(?:add_(?:client|worker|keys)|register_(?:client|(?:worker|nanny|scheduler)_plugin)|heartbeat_worker|identity"
+        r"|update_graph|compute_task|gather_dep|get_versions|handle_\w{1,60})\(\) (?:got|takes|missing) ",
+        _PROTOCOL,
+        ("distributed",),
+    ),
+    Clue(
+        r"got an unexpected keyword argument '(?:versions|idempotent|worker_saturation|run_spec|span_metadata|stimulus_id"
+        r"|serializers|deserializers|scheduler_info|who_has|contact_address|worker_class)'",
+        _PROTOCOL,
+        ("distributed",),
+        "fits",
+        "risky",
+    ),
     Clue(r"KeyError: 'pickle-protocol'|\bNo handler \w{1,80} found in ", _PROTOCOL, ("distributed",)),
     Clue(
         r"\b_(?:make_(?:function|skel_func|skeleton_class|skeleton_enum|empty_cell|cell)|fill_function|function_setstate|class_setstate)\b",
         "Functions are rebuilt by helpers that only one of its versions has.",
         ("cloudpickle",),
     ),
-    Clue(r"unpickle_exception_with_attrs|\btblib\.", "Errors of workers travel with its help.", ("tblib",)),
+    Clue(r"unpickle_exception_with_attrs|\btblib\.", "It is needed to send errors of workers.", ("tblib",)),
     # Packages whose objects are pickled
-    Clue(r"\bnumpy\.(?:_core|core)\.|compiled using NumPy 1|is not a known BitGenerator", _PICKLED, ("numpy",)),
+    Clue(r"\bnumpy\.(?:_core|core)\.|is not a known BitGenerator", _PICKLED, ("numpy",)),
+    Clue(
+        r"compiled using NumPy 1|\bnumpy\.\w{1,40} size changed|compiled against (?:API version|NumPy) \S|numpy\.core\.multiarray failed",
+        "Compiled code was built for another version of it.",
+        ("numpy",),
+    ),
     Clue(r"\bStringDtype\.__init__\(\)|\b(?:_unpickle_block|new_block|_new_Index|BlockPlacement)\b", _PICKLED, ("pandas",)),
     # What names a module
-    Clue(r"\bNo module named '?(?P<module>\w[\w.]{0,199})", "The failure is that this module isn't there."),
+    Clue(r"\bNo module named \\{0,4}['\"]?(?P<module>\w[\w.]{0,199})", "The failure is that this module isn't there."),
     Clue(r"Missing optional dependency '(?P<module>[\w.-]{1,200})'", "The failure is that this package isn't there."),
     Clue(r"No package metadata was found for (?P<module>\w[\w.-]{0,199})", "The failure is that this package isn't there."),
     Clue(r"requires version '[^'\n]{1,40}' or newer of '(?P<module>[\w.-]{1,200})'", "Its version is too old on one side."),
@@ -85,43 +104,48 @@ CLUES: tuple[Clue, ...] = (
     Clue(r"\bmodule '(?P<module>[\w.]{1,200})' has no attribute ", _GONE),
     Clue(r"Can't get attribute '[^'\n]{1,200}' on <module '(?P<module>[\w.]{1,200})'", _GONE),
     Clue(r"'(?P<module>\w{1,80}\.[\w.]{1,150})' object has no attribute ", _GONE),
-    Clue(r"KeyError: '(?P<module>lz4|snappy|zstd|blosc)'", "One side compresses messages in a way that the other can't read."),
+    Clue(
+        r"ZoneInfoNotFoundError\b|No time zone found with key", "Without it, Python reads time zones from the system.", ("tzdata",)
+    ),
+    Clue(r"KeyError(?:: |\()\\{0,4}'(?P<module>lz4|snappy|zstd|blosc)\\{0,4}'", "One side compresses messages in a way that the other can't read."),
     # Symptoms
-    Clue(r"\bKilledWorker\b|\bkilled by signal (?:4|6|11)\b|Segmentation fault|SIGSEGV", _DIED, ("python",), "fits", "block"),
-    Clue(r"\bCommClosedError\b", _DIED, ("python",), "fits", "block"),
-    Clue(r"TimeoutError: timed out after ", _DIED, ("python",), "fits", "block"),
-    Clue(r"cancelled for reason: scheduler-connection-lost", _DIED, ("python",), "fits", "block"),
+    Clue(r"\bKilledWorker\b|\bkilled by signal (?:4|6|11)\b|Segmentation fault|SIGSEGV", _DIED, ("python",), "fits", "breaks"),
+    Clue(r"\bCommClosedError\b", _DIED, ("python",), "fits", "breaks"),
+    Clue(r"TimeoutError: timed out after ", _DIED, ("python",), "fits", "breaks"),
+    Clue(r"cancelled for reason: scheduler-connection-lost", _DIED, ("python",), "fits", "breaks"),
     Clue(
         r"(?<!Future)CancelledError: \S|cancelled for reason: unknown",
         "A scheduler cancels tasks of another release of Dask, which it can't read, and doesn't say why.",
         ("distributed", "dask"),
         "fits",
-        "warn",
+        "risky",
     ),
-    Clue(r"during handshake with ", _PROTOCOL, ("distributed",), "fits", "block"),
+    Clue(r"during handshake with ", _PROTOCOL, ("distributed",), "fits", "breaks"),
     Clue(
         r"\bmsgpack\.exceptions\.\w|unpack\(b\) received extra data|strict_map_key|Unpack failed",
         "Messages of one side can't be read by the other.",
         ("msgpack", "distributed"),
         "fits",
-        "warn",
+        "risky",
     ),
     Clue(
         r"Error during deserialization of the task graph|(?:Failed|Could not|Unable) to deserialize|\bUnpicklingError\b",
-        "What one side pickled, the other couldn't read.",
+        "One side couldn't read what the other pickled.",
         (_ANY,),
         "fits",
-        "block",
+        "breaks",
     ),
-    Clue(r"(?:Failed|Could not) to serialize|Could not serialize", "It pickles tasks.", ("cloudpickle",), "fits", "block"),
+    Clue(r"(?:Failed|Could not) to serialize|Could not serialize", "It pickles tasks.", ("cloudpickle",), "fits", "breaks"),
 )  # fmt: skip
-"""What is looked for, in this order; where two clues point at one row, the first gives the evidence."""
+"""The clues, in their order; if two point at one row, the first gives the evidence."""
 
 _COMPILED = tuple((re.compile(clue.pattern), clue) for clue in CLUES)
 
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "OpenSSL": ("pyopenssl",),
+    "Bio": ("biopython",),
     "Crypto": ("pycryptodome",),
+    "ESMF": ("esmpy",),
     "MySQLdb": ("mysqlclient",),
     "PIL": ("pillow",),
     "attr": ("attrs",),
@@ -134,6 +158,7 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "faiss": ("faiss-cpu", "faiss-gpu"),
     "fitz": ("pymupdf",),
     "git": ("gitpython",),
+    "grpc": ("grpcio",),
     "igraph": ("igraph", "python-igraph"),
     "jose": ("python-jose",),
     "jwt": ("pyjwt",),
@@ -175,19 +200,20 @@ _FRAME = re.compile(r"File |Cell In|Input In|<ipython-input|[~/]\S{1,400} in ")
 _ARROW = re.compile(r"-{1,6}> ?\d")
 _INSTALLED = re.compile(r"(?:site|dist)-packages[/\\](\w{1,80})")
 _RAISED = re.compile(r"(?:builtins\.)?(?:AttributeError|TypeError|ImportError): ")
+_NAME = re.compile(r"[A-Za-z][\w.-]{0,80}")
 _DASK = frozenset({"cloudpickle", "dask", "distributed", "tblib", "tornado"})
 """Their frames only carry a failure from one side to the other."""
 
 
 @dataclass(frozen=True)
 class _Hint:
-    """What a piece of the text points at, before anything is known of the diff."""
+    """What a piece of the text points at, before it is matched with the diff."""
 
     names: tuple[str, ...]
     evidence: str
     why: str
     basis: Basis
-    least: Severity = "note"
+    least: Severity = "minor"
     wanted: str | None = None
 
 
@@ -195,7 +221,8 @@ def explain(text: str, diff: Diff) -> Explanation:
     """Return the rows of `diff` that explain `text`, the gravest first; none where nothing points at one."""
     lines = [line for line in _clean(text).split("\n") if line]
     rows = {row.name: row for row in diff.rows}
-    hints = [*_clues(lines), *_frames(lines)]
+    brought = {module: row.name for row in diff.rows for module in row.modules}
+    hints = [*_clues(lines, brought), *_frames(lines, brought)]
     for basis in ("named", "fits"):
         causes = _causes((hint for hint in hints if hint.basis == basis), rows)
         if causes:
@@ -230,8 +257,8 @@ def _is_source(line: str) -> bool:
     return line[:1].isspace() or _is_frame(line) or _ARROW.match(line) is not None
 
 
-def _clues(lines: Iterable[str]) -> Iterator[_Hint]:
-    # The parts of an exception group are drawn as branches of a tree.
+def _clues(lines: Iterable[str], brought: Mapping[str, str]) -> Iterator[_Hint]:
+    # Exception groups are printed as trees.
     said = "\n".join(line for line in (_BRANCH.sub("", line, count=1) for line in lines) if not _is_source(line))
     for pattern, clue in _COMPILED:
         seen = set()
@@ -240,7 +267,7 @@ def _clues(lines: Iterable[str]) -> Iterator[_Hint]:
             if module in seen:
                 continue
             seen.add(module)
-            names = _distributions(module) if module else clue.names
+            names = _distributions(module, brought) if module else clue.names
             missing = module if module and clue.pattern.startswith(r"\bNo module") else None
             if names:
                 yield _Hint(names, _around(said, match.start()), clue.why, clue.basis, clue.least, missing)
@@ -258,24 +285,26 @@ def _short(text: str) -> str:
     return text if len(text) <= _EVIDENCE else text[: _EVIDENCE - 1] + "…"
 
 
-def _distributions(module: str) -> tuple[str, ...]:
-    """Return the names of rows that may hold a module; a folder of local code is a row of its own name."""
+def _distributions(module: str, brought: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of rows that may hold a module: those that were read to bring it, else those known to.
+
+    `brought` are modules whose distribution has another name, as read from the notebook's kernel and the cluster.
+    """
     parts = [part for part in module.split(".") if part][:3]
-    if not parts or parts[0] in _NO_LIBRARY:
+    # The programs of Dask's nodes are a worker's `__main__`, in which a class of the notebook's isn't found.
+    if not parts or parts[0] in _NO_LIBRARY or parts[:2] == ["distributed", "cli"]:
         return ()
-    if parts[0] in _LIBRARY:
-        return ("python",)
     # Several distributions may share one top-level module, such as google.cloud.
-    prefixes = [_normal("-".join(parts[:length])) for length in range(len(parts), 0, -1)]
-    return tuple(dict.fromkeys([*DISTRIBUTIONS.get(parts[0], ()), *prefixes]))
+    wholes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    read = [brought[whole] for whole in wholes if whole in brought]
+    if not read and parts[0] in _LIBRARY:
+        return ("python",)
+    local = [name for whole in wholes for name in (whole.replace(".", "/") + ".py", whole.replace(".", "/") + "/")]
+    return tuple(dict.fromkeys([*read, *DISTRIBUTIONS.get(parts[0], ()), *map(normal, wholes), *local]))
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _frames(lines: Iterable[str]) -> list[_Hint]:
-    """Return the packages out of whose code a name or an argument was missing, of failures that came through Dask."""
+def _frames(lines: Iterable[str], brought: Mapping[str, str]) -> list[_Hint]:
+    """Return the packages in whose code a name or an argument was missing, for failures that came through Dask."""
     hints: dict[str, _Hint] = {}
     innermost: str | None = None
     through_dask = False
@@ -286,8 +315,8 @@ def _frames(lines: Iterable[str]) -> list[_Hint]:
             through_dask = through_dask or innermost in _DASK
         elif innermost and _RAISED.match(line) and len(hints) < _MATCHES:
             if innermost not in _DASK:
-                why = "The failure comes out of its code, and names and arguments differ between its versions."
-                hints.setdefault(innermost, _Hint(_distributions(innermost), _short(line), why, "fits"))
+                why = "The failure comes from its code, and names and arguments differ between its versions."
+                hints.setdefault(innermost, _Hint(_distributions(innermost, brought), _short(line), why, "fits"))
             innermost = None
     return list(hints.values()) if through_dask else []
 
@@ -296,24 +325,27 @@ def _warned(lines: Iterable[str]) -> list[_Hint]:
     """Return the lines of the table that Dask prints with its warning."""
     hints: dict[str, _Hint] = {}
     inside = False
+    title = ""
     for line in lines:
         cells = line[:2000].strip()
-        if cells.startswith("|") and cells.endswith("|") and cells.count("|") >= 4:
-            name = _normal(cells[1:].split("|", 1)[0].strip())
+        if cells.startswith("|") and cells.endswith("|") and cells.count("|") >= 3:
+            name = normal(cells[1:].split("|", 1)[0].strip())
+            # Until 2020 each package had a table of its own, below its name, with a line for each node.
+            name = title or name
             if name == "package":
                 inside = True
-            elif inside and len(hints) < _MATCHES:
-                evidence = _short(" ".join(cells.split()))
-                hints.setdefault(name, _Hint((name,), evidence, "Dask's warning names it.", "warned", "warn"))
+            elif (inside or title) and len(hints) < _MATCHES:
+                evidence = _short(f"{title} {' '.join(cells.split())}".strip())
+                hints.setdefault(name, _Hint((name,), evidence, "Dask's warning names it.", "warned", "risky"))
         elif not cells.startswith("+"):
-            inside = False
+            inside, title = False, normal(cells) if _NAME.fullmatch(cells) else ""
     return list(hints.values())
 
 
 # ---- the rows -----------------------------------------------------------------------------------------------------
 
 
-def _differs(row: Row | None, least: Severity = "note") -> bool:
+def _differs(row: Row | None, least: Severity = "minor") -> bool:
     return row is not None and row.status != "same" and _ORDER.index(row.severity) <= _ORDER.index(least)
 
 
@@ -333,8 +365,7 @@ def _fact(row: Row) -> str:
     there = " or ".join(dict.fromkeys(group.version or "missing" for group in row.groups[:50]))
     what = f"The module {row.name}" if _is_module(row) else row.name
     if row.status == "only_kernel":
-        beside = ", beside the notebook," if _is_module(row) else ""
-        return f"{what} is here{beside} and not on the cluster."
+        return f"{what} is here{', in no package,' if _is_module(row) else ''} and not on the cluster."
     if row.status == "only_cluster":
         return f"{what} is on the cluster and not here."
     if row.status in ("differs", "split") and row.kernel is not None:
@@ -372,15 +403,15 @@ def _explained(causes: list[Cause], basis: Basis) -> list[str]:
 
 def _about_warning(warned: list[_Hint], rows: Mapping[str, Row]) -> list[str]:
     names = [hint.names[0] for hint in warned]
-    grave = [name for name in names if _differs(rows.get(name), "warn")]
+    grave = [name for name in names if _differs(rows.get(name), "risky")]
     equal = [name for name in names if name in rows and rows[name].status == "same"]
     slight = [name for name in names if name in rows and name not in grave and name not in equal]
-    unseen = [name for name, row in rows.items() if name not in names and _differs(row, "warn")]
+    unseen = [name for name, row in rows.items() if name not in names and _differs(row, "risky")]
     said = [f"Of what Dask warns about, {_list(grave) if grave else 'nothing'} can make tasks fail."]
     if slight:
         said.append(f"{_list(slight)} hardly matter{'s' if len(slight) == 1 else ''}.")
     if equal:
-        said.append(f"{_list(equal)} {'is' if len(equal) == 1 else 'are'} equal by now.")
+        said.append(f"{_list(equal)} {'is' if len(equal) == 1 else 'are'} equal now.")
     if unseen:
         said.append(f"Dask doesn't look at {_list(unseen)}, which can make tasks fail too.")
     return said
@@ -391,15 +422,17 @@ def _unexplained(hints: list[_Hint], diff: Diff, rows: Mapping[str, Row]) -> lis
     for hint in [hint for hint in hints if hint.basis == "named"][:3]:
         known = [rows[name] for name in hint.names if name in rows]
         if not known and hint.wanted:
-            said.append(f"The module {hint.wanted[:80]} was found neither here nor on the cluster.")
+            said.append(
+                f"No package that was read here or on the cluster is known to bring the module {hint.wanted[:80]}."
+            )
         for row in known[:1]:
             if row.status == "same":
                 said.append(f"The failure points at {row.name}, but that is equal here and on the cluster.")
             else:
                 # Rated harmless, since tasks rarely use it; this failure may be the rare one.
                 said.append(f"The failure points at {row.name}, a difference that is rated harmless. {_fact(row)}")
-    said = said or ["Nothing in this text points at a difference of libraries."]
-    grave = [row.name for row in diff.rows if _differs(row, "warn")]
+    said = said or ["Nothing in this text points at a difference of packages."]
+    grave = [row.name for row in diff.rows if _differs(row, "risky")]
     if grave:
         said.append(f"Differences that can make tasks fail: {_list(grave)}.")
     elif diff.verdict != "unknown":
@@ -416,5 +449,7 @@ def _unread(diff: Diff) -> list[str]:
     if diff.level == "none":
         return ["Nothing could be compared."]
     if diff.verdict == "unknown":
+        if not diff.checked.content:
+            return ["Files are still being compared, so there may be more."]
         return ["The comparison is out of date, so there may be more."]
     return []

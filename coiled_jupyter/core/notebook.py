@@ -1,4 +1,4 @@
-"""Which packages a notebook's source imports, whether or not its cells have run."""
+"""Finds the packages that a notebook's source imports, whether or not its cells have run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .wire import Environment
 
 CELL_LIMIT = 2000
 SIZE_LIMIT = 200_000
-"""Characters of one cell that are looked at."""
+"""The most characters of one cell that are parsed."""
 _LOOSE = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w{0,99})", re.MULTILINE)
 
 
@@ -34,7 +34,7 @@ def cell_imports(text: str) -> set[str]:
     """Return the top-level modules that one cell names in imports."""
     text = text[:SIZE_LIMIT]
     if text.lstrip().startswith("%%") and not text.lstrip().startswith(("%%time", "%%capture", "%%coiled")):
-        # The text of another language, or of a file.
+        # Code of another language, or the content of a file.
         return set()
     # Magics and shell lines aren't Python.
     plain = re.sub(r"(?m)^[ \t]*[%!?].*$", "pass", text)
@@ -52,7 +52,7 @@ def cell_imports(text: str) -> set[str]:
 
 
 def distributions_of(modules: Collection[str]) -> set[str]:
-    """Return the names of the distributions that top-level modules may come from."""
+    """Return the distributions that top-level modules may belong to."""
     names = {name.replace("_", "-").lower() for name in modules}
     return names | {name for module in modules for name in DISTRIBUTIONS.get(module, ())}
 

@@ -22,9 +22,10 @@ from packaging.version import InvalidVersion, Version
 
 from . import conda
 from .errors import Invalid
+from .names import normal
 from .wire import Environment, Role, RowStatus, Rule, Rules, Severity
 
-ORDER: tuple[Severity, ...] = ("block", "warn", "note", "ok")
+ORDER: tuple[Severity, ...] = ("breaks", "risky", "minor", "same")
 Distance: TypeAlias = Literal["epoch", "major", "minor", "micro", "pre", "post", "local", "text"]
 Direction: TypeAlias = Literal["kernel_newer", "cluster_newer"]
 Kind: TypeAlias = Literal["package", "module", "conda"]
@@ -139,7 +140,7 @@ class _Compiled:
         )
 
 
-_NOTHING = RuleSpec(severity="ok", why="")
+_NOTHING = RuleSpec(severity="same", why="")
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class RuleSet:
         """Conda's names → PyPI's: the shipped table with that of the files; see `core.conda`."""
         names = dict(conda.NAMES)
         for _, file in reversed(self.files):
-            names |= {name.lower(): normal(pypi) if pypi else None for name, pypi in file.conda.items()}
+            names |= {name.lower(): normal(pypi.strip()) if pypi else None for name, pypi in file.conda.items()}
         return names
 
     def tools(self) -> frozenset[str]:
@@ -203,7 +204,7 @@ class RuleSet:
         # Files beside a notebook aren't spelled as packages are.
         key = normal(name)
         if key in self.ignored:
-            return "ok", f"Ignored by {_WHO[self.ignored[key]]}. {why}".strip(), fix
+            return "same", f"Ignored by {_WHO[self.ignored[key]]}. {why}".strip(), fix
         if status != "same" and key in self.overrides:
             wished, origin = self.overrides[key]
             if wished != severity:
@@ -216,7 +217,7 @@ class RuleSet:
         for origin, file in self.files:
             if origin == "admin":
                 rules += [
-                    Rule(names=(name,), severity="ok", why="Ignored by the administrator's rules.", origin=origin)
+                    Rule(names=(name,), severity="same", why="Ignored by the administrator's rules.", origin=origin)
                     for name in sorted(name for name, by in self.ignored.items() if by == origin)
                 ]
                 rules += [
@@ -227,8 +228,8 @@ class RuleSet:
             rules += [_wire_rule(spec, origin) for spec in file.rule]
         user = next((file for origin, file in self.files if origin == "user"), RuleFile())
         return Rules(
-            ignores=tuple(sorted({normal(name) for name in user.ignore} - PROTECTED)),
-            overrides={normal(name): user.overrides[name] for name in sorted(user.overrides)},
+            ignores=tuple(sorted({normal(name.strip()) for name in user.ignore} - PROTECTED)),
+            overrides={normal(name.strip()): user.overrides[name] for name in sorted(user.overrides)},
             rules=tuple(rules),
             faults=tuple(faults),
         )
@@ -307,11 +308,11 @@ def combine(*, admin: RuleFile | None = None, user: RuleFile | None = None) -> R
     ignored: dict[str, Origin] = {}
     overrides: dict[str, tuple[Severity, Origin]] = {}
     for origin, file in files:
-        for name in map(normal, file.ignore):
+        for name in [normal(listed.strip()) for listed in file.ignore]:
             if name not in PROTECTED:
                 ignored.setdefault(name, origin)
         for name, severity in file.overrides.items():
-            overrides.setdefault(normal(name), (severity, origin))
+            overrides.setdefault(normal(name.strip()), (severity, origin))
     rules: list[_Compiled] = []
     only: list[tuple[_Compiled, str]] = []
     for origin, file in files:
@@ -335,7 +336,7 @@ def _compile(origin: Origin, file: RuleFile) -> tuple[list[_Compiled], list[tupl
     for number, entry in enumerate(file.only, 1):
         if _marker(entry.marker) is None:
             raise Invalid("rules", f"only {number}: {entry.marker!r} is no marker of PEP 508")
-        spec = RuleSpec(names=entry.names, severity="ok", why="")
+        spec = RuleSpec(names=entry.names, severity="same", why="")
         only.append((_compiled(origin, spec, groups, f"only {number}"), entry.marker))
     return rules, only
 
@@ -359,7 +360,7 @@ def _compiled(origin: Origin, spec: RuleSpec, groups: Mapping[str, Sequence[str]
 def _members(names: Iterable[str], groups: Mapping[str, Sequence[str]], where: str, depth: int = 0) -> Iterable[str]:
     for name in names:
         if not name.startswith("@"):
-            yield name if name.endswith(".py") else normal(name)
+            yield name if name.endswith(".py") else normal(name.strip())
         elif name[1:] not in groups or depth > 8:
             raise Invalid("rules", f"{where}: there is no group {name} in [names]")
         else:
@@ -369,14 +370,9 @@ def _members(names: Iterable[str], groups: Mapping[str, Sequence[str]], where: s
 # ---- versions and markers -----------------------------------------------------------------------------------------
 
 
-def normal(name: str) -> str:
-    """Return a name as PEP 503 spells it."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
-
-
 def check_name(name: str, field: str) -> str:
     """Return the name as PEP 503 spells it, or raise Invalid for this field of a request."""
-    spelled = normal(name)
+    spelled = normal(name.strip())
     if not _NAME.fullmatch(spelled):
         raise Invalid(field, f"{name[:80]!r} is no name of a package")
     return spelled

@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path, PurePosixPath
 
-from ..core.cluster import LaunchSpec
+from ..core.launch import LaunchSpec
 from ..texts import source
 
 _CLEARED = ("PYTHON", "VIRTUAL_ENV", "CONDA", "DASK_", "JUPYTER", "JPY_")
@@ -55,8 +55,8 @@ def write_tls(folder: Path, hours: int = 24 * 365) -> None:
             stream.write(contents[name])
 
 
-def environ(spec: LaunchSpec, interpreter: str, folder: Path) -> dict[str, str]:
-    """Return the environment of all nodes; the user's own variables are added to a worker's."""
+def environ(spec: LaunchSpec, interpreter: str, folder: Path, scratch: Path) -> dict[str, str]:
+    """Return the environment of all nodes, with certificates in `folder`; the user's own variables are added to a worker's."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
     tls = tls_paths(folder)
     prefix = "DASK_DISTRIBUTED__COMM__"
@@ -70,7 +70,7 @@ def environ(spec: LaunchSpec, interpreter: str, folder: Path) -> dict[str, str]:
     if not spec.options.get("dashboard"):
         kept["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = "[]"
     # Dask tidies its folder of temporary files, which is shared by all Dask processes of the machine otherwise.
-    kept["DASK_TEMPORARY_DIRECTORY"] = str(folder / "scratch")
+    kept["DASK_TEMPORARY_DIRECTORY"] = str(scratch)
     # What a task prints is in the log at once.
     kept["PYTHONUNBUFFERED"] = "1"
     kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
@@ -78,7 +78,7 @@ def environ(spec: LaunchSpec, interpreter: str, folder: Path) -> dict[str, str]:
 
 
 def argv(interpreter: str) -> list[str]:
-    """Return the command of the launcher, which runs nodes as it is told by stdin (`texts.launch`)."""
+    """Return the command of the launcher, which runs nodes on request by stdin (`texts.launch`)."""
     return [interpreter, "-c", source("launch")]
 
 
@@ -95,8 +95,8 @@ def scheduler_arguments(spec: LaunchSpec, folder: Path, port: int = 0) -> list[s
     return _specification([], "distributed.Scheduler", options)
 
 
-def nanny_arguments(spec: LaunchSpec, address: str, name: str, folder: Path) -> list[str]:
-    """Return the arguments of one nanny with its one worker; `address` is the scheduler's."""
+def nanny_arguments(spec: LaunchSpec, address: str, name: str, scratch: Path) -> list[str]:
+    """Return the arguments of one nanny with its one worker, which spills to `scratch`; `address` is the scheduler's."""
     options = {
         "name": name,
         "nthreads": spec.threads_per_worker,
@@ -105,7 +105,7 @@ def nanny_arguments(spec: LaunchSpec, address: str, name: str, folder: Path) -> 
         "death_timeout": 60,
         "dashboard": False,
         "dashboard_address": "127.0.0.1:0",
-        "local_directory": str(folder / "scratch"),
+        "local_directory": str(scratch),
         "protocol": "tls://",
     }
     return _specification([address], "distributed.Nanny", options)
@@ -140,7 +140,7 @@ def machine_memory(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/pro
 
 
 def worker_memory(spec: LaunchSpec) -> int:
-    """Return the bytes of one worker: as asked for, at most the machine's; without a wish its share of the machine."""
+    """Return the bytes of one worker: as asked for, at most the machine's; where nothing is asked for, its share of the machine."""
     most = max(spec.workers, spec.adaptive.maximum if spec.adaptive else 0, 1)
     share = machine_memory() // most
     return min(spec.memory_limit or share, machine_memory())

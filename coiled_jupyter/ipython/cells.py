@@ -1,6 +1,6 @@
-"""Runs a cell on a cluster for `%%coiled`: prints come back while it runs, its last value at its end.
+"""Runs a cell on a cluster for `%%coiled`: what it prints comes back while it runs, its last value at its end.
 
-Only text crosses, and the values that the user names; the worker compiles the text with its own Python.
+Only text is sent, and the values that the user names; the worker compiles the text with its own Python.
 """
 
 from __future__ import annotations
@@ -20,72 +20,72 @@ from ..core.errors import CoiledError, Unavailable
 from .connect import connect
 
 END_SECONDS = 3.0
-"""How long the last prints of a cell may take after its end."""
+"""How long the last output of a cell may arrive after its end."""
 INTERRUPT_SECONDS = 5.0
 
 
 class RemoteError(CoiledError):
     """A cell failed on the cluster; shown with the traceback of the worker."""
 
-    def __init__(self, name: str, message: str, told: str) -> None:
+    def __init__(self, name: str, message: str, remote: str) -> None:
         super().__init__(f"{name}: {message}" if message else name)
-        self.remote = told
+        self.remote = remote
 
     def _render_traceback_(self) -> list[str]:
         return ["On the cluster:", *self.remote.rstrip("\n").splitlines()]
 
 
 class Cells:
-    """The clients by which a kernel's cells reach their clusters."""
+    """The Dask clients through which a kernel's cells reach their clusters."""
 
     def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
 
     def client(self, cluster: str) -> Any:
-        """Return a client of a cluster, kept for the next cell, that isn't the default of the user's own code."""
+        """Return a client of a cluster, kept for the next cell and never the default client of the user's own code."""
         known = self._clients.get(cluster)
         if known is not None and known.status == "running":
             return known
         if known is not None:
-            # One that has given up to connect again raises why; another takes its place.
+            # A client that has stopped reconnecting may raise here; another takes its place.
             with contextlib.suppress(Exception):
                 known.close(timeout=1)
         with warnings.catch_warnings():
-            # What Dask warns of is in the diff that was looked at a moment ago.
+            # Dask's warning says less than the diff that was just checked.
             warnings.simplefilter("ignore")
             self._clients[cluster] = connect(cluster, set_as_default=False, timeout=10, name="coiled-cell")
         return self._clients[cluster]
 
-    def run(self, client: Any, source: str, given: dict[str, Any], *, wanted: bool) -> tuple[Any, str]:
-        """Return the last value of a cell (None unless it's wanted) and its repr; raise RemoteError where it fails."""
+    def run(self, client: Any, source: str, values: dict[str, Any], *, wanted: bool) -> tuple[Any, str]:
+        """Return the last value of a cell (None unless it is wanted) and its repr; raise RemoteError if the cell fails."""
         topic = f"coiled-cell-{secrets.token_hex(6)}"
-        said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         ended = threading.Event()
-        client.subscribe_topic(topic, lambda event: said.put(event[1]))
+        client.subscribe_topic(topic, lambda event: messages.put(event[1]))
         future = None
         try:
-            names = texts.cell_names(topic, source, given, wanted=wanted)
-            # By reference: a builtin and text; no code of this kernel's Python is sent.
+            names = texts.cell_names(topic, source, values, wanted=wanted)
+            # A builtin by reference, and text: no code object of this kernel's Python is sent.
             future = client.submit(eval, texts.CELL, names, key=f"{topic}-task", pure=False, retries=0)
             future.add_done_callback(lambda _: ended.set())
             while not ended.wait(0.05):
-                _tell(said)
+                _print(messages)
             answer = _gathered(future)
-            _tell_rest(said)
+            _print_rest(messages)
         except KeyboardInterrupt:
             if future is not None:
                 self._interrupt(client, future, topic, ended)
-                _tell(said)
+                _print(messages)
             raise
         finally:
             with contextlib.suppress(Exception):
                 client.unsubscribe_topic(topic)
             if future is not None:
                 future.release()
-        state, value, told = answer
+        state, value, text = answer
         if state == "failed":
-            raise RemoteError(*told)
-        return value, told
+            raise RemoteError(*text)
+        return value, text
 
     def _interrupt(self, client: Any, future: Any, topic: str, ended: threading.Event) -> None:
         with contextlib.suppress(Exception):
@@ -99,20 +99,20 @@ class Cells:
 def _gathered(future: Any) -> list[Any]:
     try:
         found: list[Any] = future.result(timeout=60)
-    except Exception as error:  # noqa: BLE001 - whatever Dask or a value's own code raises, a person is told
-        # Its class may be anything's; what it says is what helps.
-        told = "".join(traceback.format_exception_only(type(error), error))
+    except Exception as error:  # noqa: BLE001 - Dask and a value's own code can raise anything
+        # Its class may exist only on the worker; its text is what helps.
+        reason = "".join(traceback.format_exception_only(type(error), error))
         raise Unavailable(
-            f"The cell's result didn't come back: {told.strip()[:1000]}", "Look at the cluster's logs"
+            f"The cell's result didn't come back: {reason.strip()[:1000]}", "Look at the cluster's logs"
         ) from None
     return found
 
 
-def _tell(said: queue.SimpleQueue[dict[str, Any]]) -> bool:
-    """Print what has come; True once the cell's end has."""
+def _print(messages: queue.SimpleQueue[dict[str, Any]]) -> bool:
+    """Print what has arrived; True once the end of the cell has."""
     while True:
         try:
-            message = said.get_nowait()
+            message = messages.get_nowait()
         except queue.Empty:
             return False
         if message.get("stream") == "end":
@@ -122,7 +122,7 @@ def _tell(said: queue.SimpleQueue[dict[str, Any]]) -> bool:
         stream.flush()
 
 
-def _tell_rest(said: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _print_rest(messages: queue.SimpleQueue[dict[str, Any]]) -> None:
     deadline = time.monotonic() + END_SECONDS
-    while not _tell(said) and time.monotonic() < deadline:
+    while not _print(messages) and time.monotonic() < deadline:
         time.sleep(0.01)

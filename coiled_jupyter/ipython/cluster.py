@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..activity import doing, following
 from ..commands.base import body, given
 from ..commands.run import visit
 from ..core.choice import ENDED
 from ..core.errors import Conflict, NotFound, Unavailable
 from ..core.wire import Cluster, ClusterCreate
-from ..service import Service
+from ..service.facade import Service
 from .connect import connect
 from .threads import finished
 
@@ -90,11 +92,11 @@ def cluster(
 
 
 async def _started(service: Service, request: ClusterCreate, made: list[str]) -> Cluster:
-    found = await service.create(request)
+    found = await service.clusters.create(request)
     made.append(found.id)
     while found.status == "starting":
         await asyncio.sleep(0.02)
-        found = service.cluster(found.id)
+        found = service.clusters.get(found.id)
     if found.status in ENDED:
         raise Unavailable(
             f"{found.name} {found.status}: {found.reason}", "Look at it with `coiled-jupyter cluster logs`"
@@ -104,14 +106,14 @@ async def _started(service: Service, request: ClusterCreate, made: list[str]) ->
 
 async def _stopped(service: Service, cluster_id: str) -> None:
     with contextlib.suppress(NotFound):
-        await service.delete(cluster_id)
+        await service.clusters.delete(cluster_id)
         deadline = asyncio.get_running_loop().time() + STOP_SECONDS
         while asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
-            if service.cluster(cluster_id).status in ENDED:
+            if service.clusters.get(cluster_id).status in ENDED:
                 # Nobody has a use for the card of a cluster that a block of code had; refused while processes still end.
                 with contextlib.suppress(Conflict):
-                    await service.delete(cluster_id)
+                    await service.clusters.delete(cluster_id)
 
 
 def _with_service(act: Callable[[Service], Coroutine[Any, Any, _T]]) -> _T:
@@ -119,4 +121,5 @@ def _with_service(act: Callable[[Service], Coroutine[Any, Any, _T]]) -> _T:
         async with visit() as service:
             return await act(service)
 
-    return finished(main)
+    with following(lambda text: print(f"… {text}", file=sys.stderr)), doing("Starting or stopping the cluster"):
+        return finished(main)

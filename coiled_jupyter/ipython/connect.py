@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
 from typing import TYPE_CHECKING, Any
 
+from ..activity import doing, following
 from ..core.choice import choose
 from ..core.errors import NotFound, Unavailable
 from ..factories.local import tls_paths
@@ -13,6 +19,9 @@ from ..paths import cluster_dir
 
 if TYPE_CHECKING:
     from distributed import Client
+
+GRACE_SECONDS = 10.0
+"""How much longer than Dask's own timeout of a connection all steps of connecting may take."""
 
 
 def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
@@ -30,7 +39,7 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
     NotFound
         There is no such cluster.
     Conflict
-        More than one is meant.
+        The name fits more than one.
     Unavailable
         It isn't ready yet, or can't be reached.
 
@@ -62,12 +71,38 @@ def _client(address: str, **kwargs: Any) -> Client:
     from distributed import Client
 
     try:
-        return Client(address, **kwargs)
-    except (OSError, asyncio.TimeoutError):
+        with (
+            following(lambda text: print(f"… {text}", file=sys.stderr)),
+            doing(f"Connecting to the scheduler at {address}"),
+        ):
+            return (
+                Client(address, **kwargs) if kwargs.get("asynchronous") else _in_time(lambda: Client(address, **kwargs))
+            )
+    except (OSError, asyncio.TimeoutError, NotInTime):
         # Dask's own sentence ends fifty lines of its internals.
         raise Unavailable(
-            f"The scheduler at {address} can't be reached", "Look whether it runs, and whether it speaks TLS: tls://"
+            f"The scheduler at {address} can't be reached", "Check that it runs, and whether it uses TLS (tls://)"
         ) from None
+
+
+def _in_time(make: Callable[[], Client]) -> Client:
+    """Return what `make` returns; TimeoutError if a process that accepts connections and sends nothing holds it up.
+
+    Dask waits for that without a bound, so it waits in a thread of its own.
+    """
+    import dask
+    from dask.utils import parse_timedelta
+
+    made: Future[Client] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the client was asked for
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="connecting", daemon=True).start()
+    return made.result(parse_timedelta(dask.config.get("distributed.comm.timeouts.connect")) + GRACE_SECONDS)
 
 
 def _find(name: str | None) -> Row:

@@ -17,10 +17,10 @@ from ..commands.base import DONE, UNREAD, CommandFailed
 from ..commands.parser import Parser, parser
 from ..commands.run import run
 from ..core.cell import in_the_way
-from ..core.errors import CoiledError, Conflict, Invalid, NotFound, Unavailable
+from ..core.errors import CoiledError, Conflict, Invalid, NotFound, Unavailable, packages_needed
 from ..core.notebook import cell_imports
 from ..core.wire import Diff, Step, SyncStep
-from ..links import here
+from ..links import this_process as here
 from .cells import Cells, RemoteError
 from .connect import connect
 from .progress import Progress
@@ -60,6 +60,10 @@ class Cell:
         """Show how far it is."""
         self.progress.add(text)
 
+    def waiting(self, text: str) -> None:
+        """Show what takes long."""
+        self.progress.wait(text)
+
     def steps(self, steps: Sequence[Step | SyncStep]) -> None:
         """Show how the steps stand."""
         self.progress.steps(steps)
@@ -74,7 +78,7 @@ class Cell:
 
     async def confirmed(self, question: str) -> bool:
         """Refuse: a cell that is run again by a program has nobody to ask."""
-        raise Invalid("yes", "Nothing was changed: this is what would be done", "Give --yes to carry it out")
+        raise Invalid("yes", "Nothing was changed: this is what would be done", "Run again with --yes to apply it")
 
     async def text(self) -> str:
         """Return the last error of this notebook, from the cluster where it was raised there."""
@@ -122,15 +126,13 @@ def cell_parser() -> argparse.ArgumentParser:
     """Return the parser of the first line of a `%%coiled` cell."""
     top = _Parser(
         prog="%%coiled",
-        description="Run this cell on a cluster. What it prints comes back while it runs; only the names given go along.",
+        description="Run this cell on a cluster. Its output appears while it runs; only the named variables are sent.",
         epilog="Example: %%coiled -i path -o total",
     )
-    top.add_argument(
-        "-i", dest="give", action="append", default=[], metavar="NAMES", help="variables that go along: a,b"
-    )
-    top.add_argument("-o", dest="out", metavar="NAME", help="the variable that its last value becomes here")
-    top.add_argument("--cluster", metavar="X", help="name or id; the only one if left out")
-    top.add_argument("--force", action="store_true", help="run it although differences break it")
+    top.add_argument("-i", dest="give", action="append", default=[], metavar="NAMES", help="variables to send: a,b")
+    top.add_argument("-o", dest="out", metavar="NAME", help="assign its last value to this variable")
+    top.add_argument("--cluster", metavar="X", help="name or id (default: the only cluster)")
+    top.add_argument("--force", action="store_true", help="run it even if differences will break it")
     return top
 
 
@@ -144,7 +146,7 @@ class CoiledMagics(Magics):
 
     @line_cell_magic
     def coiled(self, line: str, cell: str | None = None) -> Any:
-        """See how this kernel's libraries and a cluster's differ, and run clusters that match."""
+        """See how the packages of this kernel and of a cluster differ, and run clusters that match."""
         arguments = _parsed(make_parser() if cell is None else cell_parser(), line)
         if arguments is None:
             return None
@@ -173,7 +175,7 @@ class CoiledMagics(Magics):
             return cell.result()
         self._show(cell)
         if code == UNREAD:
-            raise Unavailable("Not everything could be read", "See above what, and why")
+            raise Unavailable("Not everything could be read", "The output above says what, and why")
         raise CommandFailed("; ".join(cell.warnings) or _OUTCOMES.get(command, "It didn't end well: see above"))
 
     def _run_cell(self, arguments: argparse.Namespace, source: str) -> Any:
@@ -181,9 +183,9 @@ class CoiledMagics(Magics):
         names_here: dict[str, Any] = self.shell.user_ns if self.shell is not None else {}
         missing = [name for name in names if name not in names_here]
         if missing:
-            raise UsageError(f"There is no {missing[0]} here to go along")
+            raise UsageError(f"There is no variable {missing[0]} to send")
         if arguments.out is not None and not arguments.out.isidentifier():
-            raise UsageError(f"{arguments.out[:40]} is no name of a variable")
+            raise UsageError(f"{arguments.out[:40]} isn't a name of a variable")
         given = {name: names_here[name] for name in names}
         compared = Cell(Progress(self.shell), "diff")
         words = ["diff", *(["--cluster", arguments.cluster] if arguments.cluster else [])]
@@ -214,7 +216,7 @@ _OUTCOMES = {"diff": "There are differences of the severity that --fail-on names
 
 
 def _wait(arguments: argparse.Namespace, cell: Cell) -> int:
-    with bringing():
+    with bringing(), packages_needed():
         return finished(lambda: run(arguments, cell), cell.progress.show)
 
 

@@ -31,6 +31,7 @@ class Progress:
         self._ended = EndedSteps()
         self._lines: list[str] = []
         self._steps: tuple[Step | SyncStep, ...] = ()
+        self._waiting = ""
         self._printed = 0
         self._shown: object = None
         self._handle: Any = None
@@ -40,6 +41,13 @@ class Progress:
     def add(self, text: str) -> None:
         """Take a line, from any thread."""
         self._lines.append(text)
+        self._waiting = ""
+
+    def wait(self, text: str) -> None:
+        """Take what takes long, from any thread; it is shown until there is something else to show."""
+        self._waiting = text
+        if not self._changing:
+            self._lines.append(f"… {text}")
 
     def steps(self, steps: Sequence[Step | SyncStep]) -> None:
         """Take how the steps stand, from any thread."""
@@ -49,7 +57,7 @@ class Progress:
     def show(self) -> None:
         """Show what is new."""
         if self._changing:
-            self._change(_State(self._lines, self._steps))
+            self._change(_State(self._lines, self._steps, self._waiting))
             return
         for line in self._lines[self._printed :]:
             print(line, file=sys.stderr)
@@ -57,6 +65,7 @@ class Progress:
 
     def close(self) -> None:
         """Show the rest; what stays in a saved notebook is text."""
+        self._waiting = ""
         self.show()
         if self._bar is not None:
             self._bar.close()
@@ -83,13 +92,13 @@ class Progress:
 class _State:
     """How far a command is, in words."""
 
-    def __init__(self, lines: Sequence[str], steps: Sequence[Step | SyncStep]) -> None:
+    def __init__(self, lines: Sequence[str], steps: Sequence[Step | SyncStep], waiting: str) -> None:
         self.lines = list(lines)[-KEPT:]
         self.steps = steps
         self.done = sum(step.state not in ("waiting", "running") for step in steps)
         running = next((step for step in steps if step.state == "running"), None)
         # In whole seconds, so that it changes once in a second.
-        self.present = f"{running.name}, {running.seconds or 0:.0f} s" if running else ""
+        self.present = f"{running.name}, {running.seconds or 0:.0f} s" if running else waiting
         self.key = (len(lines), self.done, len(steps), self.present)
 
     @property
@@ -99,7 +108,7 @@ class _State:
     def bundle(self) -> dict[str, Any]:
         style = "margin:0;font-size:var(--jp-code-font-size);color:var(--jp-content-font-color2)"
         bar = ""
-        if self.present:
+        if self.present and self.steps:
             bar = f'<progress aria-label="Steps" max="{len(self.steps)}" value="{self.done}"></progress>'
         return {"text/plain": self.text, "text/html": f'{bar}<pre style="{style}">{html.escape(self.text)}</pre>'}
 

@@ -1,4 +1,4 @@
-"""What a command gives in a notebook: a value that shows itself as text, as HTML in the theme's colours, and as JSON."""
+"""Results of commands in a notebook: values that show themselves as text, as HTML in the theme's colours, and as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..commands.compare import MARKS, cluster_versions
-from ..core.errors import CoiledError
+from ..core.errors import packages_needed
 from ..core.wire import Diff
 
 if TYPE_CHECKING:
@@ -16,27 +16,26 @@ if TYPE_CHECKING:
 
 MIME = "application/vnd.coiled-jupyter.v1+json"
 _COLOURS = {
-    "block": "var(--jp-error-color1)",
-    "warn": "var(--jp-warn-color1)",
-    "note": "var(--jp-info-color1)",
-    "ok": "var(--jp-success-color1)",
+    "breaks": "var(--jp-error-color1)",
+    "risky": "var(--jp-warn-color1)",
+    "minor": "var(--jp-info-color1)",
+    "same": "var(--jp-success-color1)",
 }
-_WORDS = {"block": "breaks", "warn": "warning", "note": "note", "ok": "same"}
 
 
 class Result:
     """The result of one command.
 
-    Its attributes are those of what the REST API answers; an answer that is a list can be counted and gone through.
+    Its attributes are those of the REST API's answer; an answer that is a list has a length and can be iterated.
 
     Attributes
     ----------
     command
         Such as ``cluster create``.
     value
-        What the REST API answers: a struct of `core.wire`, or a list of them.
+        The answer of the REST API: a struct of `core.wire`, or a list of them.
     text
-        The same in words.
+        The answer as text for a person.
 
     """
 
@@ -79,11 +78,9 @@ class Result:
         return f"<pre>{html.escape(self.text)}</pre>"
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table of pandas, one line a package, cluster, layer or software environment."""
-        try:
+        """Return a DataFrame with one row per package, cluster, layer or software environment."""
+        with packages_needed():
             import pandas as pd
-        except ImportError:
-            raise _NoPandas("pandas isn't installed here", "Install it with %pip install pandas") from None
         if isinstance(self.value, Diff):
             return pd.DataFrame(
                 [
@@ -105,20 +102,16 @@ class Result:
         return pd.DataFrame([msgspec.to_builtins(item) for item in items])
 
 
-class _NoPandas(CoiledError):
-    """A table was asked for where there is none."""
-
-
 def _table(diff: Diff, text: str, *, everything: bool) -> str:
-    """Return a diff as a table; colours come with a sign and a word."""
-    # The first lines say who is compared, how it stands and what could not be read; the last one counts.
+    """Return a diff as an HTML table; every colour comes with a sign and a word."""
+    # The first lines name the two sides, the verdict and what could not be read; the last line has the counts.
     lines = text.split("\n")
     head, foot = html.escape("\n".join(lines[: 2 + len(diff.unread)])), html.escape(lines[-1])
-    rows = [row for row in diff.rows if everything or row.severity != "ok"]
+    rows = [row for row in diff.rows if everything or row.severity != "same"]
     third = any(row.software is not None for row in diff.rows)
     body = "".join(
         "<tr>"
-        f'<td style="color:{_COLOURS[row.severity]};white-space:nowrap">{MARKS[row.severity]} {_WORDS[row.severity]}</td>'
+        f'<td style="color:{_COLOURS[row.severity]};white-space:nowrap">{MARKS[row.severity]} {row.severity}</td>'
         f"<td>{html.escape(row.name)}</td>"
         f"<td>{html.escape(row.kernel.version if row.kernel else '-')}</td>"
         f"<td>{html.escape(cluster_versions(row) or '-')}</td>"

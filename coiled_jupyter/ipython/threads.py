@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -41,7 +42,9 @@ def finished(work: Callable[[], Coroutine[Any, Any, _T]], meanwhile: Callable[[]
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             ended.set_exception(error)
 
-    thread = threading.Thread(target=run, name="coiled-jupyter work", daemon=True)
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(run,), name="coiled-jupyter work", daemon=True
+    )
     thread.start()
     try:
         while True:

@@ -14,14 +14,14 @@ _HANDSHAKE, _ALERT = 0x16, 0x15
 
 
 async def of(address: str, *, with_files: bool) -> str:
-    """Return the likeliest reason in plain words; takes at most about three seconds.
+    """Return the most likely reason as a sentence; takes at most about three seconds.
 
     Parameters
     ----------
     address
         Of the scheduler, such as ``tcp://127.0.0.1:8786``.
     with_files
-        Whether certificates were given.
+        Whether certificate files are configured.
 
     """
     scheme, place = _place(address)
@@ -43,18 +43,18 @@ async def of(address: str, *, with_files: bool) -> str:
         writer.write(_hello())
         answer = await _first(reader)
     except OSError:
-        return "The connection was closed while it was opened"
+        return "The connection was closed while it was being opened"
     finally:
         writer.transport.abort()
     if answer in (_HANDSHAKE, _ALERT):
         if scheme == "tcp":
             return "The scheduler expects TLS: attach it with a tls:// address and certificate files"
         return "The scheduler doesn't accept these certificates" if with_files else "Certificate files are needed"
-    return "The process accepts connections but says nothing: it may be stopped, or no Dask scheduler"
+    return "The process accepts connections but sends nothing: it may be stopped, or isn't a Dask scheduler"
 
 
 async def refused(address: str) -> bool:
-    """Whether the host says that nothing listens at this address, which it says at once; asks for a second at most."""
+    """Return whether the host refuses connections at this address; takes at most a second."""
     _, place = _place(address)
     if place is None:
         return False
@@ -66,7 +66,7 @@ async def refused(address: str) -> bool:
 
 async def _refused(host: str, port: int) -> bool:
     loop = asyncio.get_running_loop()
-    # A name such as localhost stands for several addresses, and one of them is enough to be reached.
+    # A name such as localhost resolves to several addresses; it refuses if all of them do.
     for family, kind, proto, _, where in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         with socket.socket(family, kind, proto) as asked:
             asked.setblocking(False)
@@ -79,7 +79,7 @@ async def _refused(host: str, port: int) -> bool:
 
 
 def _place(address: str) -> tuple[str, tuple[str, int] | None]:
-    """Return the scheme of an address, and host and port, or None where it has none that could be asked."""
+    """Return the scheme of an address, with its host and port, or with None if it has no host and port."""
     parts = urlsplit(address)
     try:
         host, port = parts.hostname, parts.port
@@ -103,7 +103,7 @@ async def _first(reader: asyncio.StreamReader) -> int | None:
 def _hello() -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    # Nothing is sent by this connection but its greeting.
+    # This connection sends only its ClientHello.
     context.verify_mode = ssl.CERT_NONE
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     with contextlib.suppress(ssl.SSLWantReadError):

@@ -21,9 +21,9 @@ from typing import Any, Protocol
 from .. import tasks
 from ..core import conda
 from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, failed
-from ..core.cluster import now
-from ..core.environment import Reading, decode_answer
 from ..core.errors import CoiledError, NotFound, Timeout, Unavailable
+from ..core.reading import Reading, decode_answer
+from ..core.times import now
 from ..texts import source
 from ..texts.kernel_handler import REPLY, REQUEST
 
@@ -32,6 +32,10 @@ UNTRACKED = (REQUEST, REPLY)
 
 
 LOOK_SECONDS = 0.5
+MESSAGE_LIMIT = WRAPPED_LIMIT + 1024 * 1024
+"""Bytes of one message from a kernel; a connection that sends a larger one is closed before it is in memory."""
+INSTALLED_LIMIT = 10_000
+"""Characters of the answer to the installation of our handler."""
 
 
 class Kernels(Protocol):
@@ -58,19 +62,19 @@ class _Kernel:
     retry_at: float = 0.0
     client: Any = None
     task: asyncio.Task[None] | None = None
-    """The installing, while it goes on."""
+    """The task that installs the handler."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     last: KernelReading | None = None
-    mark: str = ""
-    """The key by which the kernel knows `last`."""
+    fingerprint: str = ""
+    """The fingerprint of `last`."""
     seen: object = None
-    """The last activity at whose end the kernel was looked at."""
+    """The last activity after which the kernel was checked."""
     look: asyncio.Task[None] | None = None
 
 
 @dataclass(frozen=True)
 class KernelReading:
-    """A kernel's reading, when it was taken, and how many seconds before its files were looked at (None: not yet)."""
+    """A kernel's reading, when it was taken, and how many seconds before that its files were examined (None: not yet)."""
 
     reading: Reading
     taken_at: str
@@ -87,7 +91,7 @@ class KernelLink:
     deadline
         Seconds that a reading may take.
     changed
-        Called with a kernel's id when it became readable, or certain not to be, or has another environment.
+        Called with a kernel's id when it becomes readable or unreadable, or its environment has changed.
     conda_names
         Returns conda's names of distributions (`core.conda`).
     load_magic
@@ -114,12 +118,12 @@ class KernelLink:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = logging.getLogger(__name__)
-        # Without this, a computing kernel would look idle to the culler and a polled one busy for ever.
+        # Without this, the culler would take a busy kernel for idle, and a polled one for busy forever.
         missing = [name for name in UNTRACKED if name not in kernels.untracked_message_types]
         kernels.untracked_message_types = [*kernels.untracked_message_types, *missing]
 
     def start(self) -> None:
-        """Begin to install handlers in present and future kernels."""
+        """Start the task that installs handlers in present and future kernels."""
         self._task = asyncio.create_task(self._maintain(), name="coiled-jupyter kernels")
 
     async def close(self) -> None:
@@ -130,7 +134,7 @@ class KernelLink:
         self._known.clear()
 
     def notice(self, kernel_id: str, action: str) -> None:
-        """Take note of a kernel action ("start", "restart", "shutdown", ...) of jupyter_server's event bus."""
+        """Record a kernel action ("start", "restart", "shutdown", ...) of jupyter_server's event bus."""
         if action == "restart":
             self._restarts[kernel_id] = self._restarts.get(kernel_id, 0) + 1
         self._wake.set()
@@ -138,7 +142,7 @@ class KernelLink:
     async def read(self, kernel_id: str) -> KernelReading:
         """Return the kernel's reading.
 
-        A kernel that doesn't answer in time is answered for by its last reading, with that reading's time.
+        For a kernel that doesn't answer in time, this is its last reading, with that reading's time.
 
         Raises
         ------
@@ -153,40 +157,40 @@ class KernelLink:
             await self._renew(known, kernel_id)
         except asyncio.TimeoutError:
             if known.last is None:
-                raise self._late(Unavailable) from None
+                raise self._timed_out(Unavailable) from None
         self._check_same(known, kernel_id)
         if known.last is None:
             raise Unavailable("The kernel has just restarted", "The reading follows by itself")
         return known.last
 
     async def _renew(self, known: _Kernel, kernel_id: str) -> bool:
-        """Bring ``known.last`` up to date and return whether the reading is another one than before."""
+        """Update ``known.last`` and return whether the reading has changed."""
         answer = decode_answer(
-            await self._ask(known, kernel_id, {"verb": "read", "known": known.mark}), self._conda_names()
+            await self._ask(known, kernel_id, {"verb": "read", "known": known.fingerprint}), self._conda_names()
         )
         reading = answer.reading
         if reading is None:
-            if known.last is None or answer.keys != known.mark:
-                raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
+            if known.last is None or answer.keys != known.fingerprint:
+                raise Unavailable("The kernel could not be read", "Restart the kernel if this persists")
             reading = known.last.reading
-        before = known.mark
-        known.last, known.mark = KernelReading(reading, now(), answer.content_age), answer.keys
-        return before != known.mark
+        before = known.fingerprint
+        known.last, known.fingerprint = KernelReading(reading, now(), answer.content_age), answer.keys
+        return before != known.fingerprint
 
     def kernel_ids(self) -> list[str]:
         """Return the ids of the kernels whose handler answers now."""
         return [kernel_id for kernel_id, known in list(self._known.items()) if known.installed]
 
     def activity(self, kernel_id: str) -> object:
-        """Return a mark that changes when a cell has ended, or None while one runs, without asking the kernel."""
+        """Return a value that changes when a cell has ended, or None while one runs; sends the kernel no request."""
         manager = self._kernels.get_kernel(kernel_id)
         busy = getattr(manager, "execution_state", None) == "busy"
         return None if busy else getattr(manager, "last_activity", None)
 
     async def clients(self, kernel_id: str) -> tuple[KernelClient, ...]:
-        """Return the live Dask clients of a kernel; raises as `read` does, and Timeout where it doesn't answer."""
+        """Return the live Dask clients of a kernel; raises as `read` does, and Timeout if it doesn't answer."""
         known = self._ready(kernel_id)
-        found = decode_clients(await self._tell(known, kernel_id, {"verb": "clients"}))
+        found = decode_clients(await self._ask_in_time(known, kernel_id, {"verb": "clients"}))
         self._check_same(known, kernel_id)
         return found
 
@@ -209,7 +213,7 @@ class KernelLink:
         known = self._ready(kernel_id)
         end = time.monotonic() + deadline + 2.0
         asked = {"client": client_id, "operation": operation, "deadline": deadline, **request}
-        begun = decode(await self._tell(known, kernel_id, {"verb": "begin", "request": asked}), Ticket)
+        begun = decode(await self._ask_in_time(known, kernel_id, {"verb": "begin", "request": asked}), Ticket)
         if begun.ticket is None:
             raise failed(begun.error)
         places = {"scheduler", *request.get("workers", ())}
@@ -219,8 +223,8 @@ class KernelLink:
             self._check_same(known, kernel_id)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
-            told = await self._tell(known, kernel_id, {"verb": "result", "ticket": begun.ticket})
-            part = decode(told, Answers, limit=WRAPPED_LIMIT)
+            result = await self._ask_in_time(known, kernel_id, {"verb": "result", "ticket": begun.ticket})
+            part = decode(result, Answers, limit=WRAPPED_LIMIT)
             answers.update((place, answer) for place, answer in part.answers.items() if place in places)
             if part.done or time.monotonic() > end:
                 break
@@ -230,7 +234,7 @@ class KernelLink:
         return answers
 
     def _ready(self, kernel_id: str) -> _Kernel:
-        """Return a kernel that can be asked, or raise NotFound or Unavailable."""
+        """Return a kernel that can answer, or raise NotFound or Unavailable."""
         if kernel_id not in self._kernels.list_kernel_ids():
             raise NotFound("There is no kernel with this id", "Open the notebook again or choose another kernel")
         known = self._known.get(kernel_id)
@@ -252,7 +256,7 @@ class KernelLink:
             try:
                 self._reconcile()
             except Exception:  # noqa: BLE001 - outermost edge of the task: a fault must not end it
-                self._log.exception("looking after the kernels failed")
+                self._log.exception("the maintenance of the kernels failed")
             self._wake.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
@@ -277,9 +281,9 @@ class KernelLink:
                 self._look_after_cell(kernel_id, known)
 
     def _look_after_cell(self, kernel_id: str, known: _Kernel) -> None:
-        """Look, after each cell, whether it has installed or imported something."""
+        """Check after each cell whether it has installed or imported something."""
         seen = self.activity(kernel_id)
-        # The files are looked at beside a reading: a later one tells what was found.
+        # Files are examined in the background of a reading: a later reading has the result.
         unfinished = known.last is None or known.last.content_age is None
         if (unfinished or (seen is not None and seen != known.seen)) and (known.look is None or known.look.done()):
             known.seen = seen
@@ -291,12 +295,12 @@ class KernelLink:
                 self._changed(kernel_id)
 
     def _process(self, kernel_id: str) -> object:
-        """Return what tells one process of a kernel from the next; None while there is none, as during a restart."""
+        """Return what identifies a kernel's process; None while there is none, as during a restart."""
         provisioner = getattr(self._kernels.get_kernel(kernel_id), "provisioner", None)
         if provisioner is None or not provisioner.has_process:
             return None
         pid = getattr(provisioner, "pid", None)
-        # A remote kernel has no pid; its restarts are told by events.
+        # A remote kernel has no pid; its restarts are known from events.
         return ("restarts", self._restarts.get(kernel_id, 0)) if pid is None else ("pid", pid)
 
     def _may_install(self, kernel_id: str, known: _Kernel) -> bool:
@@ -308,9 +312,9 @@ class KernelLink:
             known.final, known.reason = True, f"This kernel runs {language}, not Python, so it has no Python packages"
             self._changed(kernel_id)
             return False
-        # After an attempt of ours the installing itself finds out whether the state is true.
+        # After a first attempt, the installation itself shows whether the kernel is idle.
         if known.attempts == 0 and getattr(manager, "execution_state", "idle") == "busy":
-            known.reason = "A cell was running when we first met this kernel; it is read as soon as the cell ends"
+            known.reason = "A cell was running when this kernel was first seen; it is read as soon as the cell ends"
             return False
         return True
 
@@ -322,12 +326,12 @@ class KernelLink:
         known.attempts += 1
         try:
             await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(manager.ready)), 60)
-            await self._greet(known, kernel_id, 30.0 if known.attempts == 1 else 5.0)
-            # A cell may have begun meanwhile.
+            await self._wait_for_channel(known, kernel_id, 30.0 if known.attempts == 1 else 5.0)
+            # A cell may have started meanwhile.
             if known is not self._known.get(kernel_id) or not await self._idle(manager):
                 return
             answer = await self._execute(known, kernel_id, 10.0)
-        except (asyncio.TimeoutError, RuntimeError, OSError):
+        except (asyncio.TimeoutError, RuntimeError, OSError, Unavailable):
             known.retry_at = time.monotonic() + 2.0 * known.attempts
             if await self._idle(manager):
                 known.final = known.attempts >= 2
@@ -346,9 +350,9 @@ class KernelLink:
     async def _idle(self, manager: Any) -> bool:
         """Return whether no cell runs.
 
-        The server's word "busy" isn't enough: of messages that it sent on two channels at once, xeus-python can
-        announce the end of one as the end of the other, and the server then believes in a cell for ever. A kernel
-        answers on its shell channel only between cells.
+        The server's state "busy" isn't enough: xeus-python can attribute an idle status to the wrong one of two messages
+        on two channels, and the server then reports a running cell forever. A kernel answers on its shell channel only
+        between cells.
         """
         if getattr(manager, "execution_state", "idle") != "busy":
             return True
@@ -363,11 +367,11 @@ class KernelLink:
             client.stop_channels()
         return True
 
-    async def _greet(self, known: _Kernel, kernel_id: str, deadline: float) -> None:
+    async def _wait_for_channel(self, known: _Kernel, kernel_id: str, deadline: float) -> None:
         """Wait until the control channel answers."""
         end = time.monotonic() + deadline
         while True:
-            # ipykernel can leave a message that came before it began to listen until the next one comes.
+            # ipykernel can leave a message that arrived before it listened in its queue until the next one arrives.
             with contextlib.suppress(asyncio.TimeoutError):
                 await self._request(known, kernel_id, "kernel_info_request", {}, 0.5)
                 return
@@ -391,31 +395,31 @@ class KernelLink:
         reply = await self._request(known, kernel_id, "execute_request", content, deadline)
         result = reply.get("user_expressions", {}).get("coiled", {})
         try:
-            answer = json.loads(ast.literal_eval(result["data"]["text/plain"]))
-        except (KeyError, TypeError, ValueError, SyntaxError):
+            answer = json.loads(ast.literal_eval(result["data"]["text/plain"][:INSTALLED_LIMIT]))
+        except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
             return {"ok": False, "reason": "The kernel runs Python but doesn't evaluate expressions as IPython would"}
         return answer if isinstance(answer, dict) else {}
 
-    # ---- asking -----------------------------------------------------------------------------------------------
+    # ---- requests ---------------------------------------------------------------------------------------------
 
-    async def _tell(self, known: _Kernel, kernel_id: str, content: dict[str, Any]) -> str:
-        """Ask like `_ask`, but a kernel that is silent raises Timeout."""
+    async def _ask_in_time(self, known: _Kernel, kernel_id: str, content: dict[str, Any]) -> str:
+        """Like `_ask`, but raises Timeout if the kernel is silent."""
         try:
             return await self._ask(known, kernel_id, content)
         except asyncio.TimeoutError:
-            raise self._late(Timeout) from None
+            raise self._timed_out(Timeout) from None
 
-    def _late(self, kind: type[CoiledError]) -> CoiledError:
+    def _timed_out(self, kind: type[CoiledError]) -> CoiledError:
         return kind(
             f"The kernel didn't answer within {self._deadline:g} s",
-            "A cell may be holding the interpreter's lock; the reading follows when it lets go",
+            "A cell may be holding the interpreter's lock; the reading follows when it releases it",
         )
 
     async def _ask(self, known: _Kernel, kernel_id: str, asked: dict[str, Any]) -> str:
         content = await self._request(known, kernel_id, REQUEST, asked, self._deadline)
         text = content.get("text")
         if content.get("status") != "ok" or not isinstance(text, str):
-            raise Unavailable("The kernel could not be read", "Restart the kernel if this stays")
+            raise Unavailable("The kernel could not be read", "Restart the kernel if this persists")
         return text
 
     async def _request(
@@ -425,38 +429,61 @@ class KernelLink:
 
         async def exchange() -> dict[str, Any]:
             async with known.lock:
-                if known.client is None:
-                    known.client = _client(self._kernels.get_kernel(kernel_id))
-                    known.client.start_channels(shell=False, iopub=False, stdin=False, hb=False, control=True)
-                message = known.client.session.msg(kind, content)
-                known.client.control_channel.send(message)
+                message = self._send(known, kernel_id, kind, content)
                 while True:
                     reply = await known.client.control_channel.get_msg(timeout=None)
                     if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
                         body: dict[str, Any] = reply["content"]
                         return body
 
-        return await asyncio.wait_for(exchange(), deadline)
+        try:
+            return await asyncio.wait_for(exchange(), deadline)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, MemoryError):
+            # A kernel that isn't ipykernel, or a hostile one, can send anything.
+            raise Unavailable("The kernel's answer can't be read", "Restart the kernel if this persists") from None
+
+    def _send(self, known: _Kernel, kernel_id: str, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Send a control message and return it; reconnect if the last connection was closed by a message too large."""
+        for _ in range(2):
+            if known.client is None:
+                known.client = _client(self._kernels.get_kernel(kernel_id))
+                known.client.start_channels(shell=False, iopub=False, stdin=False, hb=False, control=True)
+            message: dict[str, Any] = known.client.session.msg(kind, content)
+            try:
+                known.client.control_channel.send(message)
+            except Exception:  # noqa: BLE001 - ZeroMQ's errors have no common base class
+                self._disconnect(known)
+            else:
+                return message
+        raise Unavailable("The kernel's control channel can't be reached", "The reading follows by itself")
+
+    def _disconnect(self, known: _Kernel) -> None:
+        if known.client is not None:
+            known.client.stop_channels()
+            known.client = None
 
     def _drop(self, known: _Kernel) -> None:
         for task in (known.task, known.look):
             if task is not None:
-                # What was sent to the last process won't be answered.
+                # Requests to the previous process won't be answered.
                 task.cancel()
-        if known.client is not None:
-            known.client.stop_channels()
-            known.client = None
+        self._disconnect(known)
 
 
 def _client(manager: Any) -> Any:
     """Return a client of a kernel with an identity of its own.
 
-    The manager keeps a control socket that reconnects after a restart; of two sockets with one identity only the one
-    that came last gets the answers.
+    The manager keeps a control socket that reconnects after a restart; of two sockets with the same identity, only the
+    last one gets replies.
     """
     session = manager.session.clone()
     session.session = uuid.uuid4().hex
-    return manager.client(session=session)
+    # A shadow of the server's own ZeroMQ context, which is left unchanged: only sockets made here have the limit.
+    context = type(manager.context).shadow(manager.context)
+    context.maxmsgsize = MESSAGE_LIMIT
+    # After a connection was closed for exceeding it, a send would block the server's event loop forever.
+    context.sndtimeo = 0
+    return manager.client(session=session, context=context)
 
 
 _HINTS = {

@@ -1,10 +1,11 @@
-"""Reads every node of a cluster over a `NodeLink`: installed packages once per place, what runs from each process.
+"""Reads every node of a cluster over a `NodeLink`: installed packages once per place, loaded ones once per kind of process.
 
-Phases: what each newcomer is (two short digests), and at once the full list from one of each host and from the
-scheduler; the list from one node of each kind that is left, and what runs from one of each kind of process. While the disk of a place is as it was, its other nodes need not be asked again: a process
-can only import what lies there. Every `SWEEP_SECONDS` all are asked nevertheless.
+Phases: the fingerprint of each new node (two short digests), together with the full list from one node of each host and
+from the scheduler; then the list from one node of each remaining kind, and what one of each kind of process has loaded.
+While the disk of a place is unchanged, its other nodes aren't asked again: a process can only import what is there.
+Every `sweep_seconds` all nodes are asked.
 
-The keys are the nodes' own words. They decide only which nodes are asked and which share a list; a list is decoded anew.
+Nodes make up their fingerprints. These only decide which nodes are asked and which share a list; lists are validated.
 """
 
 from __future__ import annotations
@@ -17,32 +18,25 @@ from dataclasses import dataclass
 
 from .. import texts
 from ..core import conda
-from ..core.cluster import Readings, now
-from ..core.diff import CONTENT_SECONDS
-from ..core.environment import (
-    Answer,
-    Reading,
-    decode_answer,
-    decode_loaded,
-    group,
-    unpack,
-    versions_environment,
-    with_loaded,
-)
+from ..core.compare.verdict import CONTENT_SECONDS
 from ..core.errors import CoiledError, Timeout, Unavailable
+from ..core.groups import Readings, group, versions_environment
+from ..core.paces import NORMAL
+from ..core.reading import Answer, Reading, decode_answer, decode_loaded, unpack, with_loaded
+from ..core.times import now
 from ..core.wire import Environment, Role, Unread
 from .ports import NodeLink
 
-SWEEP_SECONDS = 30.0
+SWEEP_SECONDS = NORMAL.sweep
 SILENT_SECONDS = 10.0
 SILENT_DEADLINE = 1.5
 HEAD_START = 0.01
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.015, 0.005
-"""A look takes the first at least, and each question for it costs the scheduler a moment and the network some bytes."""
+"""A scan takes at least the first of these, and each poll costs the scheduler and the network something."""
 LOOKS = 200
-"""How often a scheduler is asked whether its own look is done, before it is asked to read at once."""
+"""Polls for the end of a scheduler's own scan before it is asked to read at once."""
 SPEAKERS = 3
-"""How many nodes of one installation are asked for it, until one answers."""
+"""Nodes of one installation that are asked for it in turn until one answers."""
 SCHEDULER = "scheduler"
 
 
@@ -52,14 +46,14 @@ def _host(node: str) -> str:
 
 @dataclass
 class _Node:
-    """What is known of one node: the key of what is installed there, and of what its process runs."""
+    """The fingerprint of one node: the keys of what is installed there, and of what its process has loaded."""
 
     installed: str
     loaded: str
 
 
 def _keys(text: str) -> _Node | None:
-    """Return the two keys that a node's answer begins with, or None where it's none."""
+    """Return the two keys at the beginning of a node's answer, or None."""
     installed, _, rest = text.partition(" ")
     loaded = rest.partition(" ")[0]
     return _Node(installed, loaded) if installed and loaded and installed != "error" and len(text) <= 100 else None
@@ -67,10 +61,10 @@ def _keys(text: str) -> _Node | None:
 
 @dataclass
 class _Place:
-    """One installation as one of its nodes has told it; `mark` is the key that this node knows it by."""
+    """One installation as one of its nodes has sent it; `fingerprint` is that node's key of it."""
 
     speaker: str
-    mark: str
+    fingerprint: str
     reading: Reading
     loaded: str
     content_age: float | None
@@ -85,6 +79,8 @@ class Reader:
         The way to the nodes.
     deadline
         Seconds for one request.
+    sweep_seconds
+        Seconds after which all nodes are asked, even if nothing seems to have changed.
     conda_names
         Returns conda's names of distributions (`core.conda`).
 
@@ -95,11 +91,13 @@ class Reader:
         link: NodeLink,
         *,
         deadline: float = 4.0,
+        sweep_seconds: float = SWEEP_SECONDS,
         conda_names: Callable[[], Mapping[str, str | None]] = lambda: conda.NAMES,
     ) -> None:
         self._conda_names = conda_names
         self._link = link
         self._deadline = deadline
+        self._sweep_seconds = sweep_seconds
         self._nodes: dict[str, _Node] = {}
         self._places: dict[str, _Place] = {}
         self._loaded: dict[tuple[str, str], dict[str, tuple[str | None, bool]]] = {}
@@ -110,19 +108,19 @@ class Reader:
 
     @property
     def complete(self) -> bool:
-        """Whether the files of every place that was read have been looked at lately."""
+        """Whether the files of every place were examined recently."""
         ages = (place.content_age for place in self._places.values())
         return all(seconds is not None and seconds <= CONTENT_SECONDS for seconds in ages)
 
     async def read(self, workers: Mapping[str, float], wanted: Iterable[str] = (), *, sweep: bool = False) -> Readings:
-        """Return the readings of the scheduler and `workers`; who can't be read is named with the reason.
+        """Return the readings of the scheduler and `workers`; unread nodes are named with the reason.
 
         Parameters
         ----------
         workers
-            By address, the seconds since the scheduler has last heard of each.
+            By address, the seconds since the last heartbeat of each.
         wanted
-            Names of modules beside the notebook, which are looked for on the nodes.
+            Names of modules beside the notebook, to look for on the nodes.
         sweep
             Whether all nodes are asked, even where nothing seems to have changed.
 
@@ -132,56 +130,56 @@ class Reader:
         present = {SCHEDULER, *workers}
         self._nodes = {node: known for node, known in self._nodes.items() if node in present}
         self._refused &= present
-        if sweep or time.monotonic() - self._swept > SWEEP_SECONDS:
+        if sweep or time.monotonic() - self._swept > self._sweep_seconds:
             self._swept = time.monotonic()
             self._refused.clear()
             asked = present
         else:
             asked = present - set(self._nodes) - self._refused
-        # The scheduler has heard nothing of these for long: are they still there?
+        # These have had no heartbeat for long, so they are asked whether they still answer.
         asked = asked | {node for node, silent in workers.items() if silent >= SILENT_SECONDS}
         names = sorted(set(wanted))[:500]
-        fresh = await self._meet(asked, workers, names)
-        # A place that has changed makes all that is known of its nodes doubtful.
-        # What runs where is asked for at the same time, of those that no list is asked of.
+        fresh = await self._read_new(asked, workers, names)
+        # If a place has changed, all that is known of its nodes is doubtful.
+        # Nodes that aren't asked for a list are asked at the same time for what they have loaded.
         changed, _ = await asyncio.gather(self._read_places(names, fresh), self._read_loaded())
         if changed:
             doubtful = {node for node, known in self._nodes.items() if known.installed in changed}
-            await self._greet(doubtful, workers, "anew")
+            await self._fetch_keys(doubtful, workers, "anew")
             await self._read_places(names, fresh)
         await self._read_loaded()
         versions = await self._versions(present - set(self._nodes), workers)
         return self._collect(workers, versions, taken_at)
 
-    async def _meet(self, asked: set[str], workers: Mapping[str, float], wanted: list[str]) -> set[str]:
-        """Ask nodes for their keys, and one of each host that nobody has spoken for yet for all; return what was read."""
-        spoken_for = {_host(place.speaker) for place in self._places.values()}
+    async def _read_new(self, asked: set[str], workers: Mapping[str, float], wanted: list[str]) -> set[str]:
+        """Ask nodes for their keys, and one of each unread host for its full list; return the keys that were read."""
+        read_hosts = {_host(place.speaker) for place in self._places.values()}
         speakers: dict[str, str] = {}
         for node in sorted(asked, key=lambda node: (node == SCHEDULER, node)):
             host = _host(node)
-            if host not in spoken_for and workers.get(node, 0.0) < SILENT_SECONDS:
+            if host not in read_hosts and workers.get(node, 0.0) < SILENT_SECONDS:
                 speakers.setdefault(host, node)
         first = list(speakers.values())
 
-        async def hear(node: str) -> Answer | None:
+        async def fetch(node: str) -> Answer | None:
             if node == SCHEDULER and len(asked) > 1:
-                # It passes on the questions to the others before it reads itself, so that they read meanwhile.
+                # It forwards the requests to the others before it reads itself, so that they read at the same time.
                 await asyncio.sleep(HEAD_START)
                 if not await self._prepare(node):
                     return None
-            return await self._hear(node, "", wanted)
+            return await self._fetch(node, "", wanted)
 
         _, *answers = await asyncio.gather(
-            self._greet(asked.difference(first), workers, "keys"), *(hear(node) for node in first)
+            self._fetch_keys(asked.difference(first), workers, "keys"), *(fetch(node) for node in first)
         )
         fresh: set[str] = set()
         for node, answer in zip(first, answers, strict=True):
             if answer is not None:
-                self._enter(node, answer, None, fresh)
+                self._store(node, answer, None, fresh)
         return fresh
 
     async def _prepare(self, node: str) -> bool:
-        """Let a node look at itself in a thread: all tasks wait for what a scheduler does in its loop."""
+        """Let a node scan itself in a thread: work in a scheduler's event loop delays all tasks."""
         if not await self._ask({node}, {}, texts.LOAD, texts.node_names("keys")):
             return False
         names = texts.node_names("soon", needs=("probe",))
@@ -195,11 +193,11 @@ class Reader:
             names = texts.node_names("soon")
         return node in answers
 
-    async def _greet(self, asked: set[str], workers: Mapping[str, float], verb: str) -> None:
+    async def _fetch_keys(self, asked: set[str], workers: Mapping[str, float], verb: str) -> None:
         """Ask nodes for their keys."""
         for node in asked:
             self._nodes.pop(node, None)
-        # Workers that share a process look once, when the first of them is asked.
+        # Workers that share a process scan once, when the first of them is asked.
         turn = os.urandom(6).hex()
         answers = await self._ask(asked, workers, texts.LOAD, texts.node_names(verb, turn))
         for node, answer in answers.items():
@@ -212,7 +210,7 @@ class Reader:
     async def _ask(
         self, nodes: set[str], workers: Mapping[str, float], expression: str, names: dict[str, object]
     ) -> dict[str, str]:
-        """Return the texts of those that answered; of the others the reason is kept."""
+        """Return the texts of those that answered; record the reasons of the others."""
         quick = sorted(node for node in nodes if workers.get(node, 0.0) < SILENT_SECONDS and node != SCHEDULER)
         slow = sorted(node for node in nodes if workers.get(node, 0.0) >= SILENT_SECONDS)
         groups = [quick, *([node] for node in slow)]
@@ -227,7 +225,7 @@ class Reader:
             for node, answer in answers.items():
                 if isinstance(answer, CoiledError):
                     self._reasons[node] = self._reason(answer, workers.get(node))
-                    # One that answers at all, but doesn't do this, may tell its versions.
+                    # A node that refuses this may still answer Dask's versions handler.
                     if not isinstance(answer, Timeout):
                         self._refused.add(node)
                 else:
@@ -242,7 +240,7 @@ class Reader:
 
     def _reason(self, error: CoiledError, silent: float | None) -> CoiledError:
         if isinstance(error, Timeout) and silent is not None and silent >= SILENT_SECONDS:
-            return Timeout(f"It doesn't answer; the scheduler has heard nothing of it for {silent:.0f} s (stopped?)")
+            return Timeout(f"It doesn't answer; its last heartbeat was {silent:.0f} s ago (stopped?)")
         return error
 
     async def _read_places(self, wanted: list[str], fresh: set[str]) -> set[str]:
@@ -255,14 +253,14 @@ class Reader:
         return {key for key in changed if key is not None}
 
     def _members(self) -> dict[str, list[str]]:
-        """Return the nodes of each installation in the order in which they are asked for it."""
+        """Return the nodes of each installation in the order in which to ask them."""
         members: dict[str, list[str]] = {}
         for node, known in self._nodes.items():
             members.setdefault(known.installed, []).append(node)
         for key, nodes in members.items():
             place = self._places.get(key)
             last = place.speaker if place else ""
-            # A worker before the scheduler: its process has what tasks would import.
+            # A worker before the scheduler: its process imports what tasks import.
             nodes.sort(key=lambda node: (node != last, node == SCHEDULER, node))
         return members
 
@@ -271,22 +269,22 @@ class Reader:
         place = self._places.get(key)
         last = place.speaker if place else ""
         for speaker in nodes[:SPEAKERS]:
-            answer = await self._hear(speaker, place.mark if place and speaker == last else "", wanted)
+            answer = await self._fetch(speaker, place.fingerprint if place and speaker == last else "", wanted)
             if answer is None:
                 self._nodes.pop(speaker, None)
                 continue
-            # What the files are: where they change, other processes may run what was there before.
-            looked = place.mark.rpartition(" ")[2] if place else ""
-            installed = self._enter(speaker, answer, place, fresh)
+            # The digest of the files: if it changes, other processes may have loaded the previous ones.
+            looked = place.fingerprint.rpartition(" ")[2] if place else ""
+            installed = self._store(speaker, answer, place, fresh)
             return key if installed != key or looked not in ("", answer.keys.rpartition(" ")[2]) else None
-        # Nobody has confirmed it: what was read before isn't known to hold.
+        # No node has confirmed it, so the previous reading may not hold.
         self._places.pop(key, None)
         for node in nodes:
             self._nodes.pop(node, None)
         return None
 
-    def _enter(self, speaker: str, answer: Answer, place: _Place | None, fresh: set[str]) -> str:
-        """Keep what a speaker has told, or that it has confirmed `place`; return the key of its installation."""
+    def _store(self, speaker: str, answer: Answer, place: _Place | None, fresh: set[str]) -> str:
+        """Store a node's list, or that it has confirmed `place`; return the key of its installation."""
         self._nodes[speaker] = known = _keys(answer.keys) or _Node("", "")
         installed, loaded = known.installed, known.loaded
         if answer.reading is None:
@@ -294,17 +292,17 @@ class Reader:
                 place.content_age, place.loaded = answer.content_age, loaded
                 self._places[installed] = place
         elif installed in fresh:
-            # Another one has told of this installation meanwhile; what it runs is its own.
+            # Another node has sent this installation meanwhile; what it has loaded is its own.
             self._loaded[installed, loaded] = {p.name: (p.loaded, p.in_use) for p in answer.reading.packages}
         else:
             self._places[installed] = _Place(speaker, answer.keys, answer.reading, loaded, answer.content_age)
         fresh.add(installed)
         return installed
 
-    async def _hear(self, speaker: str, mark: str, wanted: list[str]) -> Answer | None:
-        # The packages first: the look at files takes longer, and begins with the second reading.
-        needs = ("probe", "content") if mark else ("probe",)
-        names = texts.node_names("read", mark, wanted, needs=needs)
+    async def _fetch(self, speaker: str, fingerprint: str, wanted: list[str]) -> Answer | None:
+        # The packages first: examining files takes longer, and begins with the second reading.
+        needs = ("probe", "content") if fingerprint else ("probe",)
+        names = texts.node_names("read", fingerprint, wanted, needs=needs)
         answers = await self._ask({speaker}, {}, texts.LOAD, names)
         if speaker not in answers:
             return None
@@ -316,13 +314,13 @@ class Reader:
         if _keys(answer.keys) is None:
             self._reasons[speaker] = Unavailable("The process could not read its own environment")
             return None
-        if answer.reading is None and answer.keys != mark:
-            self._reasons[speaker] = Unavailable("The process answered something else than what was asked")
+        if answer.reading is None and answer.keys != fingerprint:
+            self._reasons[speaker] = Unavailable("The process sent an answer that doesn't fit the request")
             return None
         return answer
 
     async def _read_loaded(self) -> None:
-        """Ask one process of each kind for what it runs."""
+        """Ask one process of each kind for what it has loaded."""
         needed = {(known.installed, known.loaded) for known in self._nodes.values()}
         self._loaded = {key: value for key, value in self._loaded.items() if key in needed}
         speakers: dict[str, tuple[str, str]] = {}
@@ -332,9 +330,9 @@ class Reader:
         for node, known in sorted(self._nodes.items()):
             kind = (known.installed, known.loaded)
             place = self._places.get(known.installed)
-            told = kind in self._loaded or (place is not None and place.loaded == known.loaded)
-            told = told or kind in lists
-            if not told and kind not in speakers.values():
+            has_list = kind in self._loaded or (place is not None and place.loaded == known.loaded)
+            has_list = has_list or kind in lists
+            if not has_list and kind not in speakers.values():
                 speakers[node] = kind
         if not speakers:
             return
@@ -346,7 +344,7 @@ class Reader:
                 self._reasons[node] = error
 
     async def _versions(self, silent: set[str], workers: Mapping[str, float]) -> dict[str, object]:
-        """Ask those that refuse to be read for what Dask's own handler tells."""
+        """Ask Dask's own versions handler on nodes that refuse to be read."""
         refusing = silent & self._refused
         if not refusing:
             return {}
@@ -371,7 +369,7 @@ class Reader:
                 loaded = self._loaded.get((known.installed, known.loaded))
                 if loaded is None:
                     continue
-                key = (known.installed, place.mark, known.loaded)
+                key = (known.installed, place.fingerprint, known.loaded)
                 complete[key] = complete.get(key) or self._complete.get(key) or with_loaded(place.reading, loaded)
                 readings[node] = complete[key]
             ages[node] = place.content_age

@@ -1,6 +1,6 @@
-"""The way to a cluster's nodes through the Dask client of a notebook's kernel, for what only that client can reach.
+"""Reaches a cluster's nodes through the Dask client of a notebook's kernel, where only that client can.
 
-No Dask here: the Jupyter server's process runs this. The requests are those of ``texts/clients.py``.
+The Jupyter server's process imports this, so no Dask here. The requests are those of ``texts/clients.py``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import msgspec
 from ..core.clients import SIZE_LIMIT, Answer, text_of, value_of
 from ..core.errors import CoiledError, Unavailable
 from ..texts import OF_SCHEDULER, scheduler_names
+from . import quiet
 
 AT_ONCE = 200
-"""Workers of one request, which a kernel keeps the answers of until they are fetched."""
+"""The most workers of one request, whose answers the kernel keeps until they are fetched."""
 
 
 class KernelCalls(Protocol):
@@ -35,7 +36,7 @@ class ThroughKernelLink:
     client
         The client's id.
     address
-        The scheduler's address as the client knows it; it may mean nothing outside the kernel.
+        The scheduler's address as the client knows it; it may not resolve outside the kernel.
 
     """
 
@@ -47,13 +48,14 @@ class ThroughKernelLink:
         return await self._kernels.call(self._kernel, self._client, operation, deadline=deadline, **request)
 
     async def identity(self, deadline: float = 5.0) -> dict[str, Any]:
-        """Return what the scheduler tells of itself and its workers."""
+        """Return the scheduler's identity."""
         answers = await self._call("identity", deadline)
         return _object(text_of(answers.get("scheduler")))
 
     async def evaluate_on_scheduler(self, expression: str, names: dict[str, Any], deadline: float = 5.0) -> str:
-        """Evaluate a text in the scheduler's process and return the text that it gives."""
-        answers = await self._call("run_on_scheduler", deadline, expression=expression, names=names)
+        """Evaluate a text in the scheduler's process and return its answer."""
+        asked = {"expression": expression, "names": names, "quiet": quiet.worded("scheduler", expression, names)}
+        answers = await self._call("run_on_scheduler", deadline, **asked, next=quiet.NEXT)
         return text_of(answers.get("scheduler"))
 
     async def evaluate_on_workers(
@@ -65,15 +67,16 @@ class ThroughKernelLink:
         *,
         nanny: bool = False,
     ) -> dict[str, str | CoiledError]:
-        """Evaluate a text in the process of each worker (or of its nanny), and return by address what each gave."""
-        asked: dict[str, Any] = {"expression": expression, "names": names, "nanny": nanny}
+        """Evaluate a text in the process of each worker (or of its nanny), and return each answer by address."""
+        worded = quiet.worded("nanny" if nanny else "worker", expression, names)
+        asked: dict[str, Any] = {"expression": expression, "names": names, "nanny": nanny, "quiet": worded}
         found: dict[str, str | CoiledError] = {}
         for part in _parts(workers):
             found.update(await self._many("run_on_workers", part, deadline, **asked))
         return found
 
     async def versions(self, workers: Sequence[str], deadline: float = 5.0) -> dict[str, Any]:
-        """Return what Dask's own versions handler tells, by address and for ``scheduler``; an error for who is silent."""
+        """Return the answers of Dask's own versions handler, by address and for ``scheduler``; an error for a silent place."""
         found: dict[str, Any] = {}
         for part in _parts(workers) or [[]]:
             for place, answer in (await self._many("versions", part, deadline)).items():
@@ -93,8 +96,8 @@ class ThroughKernelLink:
             return dict.fromkeys(places, error)
         return {place: value_of(answers.get(place)) for place in places}
 
-    async def scheduler_clients(self, scheduler: str, deadline: float = 5.0) -> str:
-        """Return what the scheduler with this id tells of its clients (``core.clients.decode_scheduler_clients``)."""
+    async def scheduler_state(self, scheduler: str, deadline: float = 5.0) -> str:
+        """Return the clients and the queue of the scheduler with this id (``core.identity.decode_state``)."""
         return await self.evaluate_on_scheduler(OF_SCHEDULER, scheduler_names(scheduler), deadline)
 
 
@@ -108,5 +111,5 @@ def _object(text: str) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise Unavailable("The answer isn't what was asked for, so it wasn't read")
+        raise Unavailable("The answer has an unexpected form, so it wasn't read")
     return found

@@ -1,4 +1,4 @@
-"""Change notices on Jupyter's event bus: what changed, never the change itself."""
+"""Change notices on Jupyter's event bus: which object changed, never its content."""
 
 from __future__ import annotations
 
@@ -23,13 +23,10 @@ _SCHEMA = {
         "kind": {
             "type": "string",
             "title": "What changed",
-            "enum": ["cluster", "environment", "usage", "kernel", "sync", "beat"],
+            "enum": ["cluster", "environment", "usage", "kernel", "sync"],
         },
-        "id": {"type": "string", "title": "Its id; of a beat: the tags of the answers that still hold"},
-        "revision": {
-            "type": "integer",
-            "title": "Its revision after the change; of a beat: milliseconds since the oldest of them was read",
-        },
+        "id": {"type": "string", "title": "Its id"},
+        "revision": {"type": "integer", "title": "Its revision after the change"},
     },
     "required": ["kind", "id", "revision"],
     "additionalProperties": False,
@@ -37,16 +34,9 @@ _SCHEMA = {
 
 
 def register(logger: Any) -> None:
-    """Make the schema of change notices known to a ``jupyter_events.EventLogger``."""
+    """Register the schema of change notices with a ``jupyter_events.EventLogger``."""
     if CHANGE not in logger.schemas:
         logger.register_event_schema(_SCHEMA)
-
-
-def listened(logger: Any) -> bool:
-    """Whether any page listens to change notices."""
-    # There is no public way to ask; where this one fails, beats go on until nobody has asked for a while.
-    known = [getattr(logger, name, None) for name in ("_modified_listeners", "_unmodified_listeners")]
-    return not all(isinstance(it, dict) for it in known) or any(it.get(CHANGE) for it in known if it)
 
 
 def emit(logger: Any, change: Change) -> None:
@@ -55,10 +45,10 @@ def emit(logger: Any, change: Change) -> None:
 
 
 def listen(logger: Any, notice: Callable[[str, str], None]) -> None:
-    """Call ``notice(kernel_id, action)`` at each kernel action that succeeded."""
+    """Call ``notice(kernel_id, action)`` after each kernel action that succeeded."""
 
-    async def heard(logger: Any, schema_id: str, data: dict[str, Any]) -> None:
+    async def listener(logger: Any, schema_id: str, data: dict[str, Any]) -> None:
         if data.get("status") == "success" and data.get("kernel_id"):
             notice(data["kernel_id"], data["action"])
 
-    logger.add_listener(schema_id=KERNEL_ACTIONS, listener=heard)
+    logger.add_listener(schema_id=KERNEL_ACTIONS, listener=listener)

@@ -1,6 +1,6 @@
 """Resolves, locks and builds software environments with uv: one virtualenv per lock, named by the lock's hash.
 
-Rules: nothing is built in place of something that is used; the marker is written last, and a folder without it is
+Rules: nothing that is in use is replaced; the marker is written last, and a folder without it is
 removed; only wheels unless the configuration allows more; the index comes from the configuration only.
 """
 
@@ -24,9 +24,10 @@ import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ..core.cluster import BuildSpec, now
 from ..core.errors import Unavailable
-from ..paths import data_dir
+from ..core.launch import BuildSpec
+from ..core.times import now
+from ..paths import data_dir, write, writing
 from . import index as index_options
 from . import uv
 
@@ -34,7 +35,7 @@ MARKER = "coiled-jupyter.json"
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """A software environment on disk; `size` in bytes, also of files that others share by hard links."""
+    """A built software environment; `size` in bytes, including files that others share by hard links."""
 
     prefix: str
     interpreter: str
@@ -44,19 +45,17 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def home() -> Path:
-    """Return the folder of everything that is built."""
-    folder = data_dir() / "software"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    """Return the folder of all builds."""
+    return data_dir("software")
 
 
 def python_path(wish: str | None) -> str:
-    """Return what uv is asked for: a path, or the wish where uv has to look itself."""
+    """Return the Python to request of uv: a path, or the wish if uv has to search itself."""
     if wish is None or os.sep in wish:
         return wish or sys.executable
     if f"{'.'.join(map(str, sys.version_info[:3]))}.".startswith(f"{wish}."):
         return sys.executable
-    # pyenv's shims on PATH stand for versions that aren't chosen, and uv stops at them.
+    # pyenv's shims on PATH exist for versions that aren't active, and uv stops at them.
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     found = [path for path in versions.glob(f"{wish}*/bin/python") if f"{path.parts[-3]}.".startswith(f"{wish}.")]
     numbered = [
@@ -68,7 +67,7 @@ def python_path(wish: str | None) -> str:
 
 
 async def python_here(wish: str) -> str | None:
-    """Return the full version of the Python that a build for `wish` would run, or None where there is none here."""
+    """Return the full version of the Python that a build for `wish` would have, or None if there is none here."""
     with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
         made = Path(folder, "venv")
         ended = await uv.attempt(
@@ -84,7 +83,7 @@ async def python_here(wish: str) -> str | None:
 
 
 def complete(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the requirements with what a cluster can't run without."""
+    """Return the requirements, with Dask and distributed added."""
     names = {canonicalize_name(Requirement(line).name) for line in lines}
     return (*lines, *(name for name in ("dask", "distributed") if name not in names))
 
@@ -123,24 +122,24 @@ def _index(spec: BuildSpec) -> index_options.Index:
 
 
 def _key(python: str, locked: str) -> str:
-    # The interpreter is part of the name: one lock on two Pythons makes two environments.
+    # The interpreter is part of the name: one lock with two Pythons gives two environments.
     return hashlib.blake2b(f"{python}\0{locked}".encode(), digest_size=10).hexdigest()
 
 
 def find(spec: BuildSpec) -> Built | None:
-    """Return what is built of a spec that has its lock, or None."""
+    """Return the build of a spec that has a lock, or None."""
     return _marked(home() / _key(python_path(spec.python), spec.lock)) if spec.lock else None
 
 
 async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Built:
-    """Return the environment of a lock, built if it isn't there yet."""
+    """Return the environment of a lock; build it if it doesn't exist."""
     python, index = python_path(spec.python), _index(spec)
     key, top = _key(python, locked), home()
     prefix = top / key
     async with _locked(top / f"{key}.lock", deadline):
         built = _marked(prefix)
         if built is not None:
-            # Its age protects it from being freed until whoever asked for it runs.
+            # Its age protects it from removal until the cluster that needs it runs.
             os.utime(prefix)
             return built
         shutil.rmtree(prefix, ignore_errors=True)
@@ -165,12 +164,12 @@ async def build(spec: BuildSpec, locked: str, *, deadline: float = 1200) -> Buil
             created_at=now(),
             size=await asyncio.to_thread(size, prefix),
         )
-        _mark(prefix, built)
+        write(prefix / MARKER, msgspec.json.encode(built))
         return built
 
 
 def size(folder: Path, *, unshared: bool = False) -> int:
-    """Return the bytes of a folder's files; with `unshared`, of those that no other folder has by a hard link."""
+    """Return the total size of a folder's files in bytes; with `unshared`, of those without other hard links."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:
@@ -185,23 +184,14 @@ def _marked(prefix: Path) -> Built | None:
         built = msgspec.json.decode((prefix / MARKER).read_bytes(), type=Built)
     except (OSError, msgspec.DecodeError):
         return None
-    # The Python that it was built on may have been removed.
+    # The Python that it was built with may have been removed.
     return built if os.access(built.interpreter, os.X_OK) else None
-
-
-def _mark(prefix: Path, built: Built) -> None:
-    staging = prefix / f"{MARKER}.new"
-    with staging.open("wb") as stream:
-        stream.write(msgspec.json.encode(built))
-        stream.flush()
-        os.fsync(stream.fileno())
-    staging.rename(prefix / MARKER)
 
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path, deadline: float) -> AsyncIterator[None]:
-    """Hold a file's lock, so that two processes never build one environment at once."""
-    with path.open("w") as stream:
+    """Hold a file's lock, so that two processes never build one environment at once; the block writes beside that file."""
+    with writing(path.parent), path.open("w") as stream:
         end = time.monotonic() + deadline
         while True:
             try:

@@ -1,7 +1,7 @@
-"""Reads the admin's options about package indexes once, into variables for uv and pip.
+"""Parses the administrator's index options once, into environment variables for uv and pip.
 
-Rules: every user of a machine can read the arguments of its processes, so nothing that can hold a password is one;
-an option that isn't known is refused; no message names more of an option than its name.
+Rules: every user of a machine can read the arguments of its processes, so no argument may hold a password; unknown
+options are refused; no message shows more of an option than its name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CHOICES = {
 _KNOWN = ("--default-index", "--index", "--find-links", "--no-index", "--allow-insecure-host", *_CHOICES)
 _NAMED = re.compile(r"[A-Za-z0-9._-]+=")
 _HIDDEN_LENGTH = 4
-"""A shorter word is hidden where it stands in a URL only: it would be found in anything."""
+"""A shorter secret is hidden in URLs only, since it would match anywhere else too."""
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +38,13 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     uv, pip
-        Variables for the one and for the other; they may hold credentials.
+        Environment variables for each; they may hold credentials.
     options
-        What uv has no variable for: options without a value, or with one that is no secret.
+        Options for which uv has no variable: without a value, or with one that isn't secret.
     secrets
         Whether any of the URLs holds credentials.
     hidden
-        The credentials themselves, to be taken out of what is shown.
+        The credentials themselves, to be removed from whatever is shown.
 
     """
 
@@ -58,7 +58,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
         return f"Index({', '.join(sorted(self.uv)) or 'default'})"
 
     def with_links(self, folder: Path) -> Index:
-        """Return it with a folder of wheels beside the rest."""
+        """Return it with a folder of wheels added."""
         links = ",".join(filter(None, (self.uv.get("UV_FIND_LINKS"), _link(str(folder)))))
         pip = " ".join(filter(None, (self.pip.get("PIP_FIND_LINKS"), _pip_link(str(folder)))))
         return msgspec.structs.replace(
@@ -67,12 +67,12 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse(options: Sequence[str]) -> Index:
-    """Return what `options` say, such as ``["--index-url", "https://host/simple"]``.
+    """Return parsed options, such as ``["--index-url", "https://host/simple"]``.
 
     Raises
     ------
     Unavailable
-        An option isn't one about indexes, lacks its value, or can't have it.
+        An option isn't an index option, has no value, or an invalid one.
 
     """
     said: dict[str, list[str]] = {}
@@ -111,14 +111,14 @@ def parse(options: Sequence[str]) -> Index:
 
 
 def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield names and values, whether they are two items, one with ``=``, or one with a blank."""
+    """Yield names and values, written as two items, as one with ``=``, or as one with a space."""
     rest = list(options)
     while rest:
         name, mark, value = _divide(rest.pop(0))
         name = _ALIASES.get(name, name)
         if name not in _KNOWN:
             shown = re.sub(r"[^A-Za-z0-9-]", "?", name)[:40] if name.startswith("-") else "a value without an option"
-            raise _wrong(f"{shown} isn't an option about indexes", f"Known ones: {', '.join(_KNOWN)}")
+            raise _wrong(f"{shown} isn't an index option", f"Known ones: {', '.join(_KNOWN)}")
         if name == "--no-index":
             if mark:
                 raise _wrong("--no-index takes no value")
@@ -127,11 +127,11 @@ def _pairs(options: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not mark:
             value = rest.pop(0) if rest else ""
         if not value or value.startswith("-") or not value.isprintable():
-            raise _wrong(f"{name} lacks its value")
+            raise _wrong(f"{name} has no value")
         if value not in _CHOICES.get(name, (value,)):
             raise _wrong(f"{name} is one of {', '.join(_CHOICES[name])}")
         if name in ("--default-index", "--index", "--allow-insecure-host") and any(map(str.isspace, value)):
-            raise _wrong(f"{name} holds a blank", "Give each index an option of its own")
+            raise _wrong(f"{name} has a space in its value", "Give each index its own option")
         yield name, value
 
 
@@ -147,7 +147,7 @@ def _unnamed(value: str) -> str:
 
 
 def _link(value: str) -> str:
-    # uv divides at commas, pip at blanks.
+    # uv splits at commas, pip at spaces.
     if "://" in value:
         return value.replace(",", "%2C")
     return Path(value).absolute().as_uri() if "," in value else value

@@ -1,7 +1,7 @@
-"""Makes wheels, on this machine, of what no index can give: projects, commits, local files, code beside a notebook.
+"""Builds wheels, on this machine, of what no index has: projects, commits, local files, code beside a notebook.
 
-Rules: nothing is written where the code lies; what is taken is bounded and nothing outside of it is followed; a wheel
-has the version that the kernel has, or there is none; the same content is built once.
+Rules: nothing is written where the code is; what is copied is bounded, and links out of it aren't followed; a wheel has
+the version that the kernel has, or isn't made; the same content is built once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from . import uv
 from .index import Index
 
 MODULE_PREFIX = "coiled-jupyter-module-"
-"""How the names of distributions begin that hold code beside a notebook."""
+"""Prefix of the names of distributions that contain code beside a notebook."""
 FILE_LIMIT = 20_000
 SIZE_LIMIT = 200 << 20
 MODULE_FILE_LIMIT = 2_000
@@ -60,7 +60,7 @@ class Wheel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
-    """``{package: wheel}`` of what could be made, and ``{package: reason}`` of the rest, by the packages' own names."""
+    """``{package: wheel}`` of what could be built, and ``{package: reason}`` of the rest, by the packages' own names."""
 
     wheels: dict[str, Wheel]
     refused: dict[str, str]
@@ -72,7 +72,7 @@ async def collect(packages: Sequence[Package], *, python: str, index: Index, dea
     Parameters
     ----------
     packages
-        Of a kernel on this machine; its projects' own code is run to build them.
+        Of a kernel on this machine; building runs the projects' own code.
     python
         The path of that kernel's Python, on which they are built.
 
@@ -99,12 +99,12 @@ async def collect(packages: Sequence[Package], *, python: str, index: Index, dea
 
 
 async def make(source: Source, name: str, *, python: str, index: Index, deadline: float) -> Wheel:
-    """Return the wheel of a source, in whatever version it is, and of the package that it is where `name` is empty.
+    """Return the wheel of a source, in any version; if `name` is empty, of any package.
 
     Raises
     ------
     Impossible
-        There is none, or it is of another package.
+        It can't be built, or is another package.
 
     """
     try:
@@ -114,18 +114,18 @@ async def make(source: Source, name: str, *, python: str, index: Index, deadline
 
 
 def link(wheels: Mapping[str, Wheel], folder: Path) -> None:
-    """Put the wheels into a folder, as `resolve` and installers take them."""
+    """Put the wheels into a folder, for `resolve` and installers."""
     for wheel in wheels.values():
         target = folder / Path(wheel.path).name
         try:
             target.hardlink_to(wheel.path)
         except OSError:
-            # Another file system.
+            # It is on another file system.
             shutil.copyfile(wheel.path, target)
 
 
 class _Maker:
-    """Makes the wheel of one package."""
+    """Builds the wheel of one package."""
 
     def __init__(self, package: Package, python: str, index: Index, seconds: float) -> None:
         self._package = package
@@ -144,7 +144,7 @@ class _Maker:
         parts = urlsplit(source.url)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             raise Impossible(
-                f"It was installed from {source.url[:200]}, which isn't on this machine; give an index that has it"
+                f"It was installed from {source.url[:200]}, which isn't on this machine; configure an index that has it"
             )
         path = Path(unquote(parts.path))
         if source.kind == "archive":
@@ -155,7 +155,7 @@ class _Maker:
 
     async def _archive(self, path: Path) -> Wheel:
         if not path.is_file():
-            raise Impossible(f"It was installed from {path}, which is no longer there")
+            raise Impossible(f"It was installed from {path}, which no longer exists")
         if path.stat().st_size > SIZE_LIMIT:
             raise Impossible(f"{path} is larger than {SIZE_LIMIT >> 20} MB")
         digest = await asyncio.to_thread(sha256, path)
@@ -183,7 +183,7 @@ class _Maker:
             try:
                 await self._git(git, tree, "fetch", "--quiet", "--depth=1", "--", url, commit)
             except Impossible:
-                # Not every server gives a commit by its name.
+                # Not every server serves a commit by its hash.
                 await self._git(git, tree, "fetch", "--quiet", "--tags", "--", url, "+refs/*:refs/remotes/origin/*")
             await self._git(git, tree, "checkout", "--quiet", "--detach", commit)
             await self._git(git, tree, "submodule", "--quiet", "update", "--init", "--recursive", schemes=_SCHEMES[:-1])
@@ -192,7 +192,7 @@ class _Maker:
     async def _git(self, git: str, cwd: Path, *argv: str, schemes: tuple[str, ...] = _SCHEMES) -> None:
         environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("GIT_DIR")},
-            # Never a helper that a URL names, and never a question that nobody can answer.
+            # No remote helper that a URL names, and no prompt that nobody could answer.
             "GIT_ALLOW_PROTOCOL": ":".join(schemes),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
@@ -202,14 +202,14 @@ class _Maker:
             git, *safe, *argv, cwd=cwd, deadline=self._left(), environ=environ, level=logging.DEBUG
         )
         if ended.status:
-            raise Impossible(f"git can't give its commit: {ended.words[-_REASON_LENGTH:]}")
+            raise Impossible(f"git can't fetch its commit: {ended.words[-_REASON_LENGTH:]}")
 
     async def _built(self, source: Path, content: str, scratch: Path, shown: str) -> Wheel:
-        """Build a tree or a source archive that may be written to, which a person knows as `shown`."""
+        """Build a tree or a source archive, which may be written to and is named `shown` in messages."""
         key = self._key(content)
         if (cached := _cached(key)) is not None:
             return self._checked(cached)
-        # Where a version is derived from a repository, which isn't copied, it is the installed one.
+        # A version that is derived from a repository, which isn't copied, is set to the installed one.
         names = ("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION") if self._package.version else ()
         version = dict.fromkeys(names, self._package.version)
         ended = await uv.attempt(
@@ -225,17 +225,17 @@ class _Maker:
         found = sorted((scratch / "out").glob("*.whl"))
         if ended.status or len(found) != 1:
             raise Impossible(f"It can't be built: {ended.words.replace(str(source), shown)[-_REASON_LENGTH:]}")
-        # What was built in another version is kept too: it won't be built again to no use.
+        # A wheel of another version is kept too, so that it isn't built again in vain.
         return self._checked(await asyncio.to_thread(_store, key, found[0]))
 
     def _checked(self, path: Path) -> Wheel:
-        """Return the wheel, which is the package that the kernel has."""
+        """Return the wheel if it is the package that the kernel has."""
         try:
             name, version, _, _ = parse_wheel_filename(path.name)
             wished, known = canonicalize_name(self._package.name), self._package.version
             same = name == (wished or name) and (not known or version == Version(known))
         except (InvalidWheelFilename, InvalidVersion):
-            raise Impossible(f"Its wheel is called {path.name[:100]!r}, which is no name of a wheel") from None
+            raise Impossible(f"Its wheel is called {path.name[:100]!r}, which isn't a valid name of a wheel") from None
         if not same and not known:
             raise Impossible(f"It is {name}, not {wished}")
         if not same:
@@ -271,21 +271,21 @@ def _files(root: Path, count: int, size: int) -> Iterator[tuple[str, Path]]:
                     raise Impossible(f"{path.relative_to(root)} is a link to code outside of {root}")
                 continue
             if path.is_dir():
-                # A virtualenv under any name, what a build left behind, or a link back to where it stands.
+                # A virtualenv under any name, a leftover of a build, or a link back up.
                 virtualenv, left_behind = (path / "pyvenv.cfg").exists(), folder == root and _is_build(path)
                 if not (virtualenv or left_behind or folder.resolve().is_relative_to(path.resolve())):
                     below.append(path)
             elif path.is_file():
                 found, taken = found + 1, taken + path.stat().st_size
                 if found > count:
-                    raise Impossible(f"{root} holds more than {count} files")
+                    raise Impossible(f"{root} has more than {count} files")
                 if taken > size:
-                    raise Impossible(f"{root} holds more than {size >> 20} MB")
+                    raise Impossible(f"{root} has more than {size >> 20} MB")
                 yield path.relative_to(root).as_posix(), path
         folders += reversed(below)
-        # Links can name a folder many times over.
+        # Links can lead to one folder many times.
         if len(folders) > count:
-            raise Impossible(f"{root} holds more than {count} folders")
+            raise Impossible(f"{root} has more than {count} folders")
 
 
 def _within(path: Path, root: Path) -> bool:
@@ -296,14 +296,14 @@ def _within(path: Path, root: Path) -> bool:
 
 
 def _is_build(path: Path) -> bool:
-    """Whether this is setuptools' ``build``, from which files that were removed since get into a wheel again."""
+    """Whether this is setuptools' ``build``, from which removed files would get into a wheel again."""
     return path.name == "build" and ((path / "lib").is_dir() or any(path.glob("bdist.*")))
 
 
 def _copy(root: Path, target: Path) -> str:
     """Copy a project and return a digest of what was copied."""
     if not root.is_dir():
-        raise Impossible(f"It was installed from {root}, which is no longer there")
+        raise Impossible(f"It was installed from {root}, which no longer exists")
     seen = hashlib.blake2b(digest_size=20)
     for name, path in _files(root, FILE_LIMIT, SIZE_LIMIT):
         copy = target / name
@@ -318,10 +318,10 @@ def _copy(root: Path, target: Path) -> str:
 
 
 def _module(label: str, path: Path) -> Wheel:
-    """Return a wheel that holds just a file or folder, under the name by which it is imported."""
+    """Return a wheel with just a file or folder, under the name by which it is imported."""
     name = label.rstrip("/").removesuffix(".py")
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
-        raise Impossible(f"{label[:80]!r} is no name of a module that a wheel can hold")
+        raise Impossible(f"{label[:80]!r} isn't a module name that a wheel can contain")
     if path.is_dir():
         files = {
             f"{name}/{inner}": inner_path for inner, inner_path in _files(path, MODULE_FILE_LIMIT, MODULE_SIZE_LIMIT)
@@ -331,8 +331,8 @@ def _module(label: str, path: Path) -> Wheel:
             raise Impossible(f"{path} is larger than {MODULE_SIZE_LIMIT >> 20} MB")
         files = {f"{name}.py": path}
     else:
-        raise Impossible(f"{path} is no longer there, or no Python code")
-    # What is hidden is no code, and may be what a person hides: keys, variables.
+        raise Impossible(f"{path} no longer exists, or isn't Python code")
+    # Hidden files aren't code, and may be secrets: keys, variables.
     files = {inner: full for inner, full in files.items() if "/." not in inner}
     compiled = next((inner for inner in files if inner.endswith(_COMPILED)), None)
     if compiled:
@@ -357,7 +357,7 @@ def _distribution(name: str) -> str:
     short = name.strip("_")
     plain = canonicalize_name(short) if short else ""
     if plain.replace("-", "_") != name:
-        # Names of modules that differ may be one name of a distribution.
+        # Different module names may normalize to one name of a distribution.
         plain = f"{plain}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}".strip("-")
     return MODULE_PREFIX + plain
 
@@ -384,7 +384,7 @@ def _pack(name: str, version: str, contents: Mapping[str, bytes]) -> bytes:
     return written.getvalue()
 
 
-# ---- what was made already ----------------------------------------------------------------------------------------
+# ---- cached wheels ------------------------------------------------------------------------------------------------
 
 
 def _key(*parts: str) -> str:
@@ -392,9 +392,7 @@ def _key(*parts: str) -> str:
 
 
 def _home() -> Path:
-    home = data_dir() / "wheels"
-    home.mkdir(mode=0o700, exist_ok=True)
-    return home
+    return data_dir("wheels")
 
 
 def _cached(key: str) -> Path | None:
@@ -410,7 +408,7 @@ def _store(key: str, path: Path) -> Path:
     staging = Path(tempfile.mkdtemp(prefix=".new-", dir=_home()))
     shutil.copyfile(path, staging / path.name)
     with contextlib.suppress(OSError):
-        # Another process may have been faster.
+        # Another process may have been first.
         staging.rename(_home() / key)
     shutil.rmtree(staging, ignore_errors=True)
     return _home() / key / path.name

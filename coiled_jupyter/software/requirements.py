@@ -31,7 +31,9 @@ def check(lines: Iterable[str], *, field: str = "requirements") -> tuple[str, ..
             ) from None
         if requirement.url is not None:
             raise Invalid(
-                where, f"{requirement.name} names a URL, which would be fetched and run", "Write a name and a version"
+                where,
+                f"{requirement.name} names a URL, which would be fetched and executed",
+                "Write a name and a version",
             )
         checked.append(str(requirement))
     return tuple(checked)

@@ -1,7 +1,7 @@
-"""Resolves what another place is to hold, for its Python and platform, before anything there is touched.
+"""Resolves the packages of another place, for its Python and platform, before anything there is changed.
 
-Rules: no interpreter that a node names is run; what must hold holds or nothing is answered; of the wishes, most
-important first, each that can be had beside what was admitted before it is admitted; only wheels unless allowed.
+Rules: no interpreter that a node names is executed; what is required holds or there is no answer; of the preferred pins, most
+important first, each is admitted that fits what was admitted before it; only wheels unless allowed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .index import Index
 FRESH_SECONDS = 600.0
 _REMEMBERED = 32
 _REASON_LENGTH = 700
-# The manylinux platforms of uv 0.11.15, the oldest that we take, and of all since: glibc's minors.
+# The manylinux platforms of uv 0.11.15, the oldest supported, and of all since: glibc's minors.
 _GLIBC_MINORS = (17, 28, *range(31, 41))
 _LINUX = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 _MACOS = {"x86_64": "x86_64-apple-darwin", "arm64": "aarch64-apple-darwin", "aarch64": "aarch64-apple-darwin"}
@@ -54,7 +54,7 @@ _Wheels = dict[tuple[str, Version], tuple[tuple[Path, str], ...]]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the packages are to run, in the words of `core.survey.SurveyPlace`."""
+    """Where the packages are to run, in the terms of `core.change.survey.SurveyPlace`."""
 
     python: str
     implementation: str
@@ -63,25 +63,19 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     libc: str
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """A pin that is had if it can be, such as ``numpy==2.4.6``."""
-
-    requirement: str
-
-
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """What a place can hold.
+    """The packages that a place can have.
 
     Attributes
     ----------
     lock
-        Requirement lines with hashes; a wheel of ours has its own hash only, whatever an index has under its name.
+        Requirement lines with hashes; a wheel of ours has only its own hash, whatever an index has under its name.
     versions
         ``{name: version}`` of the lock, names by PEP 503.
     refused
-        ``{name: reason}`` of the wishes that can't be had, in uv's words.
+        ``{name: reason}`` of the preferred pins that can't be had, with uv's reasons.
     relaxed
-        The refused ones that are in the lock all the same, at another version, since something else requires them.
+        The refused ones that are in the lock at another version, since something else requires them.
 
     """
 
@@ -92,7 +86,7 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """What came of trying some pins: the lock, or None and why not; and which of the preferred pins it holds."""
+    """The result of trying some pins: the lock, or None and the reason; and which of the preferred pins it has."""
 
     lock: str | None
     words: str = ""
@@ -103,14 +97,14 @@ class Compiler(Protocol):
     """Tries pins together."""
 
     async def __call__(self, lines: tuple[str, ...], preferred: tuple[str, ...] = (), /) -> Compiled:
-        """Return a lock in which all of `lines` hold, or why there is none; raise where neither can be known.
+        """Return a lock in which all of `lines` hold, or why there is none; raise if neither can be known.
 
-        The packages of `preferred` are in it too, at the versions named where nothing stands against it.
+        The packages of `preferred` are in it too, at the versions named if nothing prevents it.
         """
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """Which lines were admitted, in their order, the lock of all, and ``{line: words}`` of the refused ones."""
+    """The lines that were admitted, in their order, the lock of all, and ``{line: reason}`` of the refused ones."""
 
     lock: str
     accepted: tuple[str, ...]
@@ -119,36 +113,36 @@ class Admitted(msgspec.Struct, frozen=True):
 
 async def resolve(
     target: Target,
-    hard: Sequence[str],
-    wishes: Sequence[Wish],
+    required: Sequence[str],
+    preferred: Sequence[str],
     *,
     index: Index,
     allow_source_builds: bool = False,
     find_links: Path | None = None,
     deadline: float = 120,
 ) -> Resolution:
-    """Return what `target` can hold: all of `hard`, and of `wishes`, most important first, what goes with it.
+    """Return what `target` can have: all of `required`, and of `preferred`, most important first, what fits.
 
     Parameters
     ----------
     find_links
         A folder of wheels of ours; a pin of exactly such a wheel is that file and no other.
     deadline
-        Seconds for everything.
+        Seconds for all of it.
 
     Raises
     ------
     Invalid
-        A line isn't a plain requirement, or a wish no pin.
+        A line isn't a plain requirement, or a preferred one is no pin.
     Impossible
-        `hard` can't be had, with uv's words, or nothing can be resolved for this target.
+        `required` can't be had, with uv's reason, or nothing can be resolved for this target.
     Unavailable
         The index didn't answer, or not in time.
 
     """
-    python, platform = _python(target), _platform(target)
-    lines = requirement_lines.check(hard, field="hard")
-    pins = requirement_lines.check((wish.requirement for wish in wishes), field="wishes")
+    python, platform = python_version(target), _platform(target)
+    lines = requirement_lines.check(required, field="required")
+    pins = requirement_lines.check(preferred, field="preferred")
     names = {pin: _pinned(pin, position) for position, pin in enumerate(pins)}
     wheels = await asyncio.to_thread(_wheels, find_links) if find_links else {}
     key = _key(target, lines, pins, index, allow_source_builds, wheels)
@@ -172,21 +166,21 @@ async def resolve(
     return resolution
 
 
-async def admit(compiler: Compiler, hard: Sequence[str], wishes: Sequence[str]) -> Admitted:
-    """Return which of `wishes` go together with `hard`, each before those that come after it.
+async def admit(compiler: Compiler, required: Sequence[str], preferred: Sequence[str]) -> Admitted:
+    """Return which of `preferred` fit `required`, earlier ones first.
 
-    The answer is that of trying them one after the other, with few tries: all at once; without the one that a failure
-    names; all as preferences, which shows most of those that can't be had whatever the others are; then parts, divided
-    at what a failure names.
+    The answer is that of trying them one after the other, found in few tries: all at once; without the one that a failure
+    names; all as preferences, which shows most of those that can't be had in any combination; then parts, divided at
+    what a failure names.
 
     Raises
     ------
     Impossible
-        `hard` can't be had.
+        `required` can't be had.
 
     """
-    trial = _Trial(compiler, tuple(hard))
-    rest = list(dict.fromkeys(wishes))
+    trial = _Trial(compiler, tuple(required))
+    rest = list(dict.fromkeys(preferred))
     words = await trial.attempt(rest)
     if words is not None:
         first = await _hopeless(trial, rest, words)
@@ -219,9 +213,9 @@ async def _part(trial: _Trial, lines: list[str]) -> None:
 class _Trial:
     """What has been tried, admitted and refused so far."""
 
-    def __init__(self, compiler: Compiler, hard: tuple[str, ...]) -> None:
+    def __init__(self, compiler: Compiler, required: tuple[str, ...]) -> None:
         self._compiler = compiler
-        self._hard = hard
+        self._required = required
         self._possible = False
         self._accepted: list[str] = []
         self._refused: dict[str, str] = {}
@@ -229,8 +223,8 @@ class _Trial:
         self._lock: str | None = None
 
     async def attempt(self, lines: Sequence[str]) -> str | None:
-        """Admit the lines, or return why they don't go together with what is admitted."""
-        together = (*self._hard, *self._accepted, *lines)
+        """Admit the lines, or return why they don't fit what is admitted."""
+        together = (*self._required, *self._accepted, *lines)
         if (tried := frozenset(together)) not in self._failed:
             compiled = await self._compile(together)
             if compiled.lock is not None:
@@ -242,24 +236,24 @@ class _Trial:
 
     async def prefer(self, lines: Sequence[str]) -> Compiled:
         """Try them as preferences, which admits none of them."""
-        return await self._compile(self._hard, tuple(lines))
+        return await self._compile(self._required, tuple(lines))
 
     async def alone(self, line: str) -> str | None:
-        """Return why a line can't be had whatever else is admitted, or None where it isn't so."""
-        compiled = await self._compile((*self._hard, line))
+        """Return why a line can't be had in any combination, or None if it can."""
+        compiled = await self._compile((*self._required, line))
         return compiled.words if compiled.lock is None else None
 
     def refuse(self, line: str, words: str) -> None:
-        """Note why the line isn't admitted."""
+        """Record why the line isn't admitted."""
         self._refused[line] = words
 
     async def prove(self) -> None:
-        """Raise Impossible where nothing can be had at all."""
+        """Raise Impossible if nothing can be had at all."""
         if not self._possible and (cause := await self.attempt(())) is not None:
-            raise Impossible(f"What the cluster can't do without can't be had: {_reason(cause)}")
+            raise Impossible(f"Packages that the cluster needs can't be had: {_reason(cause)}")
 
     async def admitted(self) -> Admitted:
-        """Return the outcome; raise Impossible where there is none."""
+        """Return the outcome; raise Impossible if there is none."""
         await self.prove()
         if self._lock is None:
             await self.attempt(())
@@ -272,7 +266,7 @@ class _Trial:
 
 
 async def _hopeless(trial: _Trial, lines: list[str], words: str) -> str | None:
-    """Refuse the line that a failure names, where it can't be had even alone, and return it."""
+    """Refuse the line that a failure names if it can't be had even alone, and return it."""
     suspect = _suspect(lines, words)
     if suspect is None or (alone := await trial.alone(lines[suspect])) is None:
         return None
@@ -293,7 +287,7 @@ async def _without_hopeless(trial: _Trial, lines: list[str]) -> list[str]:
             continue
         rest = []
         for line in lines:
-            # One after the other: uv uses every core itself.
+            # One after the other: uv itself uses every core.
             words = None if line in compiled.kept else await trial.alone(line)
             if words is None:
                 rest.append(line)
@@ -303,7 +297,7 @@ async def _without_hopeless(trial: _Trial, lines: list[str]) -> list[str]:
 
 
 def _suspect(part: list[str], words: str) -> int | None:
-    """Return the position of the last line that is named: those before it are likely to go together."""
+    """Return the position of the last line that is named: those before it probably fit together."""
     named = {canonicalize_name(token) for token in _TOKEN.findall(words)}
     hits = [position for position, line in enumerate(part) if canonicalize_name(_TOKEN.findall(line)[0]) in named]
     return hits[-1] if hits else None
@@ -331,8 +325,8 @@ class _Uv:
             names = [str(Requirement(line).name) for line in preferred]
             wanted.write_text("".join(f"{line}\n" for line in (*map(self._place, lines), *names)), encoding="utf-8")
             constraints.write_text(self._prereleases, encoding="utf-8")
-            # uv keeps to what stands in its output as far as it can, so it needn't look at every version of what one
-            # try leaves open; that is slow where much of it is old.
+            # uv keeps the versions in its output where it can, so it needn't search all versions of what one try leaves
+            # open, which is slow if many of them are old.
             locked.write_text(self._pins, encoding="utf-8")
             ended = await uv.attempt(
                 *("pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
@@ -351,7 +345,7 @@ class _Uv:
         raise Unavailable(f"The packages can't be resolved: {ended.words[:2000]}", "Look at the network and the index")
 
     def _place(self, line: str) -> str:
-        """Return a pin of a wheel of ours as the file: uv takes no other then, and reads no other's metadata."""
+        """Return a pin of a wheel of ours as the file: then uv takes no other, and reads no other's metadata."""
         requirement = Requirement(line)
         version = _pin(requirement)
         found = self._wheels.get((canonicalize_name(requirement.name), version), ()) if version else ()
@@ -364,7 +358,8 @@ class _Uv:
 # ---- the target ---------------------------------------------------------------------------------------------------
 
 
-def _python(target: Target) -> str:
+def python_version(target: Target) -> str:
+    """Return the version of the nodes' Python for uv; raises Impossible if packages can't be chosen for it."""
     if target.implementation.lower() != "cpython":
         raise Impossible(f"The nodes run {target.implementation[:40]}; packages can be chosen for CPython only")
     match = re.match(r"3\.\d{1,3}(?:\.\d{1,3})?(?![\d.])", target.python)
@@ -374,7 +369,7 @@ def _python(target: Target) -> str:
 
 
 def _platform(target: Target) -> str:
-    """Return uv's name of the platform; of several the newest that isn't newer than the node."""
+    """Return uv's name of the platform; of several, the newest that isn't newer than the node."""
     system, machine, libc = target.platform.lower(), target.machine.lower(), target.libc.lower()
     if system == "linux" and machine in _LINUX:
         match = re.fullmatch(r"(glibc|musl)(?: (\d{1,4})\.(\d{1,4})\S*)?", libc)
@@ -408,7 +403,7 @@ def _pin(requirement: Requirement) -> Version | None:
 def _pinned(line: str, position: int) -> str:
     requirement = Requirement(line)
     if _pin(requirement) is None:
-        raise Invalid(f"wishes[{position}]", f"{line[:80]!r} is no name with one version", "Such as numpy==1.26.4")
+        raise Invalid(f"preferred[{position}]", f"{line[:80]!r} isn't a name with one version", "Such as numpy==1.26.4")
     return canonicalize_name(requirement.name)
 
 
@@ -419,10 +414,10 @@ def _holds(line: str, versions: Mapping[str, str]) -> bool:
 
 
 def _prereleases(pins: Sequence[str]) -> tuple[str, ...]:
-    """Return constraints that let pre-releases be chosen wherever a wish is one.
+    """Return constraints that allow a pre-release wherever a preferred pin is one.
 
-    uv takes them only of what is required by such a version. Without this, what requires the package would be refused
-    where the two are tried apart and admitted where they are tried together.
+    uv takes a pre-release only if a requirement names one. Without this, a package that requires the pin would be refused
+    if the two are tried apart, and admitted if they are tried together.
     """
     requirements = [Requirement(pin) for pin in pins]
     return tuple(f"{it.name}>=0.dev0" for it in requirements if (version := _pin(it)) and version.is_prerelease)
@@ -474,7 +469,7 @@ def _reason(words: str) -> str:
     return _PREAMBLE.sub("", words)[:_REASON_LENGTH]
 
 
-# ---- what is known already ----------------------------------------------------------------------------------------
+# ---- cached resolutions -------------------------------------------------------------------------------------------
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -482,7 +477,7 @@ class _Known(msgspec.Struct, frozen=True):
     resolution: Resolution
 
 
-_known: OrderedDict[str, _Known] = OrderedDict()
+remembered: OrderedDict[str, _Known] = OrderedDict()
 
 
 def _key(
@@ -496,13 +491,13 @@ def _key(
 
 
 def _recall(key: str) -> Resolution | None:
-    known = _known.get(key)
+    known = remembered.get(key)
     if known is None:
         try:
             known = msgspec.json.decode((_folder() / f"{key}.json").read_bytes(), type=_Known)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, Unavailable, msgspec.DecodeError):
             return None
-    # A clock that was set back makes it look younger than it is.
+    # A clock that was set back makes an entry look younger than it is.
     if not 0 <= time.time() - known.at < FRESH_SECONDS:
         return None
     _keep(key, known)
@@ -512,8 +507,8 @@ def _recall(key: str) -> Resolution | None:
 def _remember(key: str, resolution: Resolution) -> None:
     known = _Known(time.time(), resolution)
     _keep(key, known)
-    # Only time is lost where it can't be written.
-    with contextlib.suppress(OSError):
+    # If it can't be written, only time is lost.
+    with contextlib.suppress(OSError, Unavailable):
         folder = _folder()
         for path in folder.iterdir():
             if abs(time.time() - path.stat().st_mtime) > FRESH_SECONDS:
@@ -525,13 +520,11 @@ def _remember(key: str, resolution: Resolution) -> None:
 
 
 def _keep(key: str, known: _Known) -> None:
-    _known[key] = known
-    _known.move_to_end(key)
-    while len(_known) > _REMEMBERED:
-        _known.popitem(last=False)
+    remembered[key] = known
+    remembered.move_to_end(key)
+    while len(remembered) > _REMEMBERED:
+        remembered.popitem(last=False)
 
 
 def _folder() -> Path:
-    folder = data_dir() / "locks"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    return data_dir("locks")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..activity import doing
 from ..core.errors import Impossible, Unavailable
 from .index import Index
 
@@ -23,6 +24,12 @@ _SECRET = re.compile(r"//[^/\s]*@")
 _FRAME = " \u00d7\u2570\u2500\u25b6\u2502"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _KEPT_LINES = 1000
+_DOING = {
+    "compile": "Resolving the packages: uv asks the index",
+    "sync": "Installing the packages",
+    "venv": "Making a virtualenv",
+    "build": "Building a package from its source",
+}
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -116,7 +123,8 @@ async def execute(
         await process.wait()
 
     try:
-        await asyncio.wait_for(listen(), deadline)
+        with doing(next((text for word, text in _DOING.items() if word in argv[1:3]), f"Waiting for {name}")):
+            await asyncio.wait_for(listen(), deadline)
     except asyncio.TimeoutError:
         raise Unavailable(f"{name} didn't end within {deadline:.0f} s", "Look at the network and the index") from None
     finally:

@@ -6,8 +6,8 @@ import sys
 
 import msgspec
 
-from ..core.cluster import LaunchSpec
-from .process import Supervisor
+from ..core.launch import LaunchSpec
+from .supervisor import Supervisor
 
 if __name__ == "__main__":
     # The form of Dask's own lines, which tells their time.

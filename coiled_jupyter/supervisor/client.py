@@ -1,8 +1,4 @@
-"""Starts supervisors and talks to them over their sockets; the Jupyter server imports this, so no Dask here.
-
-The protocol: one JSON object a line. ``{"id", "method", …}`` is answered by ``{"id", "result"}`` or ``{"id", "error"}``;
-after ``watch`` the supervisor sends ``{"cluster": …}`` at each new revision until the connection ends.
-"""
+"""Starts supervisors and sends them requests; the Jupyter server imports this, so no Dask here."""
 
 from __future__ import annotations
 
@@ -10,45 +6,45 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import msgspec
 
-from ..core.cluster import LaunchSpec, Readings
+from ..activity import doing
+from ..core.change.state import SyncSpec
+from ..core.change.survey import Survey
 from ..core.errors import Timeout, Unavailable, from_wire
-from ..core.survey import Survey
-from ..core.sync import SyncSpec
-from ..core.wire import Cluster, ClusterChange, ErrorBody, Problematic, Sync
+from ..core.groups import Readings
+from ..core.launch import LaunchSpec
+from ..core.wire import Cluster, ClusterChange, ErrorBody, Sync
 from ..paths import cluster_dir, socket_path
-from .logs import log_path
+from . import protocol
+from .logs import open_log
+from .protocol import Changed
 
 LINE_LIMIT = 16 * 1024 * 1024
+GRACE_SECONDS = 1.0
+"""Seconds beyond its deadline that an answer is awaited: it may say that the call was dropped."""
 _CREDENTIALS = ("JUPYTER_TOKEN", "JUPYTERHUB_", "JPY_")
-"""Variables of the server that open it; nothing that runs for a cluster has a use for them."""
+"""Variables with the server's credentials, which no process of a cluster needs."""
+WAITING = "Waiting for the cluster's supervisor"
 Process = subprocess.Popen
-
-
-class Answer(msgspec.Struct):
-    """One line of a supervisor."""
-
-    id: int | None = None
-    result: msgspec.Raw = msgspec.Raw(b"null")
-    error: Problematic | None = None
-    cluster: Cluster | None = None
-    sync: Sync | None = None
-
-
-class Changed(msgspec.Struct, frozen=True):
-    """The cluster after a change, with the workers granted and the limit where less than asked for was."""
-
-    cluster: Cluster
-    granted: int | None = None
-    limit: int | None = None
+T = TypeVar("T")
 
 
 def start(spec: LaunchSpec) -> Process[bytes]:
-    """Start the supervisor of a cluster; the spec, which may hold secrets, goes by its stdin."""
-    log = os.open(log_path(spec.id, "supervisor"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    """Start the supervisor of a cluster; the spec, which may hold secrets, is passed by stdin.
+
+    Raises
+    ------
+    Unavailable
+        Its folder or socket can't be created, or the process can't be started.
+
+    """
+    socket_path(spec.id)
+    log = open_log(spec.id, "supervisor")
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "coiled_jupyter.supervisor"],
@@ -59,114 +55,129 @@ def start(spec: LaunchSpec) -> Process[bytes]:
             cwd=cluster_dir(spec.id),
             env={name: value for name, value in os.environ.items() if not name.startswith(_CREDENTIALS)},
         )
+        if process.stdin is None:
+            raise OSError("no pipe to the supervisor")
+        with process.stdin as pipe:
+            pipe.write(msgspec.json.encode(spec) + b"\n")
+    except OSError as error:
+        raise Unavailable(
+            f"The cluster's process could not be started: {error.strerror or error}", "See the server's log"
+        ) from None
     finally:
         os.close(log)
-    if process.stdin is None:
-        raise OSError("no pipe to the supervisor")
-    with process.stdin as pipe:
-        pipe.write(msgspec.json.encode(spec) + b"\n")
     return process
 
 
 class SupervisorClient:
-    """One connection to one supervisor; every method has a deadline and raises CoiledError."""
+    """One connection to one supervisor; every method has a deadline and raises CoiledError.
+
+    A call that timed out isn't carried out later.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._next = 0
+        self._last = 0
 
     @classmethod
     async def connect(cls, cluster_id: str, timeout: float = 2.0) -> SupervisorClient:
         """Connect to the supervisor of a cluster, or raise Unavailable."""
         try:
             opened = asyncio.open_unix_connection(str(socket_path(cluster_id)), limit=LINE_LIMIT)
-            return cls(*await asyncio.wait_for(opened, timeout))
+            with doing(WAITING):
+                return cls(*await asyncio.wait_for(opened, timeout))
         except (OSError, asyncio.TimeoutError):
             raise Unavailable("The cluster's supervisor doesn't answer", "It may be starting or have ended") from None
 
-    def _ask(self, method: str, **parameters: object) -> None:
-        self._next += 1
-        request = {"id": self._next, "method": method, **parameters}
+    def _send(self, call: protocol.AnyCall, until: float | None) -> None:
+        self._last += 1
+        request = protocol.Request(self._last, until, call)
         self._writer.write(msgspec.json.encode(request) + b"\n")
 
-    async def _call(self, method: str, deadline: float = 5.0, **parameters: object) -> msgspec.Raw:
-        self._ask(method, **parameters)
-        try:
-            while True:
-                answer = await asyncio.wait_for(self._line(), deadline)
-                if answer.id == self._next:
-                    break
-        except asyncio.TimeoutError:
-            raise Timeout("The cluster's supervisor didn't answer in time", "Try again") from None
-        if answer.error is not None:
-            raise from_wire(ErrorBody(error=answer.error))
-        return answer.result
+    async def _call(self, call: protocol.AnyCall, result: type[T], deadline: float = 5.0) -> T:
+        until = time.monotonic() + deadline
+        self._send(call, until)
+        return await self._answer(result, until + GRACE_SECONDS)
 
-    async def _line(self) -> Answer:
+    async def _answer(self, result: type[T], end: float) -> T:
+        try:
+            with doing(WAITING):
+                while True:
+                    message = await asyncio.wait_for(self._message(), end - time.monotonic())
+                    if isinstance(message, (protocol.Answer, protocol.Refusal)) and message.id == self._last:
+                        break
+        except asyncio.TimeoutError:
+            raise Timeout("The cluster's supervisor didn't answer in time, so this isn't done", "Try again") from None
+        if isinstance(message, protocol.Refusal):
+            raise from_wire(ErrorBody(error=message.error))
+        return msgspec.json.decode(message.result, type=result)
+
+    async def _message(self) -> protocol.AnyMessage:
         try:
             line = await self._reader.readline()
             if line:
-                return msgspec.json.decode(line, type=Answer)
+                # Before msgspec 0.23 a union decodes to Any, and since then to itself.
+                return msgspec.json.decode(line, type=protocol.AnyMessage)  # type: ignore[no-any-return, unused-ignore]
         except (OSError, ValueError, msgspec.DecodeError):
             pass
         raise Unavailable("The connection to the cluster's supervisor ended")
 
     async def environments(self, wanted: tuple[str, ...] = ()) -> Readings:
-        """Return the readings of all nodes, at most some seconds old where the nodes answer.
+        """Return the readings of all nodes; those of nodes that answer are at most a few seconds old.
 
-        `wanted` are import names of code beside the notebook, which is looked for on the nodes.
+        `wanted` are import names of code beside the notebook, to look for on the nodes.
         """
-        return msgspec.json.decode(await self._call("environments", 8.0, wanted=wanted), type=Readings)
+        return await self._call(protocol.ReadNodes(wanted), Readings, 8.0)
 
     async def survey(self) -> Survey:
-        """Return what a plan has to know of the processes."""
-        return msgspec.json.decode(await self._call("survey", 30.0), type=Survey)
+        """Return the survey of the cluster's processes."""
+        return await self._call(protocol.Survey(), Survey, 30.0)
 
     async def sync(self, spec: SyncSpec) -> Sync:
-        """Begin a sync; Conflict where one runs or the cluster has another state than planned."""
-        return msgspec.json.decode(await self._call("sync", 10.0, sync=spec), type=Sync)
+        """Begin a sync; Conflict if one runs or the cluster's state isn't the planned one."""
+        return await self._call(protocol.BeginSync(spec), Sync, 10.0)
 
     async def remove_layer(self, layer_id: str) -> None:
-        """Remove the folders of a state's layers; Conflict where it's in use."""
-        await self._call("remove_layer", 120.0, what=layer_id)
+        """Remove the folders of a state's layers; Conflict if it is in use."""
+        await self._call(protocol.RemoveLayer(layer_id), object, 120.0)
 
     async def cancel(self, sync_id: str) -> Sync:
-        """Cancel the sync that runs; NotFound where it's another or none."""
-        return msgspec.json.decode(await self._call("cancel", 5.0, what=sync_id), type=Sync)
+        """Cancel the running sync; NotFound if it isn't this one."""
+        return await self._call(protocol.CancelSync(sync_id), Sync)
 
     async def watch(self) -> AsyncIterator[Cluster | Sync]:
-        """Yield the cluster now and at each change, and its sync while one runs; holds the cluster's lease meanwhile."""
-        self._ask("watch")
+        """Yield the cluster now and at each change, and its sync while one runs; holds the cluster."""
         deadline = 5.0
+        self._send(protocol.Watch(), time.monotonic() + deadline)
         while True:
             try:
-                answer = await asyncio.wait_for(self._line(), deadline)
+                message = await asyncio.wait_for(self._message(), deadline)
             except asyncio.TimeoutError:
                 raise Unavailable("The cluster's supervisor is silent") from None
-            if answer.cluster is not None:
+            if isinstance(message, protocol.ClusterState):
                 deadline = 30.0
-                yield answer.cluster
-            if answer.sync is not None:
-                yield answer.sync
+                yield message.cluster
+            elif isinstance(message, protocol.SyncState):
+                yield message.sync
 
     async def change(self, change: ClusterChange) -> Changed:
-        """Change size, name or lease; the answer comes when the change is begun, not when it is done."""
-        return msgspec.json.decode(await self._call("change", 10.0, change=change), type=Changed)
+        """Begin to change size, name or lease."""
+        return await self._call(protocol.Change(change), Changed, 10.0)
 
     async def restart(self, what: str) -> None:
-        """Begin to restart the workers, or the whole cluster."""
-        await self._call("restart", 5.0, what=what)
+        """Begin to restart the ``workers`` or the whole ``cluster``."""
+        await self._call(protocol.Restart(what), object)
 
     async def stop(self) -> None:
         """Begin to stop the cluster."""
-        await self._call("stop")
+        await self._call(protocol.Stop(), object)
 
     async def release(self) -> None:
-        """Say that this holder ends cleanly: a cluster that nobody else holds stops at once."""
-        await self._call("release")
+        """Announce that this holder ends: a cluster without another holder stops at once."""
+        self._send(protocol.Release(), None)
+        await self._answer(object, time.monotonic() + 5.0)
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._writer.close()
         try:
             await asyncio.wait_for(self._writer.wait_closed(), 1)

@@ -1,4 +1,4 @@
-"""The workers of one cluster: as many nannies as are wanted, each a process of its own, replaced when it ends."""
+"""The workers of one cluster: the wanted number of nannies, each a process of its own, replaced when it ends."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from ..core.paces import Paces
 from .nodes import Node, Nodes
 
 STOP_SECONDS = 6.0
-YOUNG_SECONDS = 20.0
-"""How long a new worker may take to join before it is missed."""
-SETTLED_SECONDS = 60.0
-"""A nanny that ran so long is replaced at once; one that keeps ending ever later, up to as long as this."""
 
 
 class Fleet:
-    """Nannies by name, numbers from 0 on.
+    """Nannies by name; names are numbers from 0.
 
     Parameters
     ----------
@@ -27,10 +24,15 @@ class Fleet:
         Returns the arguments of the nanny with a name.
     environ
         Variables of the workers.
+    paces
+        How long a worker may take to join, and the delays before a nanny that keeps ending is restarted.
 
     """
 
-    def __init__(self, nodes: Nodes, arguments: Callable[[str], list[str]], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, nodes: Nodes, arguments: Callable[[str], list[str]], environ: Mapping[str, str], paces: Paces
+    ) -> None:
+        self._paces = paces
         self._nodes, self._arguments, self._environ = nodes, arguments, environ
         self._nannies: dict[str, Node] = {}
         self._leaving: dict[str, Node] = {}
@@ -39,22 +41,24 @@ class Fleet:
         self._begun: dict[str, float] = {}
 
     def young(self) -> set[str]:
-        """Return the names of those that were first started a moment ago."""
+        """Return the names of workers that were started for the first time a moment ago."""
         moment = time.monotonic()
-        return {name for name, begun in self._begun.items() if moment - begun < YOUNG_SECONDS and name in self._nannies}
+        return {
+            name for name, begun in self._begun.items() if moment - begun < self._paces.young and name in self._nannies
+        }
 
     @property
     def names(self) -> list[str]:
-        """The names of the workers that are wanted, oldest first."""
+        """The names of the wanted workers, oldest first."""
         return list(self._nannies)
 
     @property
     def processes(self) -> int:
-        """How many workers run or are wanted; those that still leave count."""
-        return len(self._nannies) + sum(not node.ended for node in self._leaving.values())
+        """The number of workers that run or are wanted, including those that are leaving."""
+        return len(self._nannies) + sum(not node.ended for node in list(self._leaving.values()))
 
     def ended(self) -> bool:
-        """Whether a wanted one has ended."""
+        """Return whether the nanny of a wanted worker has ended."""
         return any(node.ended for node in self._nannies.values())
 
     def grow(self, count: int) -> None:
@@ -63,7 +67,7 @@ class Fleet:
         while len(self._nannies) < count:
             name = str(number)
             number += 1
-            # The scheduler refuses a second worker of one name, also while the first leaves.
+            # The scheduler refuses a second worker of the same name, even while the first is leaving.
             gone = name not in self._leaving or self._leaving[name].ended
             if name not in self._nannies and gone:
                 self._leaving.pop(name, None)
@@ -76,18 +80,18 @@ class Fleet:
         self._nannies[name] = self._nodes.start(name, self._arguments(name), self._environ)
 
     def leave(self, names: Iterable[str]) -> None:
-        """Want these no longer; they run until `end`."""
+        """Mark workers as leaving; they run until `end`."""
         for name in names:
             if name in self._nannies:
                 self._leaving[name] = self._nannies.pop(name)
 
     async def end(self, names: Iterable[str]) -> None:
-        """End those of these that leave, and see that they have ended."""
+        """End leaving workers, and wait until they have ended."""
         nodes = [self._leaving[name] for name in names if name in self._leaving]
         await self._end(nodes)
 
     async def close(self) -> None:
-        """End all."""
+        """End all workers."""
         nodes = [*self._nannies.values(), *self._leaving.values()]
         self._nannies.clear()
         await self._end(nodes)
@@ -102,22 +106,23 @@ class Fleet:
             await _ended(nodes)
 
     def kill(self, name: str) -> None:
-        """End a worker that doesn't answer; another takes its place at once."""
+        """Kill a worker that doesn't answer; it is replaced at once."""
         node = self._nannies.get(name)
         if node is not None:
             node.started = 0.0
             self._nodes.signal(node, signal.SIGKILL, group=True)
 
     def replace(self) -> None:
-        """Start a new nanny in the place of each that ended, ever later while it keeps ending."""
+        """Restart each nanny that has ended, with growing delays while it keeps ending."""
         for name, node in list(self._nannies.items()):
             if not node.ended:
                 continue
             self._begun.pop(name, None)
             if name not in self._due:
                 ran = time.monotonic() - node.started
-                count = self._failures[name] = 1 if ran > SETTLED_SECONDS else self._failures.get(name, 0) + 1
-                self._due[name] = time.monotonic() + min(2.0 ** min(count, 6), SETTLED_SECONDS) - 2
+                count = self._failures[name] = 1 if ran > self._paces.settled else self._failures.get(name, 0) + 1
+                unit = self._paces.respawn
+                self._due[name] = time.monotonic() + min(unit * 2.0 ** min(count, 6), self._paces.settled) - 2 * unit
             if time.monotonic() >= self._due[name]:
                 del self._due[name]
                 self._start(name)

@@ -1,4 +1,4 @@
-"""What the processes of a cluster printed: one bounded file each, read on from where the last reader stopped."""
+"""The logs of a cluster's processes: one bounded file each, read page by page."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..core.errors import Invalid, NotFound
+from ..core.errors import CoiledError, Invalid, NotFound
 from ..core.wire import LogLine, Logs
 from ..paths import cluster_dir
 
 KEPT_BYTES = 8 * 1024 * 1024
-"""A file that is larger is set aside as ``<node>.log.1`` and begun anew."""
+"""Bytes after which a file is rotated to ``<node>.log.1``."""
 ANSWER_BYTES = 512 * 1024
 NODE_BYTES = 64 * 1024
 ANSWER_LINES = 2000
@@ -25,20 +25,29 @@ _ORDER = ("supervisor", "launcher", "scheduler")
 _NODE = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _PLACE = re.compile(r"([A-Za-z0-9_-]{1,40}):([0-9]{1,18})")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) - ")
-# What Dask says of each of our own questions, many times a minute.
+# Dask logs this for each of our own requests, many times a minute.
 _OWN = re.compile(r".* - distributed\.worker - INFO - Run out-of-band function 'eval'")
 _SECRET = re.compile(r"//[^/\s@]*@")
 
 
 def log_path(cluster_id: str, node: str) -> Path:
-    """Return the file of one node; its folder is there then."""
+    """Return the log file of one node, and create its folder if possible."""
     folder = cluster_dir(cluster_id) / "logs"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
     return folder / f"{node}.log"
 
 
+def open_log(cluster_id: str, node: str) -> int:
+    """Return a descriptor for the output of a process; that of the null device if its log can't be created."""
+    try:
+        return os.open(log_path(cluster_id, node), os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except (OSError, CoiledError):
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
 def trim(cluster_id: str) -> None:
-    """Begin files anew that have become too large; who writes to them goes on."""
+    """Rotate files that have become too large, without disturbing the processes that write to them."""
     for path in log_path(cluster_id, "scheduler").parent.glob("*.log"):
         with contextlib.suppress(OSError):
             if path.stat().st_size > KEPT_BYTES:
@@ -47,25 +56,25 @@ def trim(cluster_id: str) -> None:
 
 
 def last_words(cluster_id: str, nodes: Iterable[str]) -> str:
-    """Return the last line that says something, of the first of these nodes that said anything."""
+    """Return the last meaningful log line of the first of these nodes that has one."""
     for node in nodes:
         with contextlib.suppress(OSError):
             lines = _clean(_tail(log_path(cluster_id, node), NODE_BYTES)[1]).splitlines()
-            said = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
-            if said:
-                return said[-1][:300]
-    return "it said nothing"
+            found = [line.strip() for line in lines if line.strip() and not line.startswith((" ", "Traceback"))]
+            if found:
+                return found[-1][:300]
+    return "its log is empty"
 
 
 def read(cluster_id: str, node: str | None = None, after: str | None = None) -> Logs:
-    """Return lines of one node or all, oldest first: the last ones, or those after the `next` of another answer.
+    """Return lines of one node or all, oldest first: the last ones, or those after the `next` of an earlier answer.
 
     Raises
     ------
     NotFound
         There is no such node.
     Invalid
-        `after` isn't what an answer gave.
+        `after` isn't the `next` of an answer.
 
     """
     folder = log_path(cluster_id, "scheduler").parent
@@ -84,12 +93,12 @@ def read(cluster_id: str, node: str | None = None, after: str | None = None) -> 
                 else:
                     start, data = _from(path, places.get(name, 0), NODE_BYTES)
                 end = data.rfind(b"\n") + 1
-                # A line without an end waits for it, but not for ever.
+                # An incomplete line waits for its end, but not forever.
                 end = len(data) if not end and len(data) >= LINE_BYTES else end
                 places[name] = start + end
                 found.append(list(_lines(name, data[:end])))
     lines = list(heapq.merge(*found, key=lambda line: line.at or ""))
-    # What is left out of a first answer is older than what is in it.
+    # A first answer leaves out the oldest lines.
     kept = lines[-ANSWER_LINES:] if after is None else lines
     return Logs(lines=tuple(kept), nodes=tuple(nodes), next=",".join(f"{k}:{v}" for k, v in sorted(places.items())))
 
@@ -110,7 +119,7 @@ def _places(after: str | None) -> dict[str, int]:
 
 
 def _tail(path: Path, size: int) -> tuple[int, bytes]:
-    """Return where the last whole lines of a file begin, and them."""
+    """Return the last whole lines of a file, and their offset."""
     start = max(path.stat().st_size - size, 0)
     start, data = _from(path, start, size)
     if start:
@@ -121,7 +130,7 @@ def _tail(path: Path, size: int) -> tuple[int, bytes]:
 
 def _from(path: Path, start: int, size: int) -> tuple[int, bytes]:
     with path.open("rb") as file:
-        # Shorter than it was: begun anew.
+        # Shorter than before: it was rotated.
         start = start if start <= os.fstat(file.fileno()).st_size else 0
         file.seek(start)
         return start, file.read(size)
@@ -141,7 +150,7 @@ def _lines(node: str, data: bytes) -> Iterator[LogLine]:
 
 
 def _clean(data: bytes) -> str:
-    """Return text without control characters, marks that turn the order of others, and secrets of URLs."""
+    """Return text without control characters, bidirectional marks, and secrets in URLs."""
     text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     text = "".join(character for character in text if character == "\n" or character.isprintable())
     return _SECRET.sub("//***@", text)

@@ -8,12 +8,14 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from .. import tasks
+from ..core.errors import CoiledError
+from . import logs
 
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
@@ -28,7 +30,7 @@ class Node:
         self.started = time.monotonic()
 
 
-class _Told(msgspec.Struct):
+class _Event(msgspec.Struct):
     started: str | None = None
     ended: str | None = None
     pid: int | None = None
@@ -36,24 +38,26 @@ class _Told(msgspec.Struct):
 
 
 class Nodes:
-    """Starts, signals and ends nodes; a node is `ended` once its group was seen to end, or the launcher has gone.
+    """Starts, signals and ends nodes; a node is `ended` once its process group, or the launcher, has ended.
 
     Parameters
     ----------
-    log_of
-        Returns the file that takes what a node prints.
+    cluster_id
+        The cluster whose logs receive the nodes' output.
+    prefix
+        Prefix of the names of these logs.
 
     """
 
-    def __init__(self, log_of: Callable[[str], Path]) -> None:
-        self._log_of = log_of
+    def __init__(self, cluster_id: str, prefix: str = "") -> None:
+        self._id, self._prefix = cluster_id, prefix
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._nodes: dict[str, Node] = {}
 
     async def open(self, argv: Sequence[str], environ: Mapping[str, str], folder: Path, alive: int) -> None:
-        """Start the launcher, which imports Dask; it and its forks keep the descriptor `alive` open."""
-        descriptor = os.open(self._log_of("launcher"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        """Start the launcher, which imports Dask; it and its forks inherit the descriptor `alive`."""
+        descriptor = logs.open_log(self._id, f"{self._prefix}launcher")
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -70,19 +74,23 @@ class Nodes:
         self._reader = asyncio.create_task(self._read(self._process), name="launcher")
 
     def start(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Node:
-        """Start a node in the place of one with this name that has ended, if there was one."""
+        """Start a node; it replaces an ended one of this name."""
         node = self._nodes[name] = Node(name)
         request = {"start": name, "arguments": list(arguments), "environ": dict(environ)}
-        node.ended = not self._send({**request, "log": str(self._log_of(name))})
+        try:
+            log = str(logs.log_path(self._id, f"{self._prefix}{name}"))
+        except CoiledError:
+            log = os.devnull
+        node.ended = not self._send({**request, "log": log})
         return node
 
     def signal(self, node: Node, number: signal.Signals, *, group: bool = False) -> None:
-        """Send a signal to a node or to its whole group; nothing where it has ended."""
+        """Send a signal to a node or to its whole group, unless it has ended."""
         if not node.ended:
             self._send({"signal": node.name, "number": int(number), "group": group})
 
     async def close(self, seconds: float) -> None:
-        """End all nodes that are left, by SIGTERM and then SIGKILL, and the launcher."""
+        """End all remaining nodes, by SIGTERM and then SIGKILL, and the launcher."""
         if self._process is None or self._process.stdin is None:
             return
         self._process.stdin.close()
@@ -90,7 +98,7 @@ class Nodes:
             await asyncio.wait_for(self._process.wait(), seconds)
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                # Its guard kills the groups of the nodes then.
+                # The guard then kills the nodes' process groups.
                 self._process.kill()
             await self._process.wait()
         await tasks.end([self._reader])
@@ -104,15 +112,15 @@ class Nodes:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         try:
             while process.stdout is not None and (line := await process.stdout.readline()):
-                told = msgspec.json.decode(line, type=_Told)
-                node = self._nodes.get(told.started or told.ended or "")
-                if node is not None and told.started:
-                    node.pid = told.pid
-                elif node is not None and told.pid is None:
-                    _log.info("%s ended with %s", node.name, told.code)
+                event = msgspec.json.decode(line, type=_Event)
+                node = self._nodes.get(event.started or event.ended or "")
+                if node is not None and event.started:
+                    node.pid = event.pid
+                elif node is not None and event.pid is None:
+                    _log.info("%s ended with %s", node.name, event.code)
                     node.ended = True
         except (OSError, ValueError, msgspec.DecodeError):
-            _log.exception("the launcher said something else than it should")
+            _log.exception("the launcher sent an invalid event")
         finally:
             for node in self._nodes.values():
                 node.ended = True

@@ -1,4 +1,4 @@
-"""Texts that are evaluated in other processes: one self-contained, stdlib-only file each, Python 3.8 and newer."""
+"""Sources that are evaluated in other processes: one self-contained file each, standard library only, Python 3.8+."""
 
 import ast
 import base64
@@ -13,7 +13,7 @@ LOAD = "(lambda m: (K in m or eval(B), m[K].node(*A))[1])(__import__('sys').modu
 
 # Apart, since every node compiles the text above, and only a new process this one.
 _BEGIN = (
-    "(lambda u, g: (exec(u(Z), g), g['enter'](K, u(M), u(E))))"
+    "(lambda u, g: (exec(u(Z), g), g['enter'](K, u(F), u(E))))"
     "(lambda t: __import__('zlib').decompress(__import__('base64').b64decode(t)).decode('utf-8'), {'__name__': K})"
 )
 
@@ -28,7 +28,7 @@ KEEP = (
 )
 """Keeps a text in a process for `SHORT`; names: those of `kept_names`."""
 
-KEPT = {"nanny": ("point",), "scheduler": (), "worker": ()}
+KEPT = {"nanny": ("layer_plugin",), "scheduler": (), "worker": ()}
 """The texts that are kept, with the others that each needs."""
 
 OF_SCHEDULER = "(exec(S, G), G['of_scheduler'](I))[1]"
@@ -37,8 +37,9 @@ OF_SCHEDULER = "(exec(S, G), G['of_scheduler'](I))[1]"
 
 @cache
 def source(name: str) -> str:
-    """Return the source of the text `name`, such as ``probe``."""
-    return Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    """Return the source of the text `name`, such as ``probe``; ``content`` carries ``imports``, which a child runs."""
+    text = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return text.replace('IMPORTS = ""', f'IMPORTS = "{packed("imports")}"') if name == "content" else text
 
 
 @cache
@@ -48,22 +49,22 @@ def packed(name: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return a source without what is there for its readers only."""
-    told: set[int] = set()
+    """Return a source without comments and docstrings."""
+    docstrings: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         body = getattr(node, "body", None)
         for part in body if isinstance(body, list) and len(body) > 1 else ():
             if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant):
-                told.update(range(part.lineno, (part.end_lineno or part.lineno) + 1))
+                docstrings.update(range(part.lineno, (part.end_lineno or part.lineno) + 1))
     lines = enumerate(text.splitlines(), 1)
-    return "\n".join(line for number, line in lines if number not in told and line.split("#")[0].strip())
+    return "\n".join(line for number, line in lines if number not in docstrings and line.split("#")[0].strip())
 
 
 @cache
 def node_key() -> str:
     """Return the name under which the texts of this version stay in a node's ``sys.modules``."""
     seen = hashlib.blake2b(digest_size=6)
-    for name in ("node", "mark", "edits", "probe", "content"):
+    for name in ("node", "fingerprint", "edits", "probe", "content"):
         seen.update(source(name).encode("utf-8"))
     return "_coiled_jupyter_" + seen.hexdigest()
 
@@ -71,7 +72,7 @@ def node_key() -> str:
 def node_names(verb: str, *arguments: Any, needs: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the names for `LOAD` that make a node answer ``node(verb, …)`` with the texts that it needs for it."""
     sources = {name: packed(name) for name in needs}
-    kept = {"Z": packed("node"), "M": packed("mark"), "E": packed("edits")}
+    kept = {"Z": packed("node"), "F": packed("fingerprint"), "E": packed("edits")}
     return {"K": node_key(), "A": [verb, sources, *arguments], "B": _BEGIN, **kept}
 
 
@@ -114,10 +115,10 @@ def cell_names(
     return {**own, "C": cell, "I": given or {}, "W": wanted}
 
 
-POINT = "(exec(S, G), G['plugin'](L))[1]"
-"""Makes the plugin that points nannies, where it is unpickled; names: those of `point_names`."""
+LAYER_PLUGIN = "(exec(S, G), G['plugin'](L))[1]"
+"""Makes the NannyPlugin of layers, where it is unpickled; names: those of `layer_plugin_names`."""
 
 
-def point_names(layers: str) -> dict[str, Any]:
-    """Return the names for `POINT`; `layers` is JSON, by place."""
-    return {"S": source("point"), "G": {"__name__": "coiled_jupyter_point"}, "L": layers}
+def layer_plugin_names(layers: str) -> dict[str, Any]:
+    """Return the names for `LAYER_PLUGIN`; `layers` is JSON, by place."""
+    return {"S": source("layer_plugin"), "G": {"__name__": "coiled_jupyter_layer_plugin"}, "L": layers}

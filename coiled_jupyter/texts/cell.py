@@ -1,10 +1,10 @@
-"""Runs one cell of a user's on a worker, as a task: what it prints goes back while it runs, its last value at its end.
+"""Runs one cell of the user on a worker, as a task: what it prints is sent while it runs, its last value at its end.
 
-``run(source, given, topic, wanted)`` returns ``[state, value, told]``: ``["done", value, repr]`` where `value` is None unless
-`wanted`, or ``["failed", None, [name, message, traceback]]``. What is printed is logged as events under `topic`, as
-``{"stream": "stdout" | "stderr", "text": …}``, at last ``{"stream": "end"}``. ``interrupt(topic)`` ends a cell by KeyboardInterrupt.
+``run(source, given, topic, wanted)`` returns ``["done", value, repr]``, where `value` is None unless `wanted`, or ``["failed",
+None, [name, message, traceback]]``. Output is logged as events under `topic`: ``{"stream": "stdout" | "stderr", "text": …}``,
+and ``{"stream": "end"}`` at the end. ``interrupt(topic)`` raises KeyboardInterrupt in the cell.
 
-Rules: Python 3.8, standard library only, never raises, but for what the cell's own values do when they are pickled.
+Rules: Python 3.8, standard library only, never raises, except where the cell's own values do when they are pickled.
 """
 
 import ast
@@ -36,7 +36,7 @@ def _state():
 
 
 class _Switch(io.TextIOBase):
-    """Stands for a stream of the process: what a cell's thread writes goes to its cell, the rest where it went before."""
+    """Replaces a stream of the process: what a cell's thread writes goes to its cell, the rest to the original stream."""
 
     def __init__(self, name):
         self._name, self._own = name, getattr(sys, name)
@@ -62,7 +62,7 @@ def _switch():
 
 
 class _Sent(io.TextIOBase):
-    """Keeps what is written until it's flushed, which sends it."""
+    """Keeps what is written until a flush sends it."""
 
     def __init__(self, stream, send):
         self._stream, self._send = stream, send
@@ -83,7 +83,7 @@ class _Sent(io.TextIOBase):
 
 
 def _tell(streams, ended):
-    """Send every `PAUSE` seconds what was written, until the cell ends."""
+    """Send what was written every `PAUSE` seconds, until the cell ends."""
     while not ended.wait(PAUSE):
         for stream in streams:
             stream.flush()
@@ -105,7 +105,7 @@ def _divided(tree):
 
 
 def _failure(error, filename):
-    # The frames of this text say nothing to whoever wrote the cell.
+    # The frames of this text mean nothing to the author of the cell.
     found = error.__traceback__
     while found is not None and found.tb_frame.f_code.co_filename != filename:
         found = found.tb_next
@@ -114,7 +114,7 @@ def _failure(error, filename):
 
 
 def run(source, given, topic, wanted):
-    """Run a cell in a namespace of its own with the `given` names."""
+    """Run a cell in a namespace of its own, with the names in `given`."""
     state = _state()
     filename = "<cell %s>" % topic
     linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
@@ -124,7 +124,7 @@ def run(source, given, topic, wanted):
         try:
             worker.log_event(topic, message)
         except Exception:
-            # The scheduler has gone; the cell's end says so.
+            # The scheduler has gone, which the end of the cell reports.
             pass
 
     streams = {name: _Sent(name, send) for name in ("stdout", "stderr")}
@@ -133,15 +133,15 @@ def run(source, given, topic, wanted):
         setattr(state.targets, name, stream)
     ended = threading.Event()
     with contextlib.suppress(RuntimeError):
-        # Before the cell can be interrupted: until a new thread runs, Python knows it by the ident of the one that starts
-        # it, and what is to be raised in the one is raised in the other, for which the one then waits for ever.
+        # Before the cell can be interrupted: until a new thread runs, Python knows it by the ident of the thread that starts
+        # it, so an exception for the one would be raised in the other, which the first then waits for without end.
         threading.Thread(target=_tell, args=(list(streams.values()), ended), daemon=True).start()
     state.threads[topic] = threading.get_ident()
     namespace = {"__name__": "__main__", "__builtins__": __builtins__}
     namespace.update(given)
     try:
         statements, last = _divided(ast.parse(source, filename))
-        # The user's own code, which the user has asked to run here.
+        # The user's own code, sent at the user's request.
         exec(compile(statements, filename, "exec"), namespace)  # noqa: S102
         value = eval(compile(last, filename, "eval"), namespace) if last is not None else None  # noqa: S307
         answer = ["done", value if wanted else None, "" if value is None else _shown(value)]

@@ -1,9 +1,9 @@
-"""Checks a layer from within: versions, files, imports; run by the layer's own Python as ``python -I -c <this text>``.
+"""Checks a layer from inside it: versions, files, imports; run by the layer's own Python as ``python -I -c <this text>``.
 
-Told by stdin in JSON: ``expected`` {name: version}, ``imports`` [distribution or module], ``distributed`` (a version, or
-an empty text), ``base`` (the folders in which the base environment's packages lie). Prints one JSON line: ``problems`` (plain words), ``entries`` (of sys.path, the layer's own),
-``executable``, ``prefix``, ``size``. A line ``importing NAME`` comes before each import, since that may end the process;
-the files are looked at meanwhile, in a fork.
+Reads JSON from stdin: ``expected`` {name: version}, ``imports`` [distribution or module], ``distributed`` (a version, or an
+empty text), ``base`` (the folders of the base environment's packages). Prints one JSON line: ``problems`` (sentences),
+``entries`` (of sys.path, the layer's own), ``executable``, ``prefix``, ``size`` in bytes. A line ``importing NAME`` comes
+before each import, since an import may end the process; a fork checks the files meanwhile.
 
 Rules: Python 3.8, standard library only.
 """
@@ -22,7 +22,7 @@ def _normal(name):
 
 
 def _version(text):
-    """Return a version so that those which PEP 440 calls equal are, as far as releases and zeros go."""
+    """Return a version in a form in which versions that PEP 440 calls equal are equal, as far as releases and zeros go."""
     public, _, local = text.lower().lstrip("v").partition("+")
     parts = re.split(r"([0-9]+)", public)
     parts = [str(int(part)) if part.isdigit() else part.replace("-", ".").replace("_", ".") for part in parts]
@@ -30,7 +30,7 @@ def _version(text):
 
 
 def _named(distribution):
-    """Return the name and the version of a distribution; below its header lies a text that may be long."""
+    """Return the name and the version of a distribution, from the header of its metadata; the text below may be long."""
     from email.parser import HeaderParser
 
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
@@ -41,7 +41,7 @@ def _named(distribution):
 
 
 def _files(folder, present):
-    """Return the paths of RECORD that aren't there, or None where there is no RECORD; `present` are known to be."""
+    """Return the paths of RECORD that don't exist, or None if there is no RECORD; those in `present` are known to exist."""
     import csv
 
     try:
@@ -74,7 +74,7 @@ def _tops(distribution):
 
 
 def _take(path, own, base):
-    """Write the bytecode of a source file that has none: the base environment's, made from the very same bytes."""
+    """Write the bytecode of a source file that has none: the base environment's, if its source has the same bytes."""
     from importlib.util import MAGIC_NUMBER, cache_from_source
 
     cached = cache_from_source(path)
@@ -88,7 +88,7 @@ def _take(path, own, base):
                 code = stream.read()
             known, here = os.stat(source), os.stat(path)
             size = (here.st_size & 0xFFFFFFFF).to_bytes(4, "little")
-            # As Python holds one for valid: its kind, and when its source was changed and how long it is.
+            # What Python checks: the kind of bytecode, and the time and size of its source.
             if code[:16] != MAGIC_NUMBER + bytes(4) + (int(known.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + size:
                 continue
             with open(source, "rb") as one, open(path, "rb") as other:
@@ -105,7 +105,7 @@ def _take(path, own, base):
 
 
 def _reuse(base):
-    """Let imports take bytecode from the base environment: to compile is most of what a first import takes."""
+    """Let imports take bytecode from the base environment: compiling is most of the time of a first import."""
     from importlib import machinery
 
     own = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
@@ -130,12 +130,12 @@ def _entries():
     paths = sysconfig.get_paths()
     own = {os.path.realpath(paths[name]) for name in ("stdlib", "platstdlib")}
     own |= {os.path.join(folder, "lib-dynload") for folder in list(own)}
-    # A zip of the standard library, which mostly isn't there.
+    # A zip of the standard library, which usually doesn't exist.
     return [p for p in sys.path if p and os.path.realpath(p) not in own and not p.endswith(".zip")]
 
 
 def _walk(folder):
-    """Return the paths of all files in a folder, and their bytes."""
+    """Return the paths of all files in a folder, and their total size."""
     present, total, folders = set(), 0, [folder]
     while folders:
         try:
@@ -152,7 +152,7 @@ def _walk(folder):
 
 
 def _beside(act):
-    """Do something in a fork, and return what waits for its result."""
+    """Run something in a fork, and return a function that waits for its result."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -177,11 +177,11 @@ def _differences(expected, versions):
         elif _version(versions[name]) != _version(version):
             yield "%s is %s, not %s" % (name, versions[name], version)
     for name in sorted(set(versions) - set(expected)) if expected else ():
-        yield "%s is there, which isn't in the plan" % name
+        yield "%s is installed, but not in the plan" % name
 
 
 def _look(found):
-    """Return what is wrong with the files of distributions, and the bytes of all files."""
+    """Return what is wrong with the files of distributions, and the total size of all files."""
     problems = []
     present, size = _walk(sys.prefix)
     for name, distribution in sorted(found.items()):
@@ -194,7 +194,7 @@ def _look(found):
 
 
 def _import(names, say):
-    """Import modules, and return what is wrong with them."""
+    """Import modules, and return which of them fail and why."""
     import importlib
 
     problems = []
@@ -209,7 +209,7 @@ def _import(names, say):
 
 
 def check(request, say):
-    """Return what is wrong, and where the layer is."""
+    """Return the problems, and where the layer is."""
     import importlib.metadata as metadata
 
     problems = []
@@ -220,11 +220,11 @@ def check(request, say):
             problems.append("A package without a name lies in %s" % getattr(distribution, "_path", "it"))
             continue
         if _normal(name) in found:
-            problems.append("%s is there twice" % name)
+            problems.append("%s is installed twice" % name)
         found[_normal(name)], versions[_normal(name)] = distribution, version or ""
     problems += _differences({_normal(name): version for name, version in request["expected"].items()}, versions)
     if request["distributed"] and "distributed" not in found:
-        problems.append("distributed is missing, without which no worker starts")
+        problems.append("distributed is missing, and no worker starts without it")
     wanted = []
     for name in request["imports"]:
         wanted += _tops(found[_normal(name)]) if _normal(name) in found else [name]
@@ -234,7 +234,7 @@ def check(request, say):
         looked = _beside(lambda: _look(found))
         _reuse(request.get("base", ()))
         failed = _import(wanted, say)
-        # What isn't whole can't be imported either, which says nothing more. Imports have left their bytecode.
+        # An incomplete package can't be imported either, which says nothing more. Imports have written bytecode.
         problems, size = looked()[0] or failed, _walk(sys.prefix)[1]
     else:
         broken, size = _look(found)
@@ -254,7 +254,7 @@ def check(request, say):
 
 if __name__ == "__main__":
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
-    # What a module prints while it's imported isn't an answer.
+    # What a module prints during its import isn't part of the answer.
     os.dup2(2, 1)
 
     def _say(text):
@@ -266,5 +266,5 @@ if __name__ == "__main__":
     except BaseException as error:
         told = {"problems": ["The check failed: %s: %s" % (type(error).__name__, str(error)[:300])]}
     _say(json.dumps(told))
-    # Threads of what was imported must not hold this process.
+    # Threads of imported modules must not keep this process alive.
     os._exit(0)

@@ -1,11 +1,11 @@
-"""Finds the live Dask clients of the process that it is evaluated in, and sends requests through one of them.
+"""Finds the live Dask clients of the process in which it is evaluated, and sends requests through one of them.
 
 Evaluated with ``exec(text, namespace)`` in a kernel, or in a scheduler for ``of_scheduler``; every function returns one
 JSON text.
 
-Rules: Python 3.8, standard library only, never raises, never imports Dask: where the user hasn't, there are no clients.
-``clients`` and ``result`` do no I/O; what ``begin`` sends runs on the client's own event loop, over a connection of its
-own, so that neither the caller nor the client's stream waits. Only builtins by reference, and text, cross.
+Rules: Python 3.8, standard library only, never raises, never imports Dask: if the user hasn't, there are no clients.
+``clients`` and ``result`` do no I/O; ``begin`` sends from the client's own event loop, over a separate connection, so that
+neither the caller nor the client's stream waits. Only builtins by reference, and text, are sent.
 """
 
 import asyncio
@@ -20,15 +20,31 @@ TEXT_LIMIT = 500
 SIZE_LIMIT = 4 * 1024 * 1024
 AT_ONCE = 16
 TICKETS = 64
-# How long an answer that nobody collects is kept.
+# Seconds that an uncollected answer is kept.
 KEPT_SECONDS = 60.0
-# How long a client's event loop may take to begin a request.
+# Seconds that a client's event loop may take to begin a request.
 BUSY_SECONDS = 1.0
-# A worker that hasn't answered by then no longer counts against AT_ONCE: silent ones can't hold the others.
+# Seconds after which an unanswered request no longer counts against AT_ONCE, so that silent workers don't delay others.
 SLOW_SECONDS = 0.5
 _EVAL = pickle.dumps(eval, protocol=4)
 _NOTHING = pickle.dumps({}, protocol=4)
-_METRICS = ("memory", "cpu", "task_counts", "executing", "ready", "waiting")
+_WORKER = ("name", "host", "status", "nthreads", "memory_limit", "last_seen")
+_METRICS = ("memory", "task_counts", "executing", "in_memory")
+
+
+class _MadeThere:
+    """Pickles as a call of the builtin `eval`."""
+
+    def __init__(self, text, names):
+        self.arguments = (text, names)
+
+    def __reduce__(self):
+        return eval, self.arguments
+
+
+def _pickled(text, names):
+    return pickle.dumps(_MadeThere(text, names), protocol=4)
+
 
 _tickets = {}
 _numbers = itertools.count(1)
@@ -39,7 +55,7 @@ def _clip(value):
 
 
 def _live():
-    """Return the clients that are neither closed nor new: also those that are nobody's default."""
+    """Return the clients that are neither closed nor new, including those that aren't the default."""
     module = sys.modules.get("distributed.client")
     instances = getattr(getattr(module, "Client", None), "_instances", ())
     for _ in range(5):
@@ -47,7 +63,7 @@ def _live():
             found = list(instances)
             break
         except RuntimeError:
-            # Another thread made one meanwhile.
+            # Another thread has created a client meanwhile.
             continue
     else:
         found = []
@@ -71,7 +87,7 @@ def _describe(client):
         "cluster_class": None if cluster is None else type(cluster).__name__[:TEXT_LIMIT],
         "cluster_name": _clip(getattr(cluster, "name", None)),
         "inproc": address.startswith("inproc://"),
-        # A path has no line breaks, the text of a certificate has.
+        # Either a path or the text of a certificate, which has line breaks.
         "in_memory_tls": isinstance(certificate, str) and "\n" in certificate,
         "asynchronous": bool(getattr(client, "_asynchronous", False)),
         "workers": count if isinstance(count, int) else len(identity.get("workers", ())),
@@ -93,7 +109,7 @@ def clients():
 
 
 def begin(request):
-    """Begin one request through a client and return a ticket for its answer, or why there is none.
+    """Begin one request through a client, and return a ticket for its answer or an error.
 
     `request` is ``{"client", "operation", "deadline", "workers", "expression", "names", "nanny"}``, where the operation
     is ``identity``, ``run_on_scheduler``, ``run_on_workers`` or ``versions``.
@@ -121,10 +137,10 @@ def begin(request):
 
 
 def result(number):
-    """Return ``{"done": bool, "answers": {place: {"text"} or {"error"}}}``: what has come in since the last call.
+    """Return ``{"done": bool, "answers": {place: {"text"} or {"error"}}}``: the answers since the last call.
 
-    An answer is given once, and at most 4 MiB in one call. ``busy`` is the error of a loop that didn't get to run:
-    an asynchronous client lives on the kernel's own, which a cell can hold.
+    Each answer is returned once, and at most 4 MiB per call. The error ``busy`` means that the client's event loop didn't
+    run: that of an asynchronous client is the kernel's own, which a cell can block.
     """
     try:
         ticket = _tickets.get(number)
@@ -134,10 +150,10 @@ def result(number):
         if ticket.task is None and now > min(ticket.begun + BUSY_SECONDS, ticket.end):
             late = "busy"
         elif not ticket.done and now > ticket.end + 0.5:
-            # A little grace: what has begun ends itself at the deadline.
+            # Some seconds of grace: a request that has begun ends by itself at the deadline.
             late = "late"
         ticket.expired = late is not None
-        # Read before the answers are: what comes later is for the next call.
+        # Read before the answers: later ones are for the next call.
         done, answers, size = ticket.done, {}, 0
         for place in list(ticket.answers):
             size += sum(len(text) for text in ticket.answers[place].values())
@@ -153,11 +169,11 @@ def result(number):
 
 
 class Refused(Exception):
-    """A process answered, but not with what was asked for; reported by this name."""
+    """A process answered, but refused the request; reported by this name."""
 
 
 class _Ticket:
-    """One request and what has been answered to it."""
+    """One request and its answers."""
 
     def __init__(self, client, request):
         self.client = client
@@ -171,7 +187,7 @@ class _Ticket:
         self.expired = False
 
     def start(self):
-        # On the client's loop; nothing is begun that nobody waits for.
+        # On the client's loop; a request that was given up isn't begun.
         if not self.expired:
             self.task = asyncio.ensure_future(self.run())
 
@@ -183,11 +199,10 @@ class _Ticket:
             elif operation == "run_on_scheduler":
                 await self.keep("scheduler", self.run_on_scheduler())
             elif operation == "run_on_workers":
-                message = dict(op="run", **self.call())
-                await self.each(request["workers"], message, _result)
+                await self.each(request["workers"], self.on_worker)
             elif operation == "versions":
                 scheduler = self.keep("scheduler", self.scheduler_versions())
-                workers = self.each(request["workers"], {"op": "versions"}, _dump)
+                workers = self.each(request["workers"], self.worker_versions)
                 await asyncio.gather(scheduler, workers)
             else:
                 self.answers["scheduler"] = {"error": "unknown operation"}
@@ -198,7 +213,7 @@ class _Ticket:
             self.client = None
 
     async def keep(self, place, answer):
-        """Keep what a place answers before the end, or the kind of its failure."""
+        """Store the answer of a place, or the kind of its failure."""
         try:
             text = await asyncio.wait_for(answer, max(self.end - time.monotonic(), 0.01))
             kept = {"text": text} if len(text) <= SIZE_LIMIT else {"error": "large"}
@@ -210,17 +225,9 @@ class _Ticket:
             kept = {"error": type(error).__name__}
         self.answers[place] = kept
 
-    async def each(self, workers, message, read):
-        """Send a message to each worker by way of the scheduler."""
+    async def each(self, workers, ask):
+        """Ask for something of each worker."""
         gate = asyncio.Semaphore(AT_ONCE)
-        nanny = bool(self.request.get("nanny"))
-
-        async def ask(worker):
-            question = {"op": "broadcast", "msg": message, "workers": [worker], "nanny": nanny}
-            answer = await self.exchange(question)
-            if not isinstance(answer, dict) or worker not in answer:
-                raise LookupError(worker)
-            return read(answer[worker])
 
         async def one(worker):
             async with gate:
@@ -230,9 +237,29 @@ class _Ticket:
 
         await asyncio.gather(*(one(worker) for worker in workers))
 
+    async def broadcast(self, worker, message):
+        """Send a message to a worker, or its nanny, through the scheduler."""
+        nanny = bool(self.request.get("nanny"))
+        answer = await self.exchange({"op": "broadcast", "msg": message, "workers": [worker], "nanny": nanny})
+        if not isinstance(answer, dict) or worker not in answer:
+            raise LookupError(worker)
+        return answer[worker]
+
+    async def on_worker(self, worker):
+        serialized = sys.modules["distributed.protocol.serialize"].Serialized
+        header = {"serializer": "pickle", "writeable": (), "compression": (None,), "num-sub-frames": 1}
+        made = serialized(header, [_pickled(*self.request["quiet"])])
+        answer = await self.broadcast(worker, {"op": "echo", "data": made})
+        if not isinstance(answer, (list, tuple)):
+            answer = await self.broadcast(worker, dict(op="run", **self.call()))
+        return _result(answer)
+
+    async def worker_versions(self, worker):
+        return _dump(await self.broadcast(worker, {"op": "versions"}))
+
     async def exchange(self, message):
         connect = sys.modules["distributed.comm.core"].connect
-        # A connection of its own: one of the client's pool, left in the middle, would answer the user's next request.
+        # A separate connection: one from the client's pool, if abandoned, would answer the user's next request.
         comm = await connect(
             self.address,
             timeout=max(self.end - time.monotonic(), 0.01),
@@ -250,7 +277,13 @@ class _Ticket:
         return {"function": _EVAL, "args": pickle.dumps(arguments, protocol=4), "kwargs": _NOTHING, "wait": True}
 
     async def run_on_scheduler(self):
-        return _result(await self.exchange(dict(op="run_function", **self.call())))
+        # The connection is closed before the second answer, which tells nothing.
+        setup, following = _pickled(*self.request["quiet"]), _pickled(*self.request["next"])
+        feed = {"op": "feed", "setup": setup, "function": following, "teardown": None, "interval": 0}
+        answer = await self.exchange(feed)
+        if not isinstance(answer, (list, tuple)):
+            answer = await self.exchange(dict(op="run_function", **self.call()))
+        return _result(answer)
 
     async def scheduler_versions(self):
         return _dump(await self.exchange({"op": "versions"}))
@@ -258,18 +291,27 @@ class _Ticket:
     async def identity(self):
         answer = await self.exchange({"op": "identity"})
         if isinstance(answer, dict) and "n_workers" in answer:
-            # A Dask that counts its workers tells only some of them unless asked for all.
+            # A Dask with the argument `n_workers` returns only some workers by default.
             answer = await self.exchange({"op": "identity", "n_workers": -1})
-        workers = {}
-        for address, info in answer["workers"].items():
-            info = dict(info)
-            metrics = info.get("metrics") or {}
-            info["metrics"] = {key: metrics[key] for key in _METRICS if key in metrics}
-            workers[str(address)] = info
-        return _dump(dict(answer, workers=workers))
+        if not isinstance(answer, dict) or "workers" not in answer:
+            raise Refused
+        if isinstance(answer["workers"], dict):
+            answer = dict(answer, workers={str(key): _worker(info) for key, info in answer["workers"].items()})
+        return _dump(answer)
+
+
+def _worker(info):
+    """Return the used fields of a worker's description: those of thousands would be too large."""
+    info = info if isinstance(info, dict) else {}
+    metrics = info.get("metrics")
+    metrics = metrics if isinstance(metrics, dict) else {}
+    kept = {key: info[key] for key in _WORKER if key in info}
+    return dict(kept, metrics={key: metrics[key] for key in _METRICS if key in metrics})
 
 
 def _result(answer):
+    if isinstance(answer, (list, tuple)) and answer and isinstance(answer[0], str):
+        return answer[0]
     if isinstance(answer, dict) and answer.get("status") == "OK" and isinstance(answer.get("result"), str):
         return answer["result"]
     raise Refused
@@ -282,7 +324,7 @@ def _dump(answer):
 
 
 def _plain(value, depth):
-    """Return what JSON can say of a value; a number that it can't say becomes null."""
+    """Return a value that JSON can represent; other numbers become null."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):
@@ -295,12 +337,12 @@ def _plain(value, depth):
 
 
 def of_scheduler(identity):
-    """Return the clients of the scheduler with this id, when evaluated in its process."""
+    """Return the clients and the queue of the scheduler with this id, when evaluated in its process."""
     try:
         module = sys.modules.get("distributed.scheduler")
         instances = list(getattr(getattr(module, "Scheduler", None), "_instances", ()))
         scheduler = next(s for s in instances if getattr(s, "id", None) == identity)
-        # Dask keeps a client of its own for tasks that nobody waits for.
+        # Dask has a client of its own for `fire_and_forget`.
         states = [state for key, state in list(scheduler.clients.items()) if key != "fire-and-forget"]
         found = []
         for state in states[:LIMIT]:
@@ -308,9 +350,20 @@ def of_scheduler(identity):
                 found.append(_state(scheduler, state))
             except Exception:
                 continue
-        return json.dumps({"clients": found, "count": len(states)})
+        return json.dumps({"clients": found, "queued": _queued(scheduler)})
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})
+
+
+def _queued(scheduler):
+    """Return how many runnable tasks are assigned to no worker."""
+    # Queued by the scheduler (since 2022.11), or without a worker that may run them.
+    count = sum(len(getattr(scheduler, name, ())) for name in ("queued", "unrunnable"))
+    for worker in list(scheduler.workers.values()):
+        # Before 2023, a worker's queue still has tasks that other workers have stolen.
+        if "task_counts" not in worker.metrics:
+            count += max(0, len(worker.processing) - worker.metrics.get("executing", 0))
+    return count
 
 
 def _state(scheduler, state):

@@ -1,409 +1,273 @@
-"""Looks, beside a reading and in a thread of its own, at what a version number can't tell: the files themselves.
+"""Examines, beside a reading, what a version number doesn't show: the files that an import would lead to.
 
-Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``look(…)`` begins where the
-last look is old and returns the last result's key, or ``""``; ``result()`` returns the last result as JSON.
+Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``places()`` returns where this process looks for modules;
+the text ``imports`` examines those places in a child of low priority, for the disk is none of the process's business.
+``look(…)`` starts that if the last result is old, and returns that result's key, or ``""``; ``result()`` returns the last
+result as JSON: what ``imports`` answers, with ``at``, when it was begun.
 
-For each distribution: a digest of the code that would be imported, files that are missing, and files that were edited
-since their install. For code beside the notebook (`local`: what this process has imported of it; `wanted`: what another
-one has) a digest too. And the markers of requirements that stand on some platforms only.
-
-Rules: Python 3.8, standard library only, never raises, nothing written; a thread that yields, ended with its process.
+Rules: Python 3.8, standard library only, never raises; the child ends with its process, and writes but its own cache.
 """
 
 import base64
-import csv
 import hashlib
-import io
+import importlib.machinery as machinery
 import json
 import os
-import re
+import subprocess
 import sys
 import threading
 import time
+import zlib
 
+IMPORTS = ""
+"""The text ``imports``, compressed by zlib, as Base64 text."""
 FRESH_SECONDS = 20.0
 GLANCE_SECONDS = 1.0
-FILE_LIMIT = 200000
-TREE_LIMIT = 5000
-HASH_LIMIT = 2 << 30
-SHOWN = 5
-_BUILT = (".so", ".pyd", ".dylib", ".dll")
-_CODE = (".py", *_BUILT)
-_BESIDE = frozenset(
+SECONDS = 300.0
+"""How long one look may take."""
+NICE = 10
+"""By how much the child gives way to the process: at 19 it would take minutes beside a worker that computes."""
+SIZE_LIMIT = 16 << 20
+PACE = 4.0
+"""Seconds of sleep per second of work where no child can be started and a thread of the process has to do it."""
+# A text of its own is compiled in the child, which has nothing of this process but these places.
+_CHILD = (
+    "import base64, json, os, sys, zlib\n"
+    "asked = json.loads(sys.stdin.readline())\n"
+    "space = {'__name__': 'coiled-jupyter imports'}\n"
+    "try: os.nice(asked.pop('nice'))\n"
+    "except (OSError, AttributeError): pass\n"
+    "exec(compile(zlib.decompress(base64.b64decode(asked.pop('text'))), '<coiled-jupyter imports>', 'exec'), space)\n"
+    "sys.stdout.write(space['imports'](json.dumps(asked)))\n"
+)
+# Finders that serve no top-level module of their own, and change no code (pytest's explains failed assertions).
+_TAME = frozenset(
     (
-        "tests",
-        "test",
-        "testing",
-        "docs",
-        "doc",
-        "examples",
-        "build",
-        "dist",
-        "node_modules",
-        "__pycache__",
-        "benchmarks",
+        "IPython.utils.shimmodule",
+        "_distutils_hack",
+        "_pytest.assertion.rewrite",
+        "_virtualenv",
+        "importlib_metadata",
+        "pkg_resources.extern",
+        "setuptools.extern",
+        "six",
+        "tlz._build_tlz",
     )
 )
-_NOT_MODULES = frozenset(("setup.py", "conftest.py", "noxfile.py", "versioneer.py", "tasks.py", "fabfile.py"))
-_SEPARATORS = re.compile(r"[-_.]+")
 _LOCK = threading.Lock()
-_STATE = {"thread": None, "asked": None, "ended": 0.0, "glanced": 0.0, "result": None, "key": "", "imported": 0}
-# {path: its time when the last look came to it} of the folders and files at the top of what was looked at.
+_STATE = {
+    "thread": None,
+    "asked": None,
+    "ended": 0.0,
+    "glanced": 0.0,
+    "took": 0.0,
+    "result": None,
+    "key": "",
+    "imported": 0,
+}
+# {path: its time when it was last examined} of the folders and files at the top of what was examined.
 _WATCHED = {}
-# {path: (size, mtime, ctime, digest)} of files that had to be read.
-_HASHES = {}
-_BUDGET = [0]
 
 
-def _clip(text):
-    # Names that aren't UTF-8 have halves of characters in Python, which no reader of JSON takes.
-    return str(text)[:500].encode("utf-8", "replace").decode("utf-8")
+# ---- the places ----------------------------------------------------------------------------------------------------
 
 
-def _hash(path, status, algorithm="sha256"):
-    """Return a file's digest in the form of a RECORD."""
-    mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, algorithm)
-    known = _HASHES.get(path)
-    if known is not None and known[0] == mark:
-        return known[1]
-    _BUDGET[0] -= status.st_size
-    if _BUDGET[0] < 0:
-        raise OverflowError
-    seen = hashlib.new(algorithm)
-    with open(path, "rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            seen.update(piece)
-    digest = base64.urlsafe_b64encode(seen.digest()).rstrip(b"=").decode("ascii")
-    if len(_HASHES) < FILE_LIMIT:
-        _HASHES[path] = (mark, digest)
-    return digest
-
-
-def _summary(files):
-    """Return ``pure:…`` or ``built:…`` for ``{relative path: digest}`` of what would be imported."""
-    built = any(name.endswith(_BUILT) for name in files)
-    seen = hashlib.blake2b(digest_size=12)
-    for name in sorted(files):
-        seen.update(("%s\0%s\0" % (name, files[name])).encode("utf-8", "surrogateescape"))
-    return ("built:" if built else "pure:") + seen.hexdigest()
-
-
-def _watch(path):
-    if path not in _WATCHED:
-        _WATCHED[path] = _time(path)
-
-
-def _of_record(path, folder):
-    """Return (files, missing, edited) of an installed distribution, by its RECORD."""
-    record = os.path.join(path, "RECORD")
-    written = os.stat(record).st_mtime_ns
-    with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        text = file.read(32 << 20)
-    files, missing, edited = {}, [], []
-    _watch(path)
-    for number, row in enumerate(csv.reader(io.StringIO(text))):
-        if len(row) < 3 or number > FILE_LIMIT:
+def places():
+    """Return where this process looks for modules, in order; reads no file."""
+    found, unknown = [], []
+    for finder in list(sys.meta_path):
+        kind = finder if isinstance(finder, type) else type(finder)
+        home = str(kind.__module__)
+        if finder is machinery.PathFinder:
+            entries = [_entry(each, unknown) for each in list(sys.path) if isinstance(each, (str, bytes))]
+            found.append({"kind": "path", "entries": entries})
+        elif finder in (machinery.BuiltinImporter, machinery.FrozenImporter):
             continue
-        name, expected, size = row[0], row[1], row[2]
-        top = name.split("/")[0]
-        if name.endswith(".dist-info/METADATA") and not os.path.exists(os.path.join(folder, name)):
-            missing.append(name)
-        # Scripts are written anew at each install; bytecode and metadata aren't what is imported.
-        if not expected or top in ("..", "") or os.path.isabs(name) or top.endswith((".dist-info", ".data")):
-            continue
-        _watch(os.path.join(folder, top))
-        if number % 200 == 199:
-            time.sleep(0.001)
-        full = os.path.join(folder, name)
-        code = name.endswith(_CODE)
-        try:
-            status = os.stat(full)
-        except OSError:
-            # Images leave tests out to be small.
-            if code and not _BESIDE.intersection(name.split("/")[:-1]):
-                missing.append(name)
-            continue
-        algorithm, _, digest = expected.partition("=")
-        changed = size.isdigit() and int(size) != status.st_size
-        if changed or max(status.st_mtime_ns, status.st_ctime_ns) > written:
-            actual = _hash(full, status, algorithm if algorithm in hashlib.algorithms_available else "sha256")
-            if actual != digest:
-                edited.append(name)
-                files[name] = actual
-                continue
-        if code:
-            files[name] = digest
-    return files, missing, edited
+        elif isinstance(getattr(sys.modules.get(home), "MAPPING", None), dict) and home.startswith("__editable__"):
+            mapping = sys.modules[home].MAPPING  # setuptools
+            found.append({"kind": "editable", "by": home, "names": {str(k): str(v) for k, v in mapping.items()}})
+        elif isinstance(getattr(finder, "_redirections", None), dict):  # hatchling and others, by `editables`
+            mapping = finder._redirections
+            found.append({"kind": "editable", "by": home, "names": {str(k): str(v) for k, v in mapping.items()}})
+        elif isinstance(getattr(finder, "known_source_files", None), dict):  # scikit-build-core
+            base = str(getattr(finder, "path", None) or "")
+            files = {str(k): str(v) for k, v in finder.known_source_files.items()}
+            files.update(
+                (str(k), os.path.join(base, str(v))) for k, v in getattr(finder, "known_wheel_files", {}).items()
+            )
+            found.append({"kind": "files", "by": home, "names": files})
+        elif home not in _TAME and not home.endswith(".six") and hasattr(finder, "find_spec"):
+            label = home + "." + kind.__name__
+            unknown.append(
+                ["the finder " + label, "it may serve modules, or change code, in ways that can't be listed"]
+            )
+    return {
+        "found": found,
+        "unknown": unknown,
+        "loaded": _loaded(),
+        "sites": _sites(),
+        "prefix": sys.prefix,
+        "stdlib": _library(),
+        "tag": sys.implementation.cache_tag,
+        "suffixes": machinery.EXTENSION_SUFFIXES,
+        "optimize": sys.flags.optimize,
+        "pycache_prefix": sys.pycache_prefix,
+    }
 
 
-def _tree(root, top, files):
-    """Add the digests of the code below ``root/top``, by their path relative to `root`."""
-    full = os.path.join(root, top)
-    _watch(full)
-    if os.path.isfile(full):
-        files[top] = _hash(full, os.stat(full))
-        return
-    for folder, folders, names in os.walk(full):
-        folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(_CODE) and len(files) < TREE_LIMIT:
-                path = os.path.join(folder, name)
-                relative = os.path.relpath(path, root).replace(os.sep, "/")
-                files[relative] = _hash(path, os.stat(path))
+def _library():
+    library = getattr(sys, "_stdlib_dir", None) or os.path.dirname(os.__file__)
+    parts = ("lib-dynload", "DLLs", "python%d%d.zip" % sys.version_info[:2])
+    others = [path for path in sys.path if isinstance(path, str) and os.path.basename(path) in parts]
+    return [os.path.abspath(path) for path in (library, *others)]
 
 
-def _mapping(path):
-    """Return ``{module: path}`` of setuptools' finder of an editable install."""
-    import ast
-
-    with open(path, encoding="utf-8", errors="replace") as file:
-        tree = ast.parse(file.read(1 << 20))
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(getattr(target, "id", None) == "MAPPING" for target in targets) and node.value is not None:
-            value = ast.literal_eval(node.value)
-            return {str(key): str(item) for key, item in value.items()}
-    return {}
-
-
-def _importable(root):
-    """Return what a folder on sys.path gives to import, without what lies beside a project's code."""
-    tops = []
-    project = any(os.path.exists(os.path.join(root, name)) for name in ("pyproject.toml", "setup.py", "setup.cfg"))
-    for name in sorted(os.listdir(root)):
-        full = os.path.join(root, name)
-        if name.startswith(".") or (project and (name in _BESIDE or name in _NOT_MODULES)):
-            continue
-        if name.endswith(_CODE) or (os.path.isfile(os.path.join(full, "__init__.py"))):
-            tops.append(name)
-    return tops
-
-
-def _of_editable(name, path, folder, url):
-    """Return the files that an editable distribution would import, from its own tree."""
-    roots, files = [], {}
+def _sites():
+    site = sys.modules.get("site")  # To import it here would ask the finders.
     try:
-        with open(os.path.join(path, "RECORD"), encoding="utf-8", errors="surrogateescape") as file:
-            entries = [line.split(",")[0] for line in file.read(1 << 20).splitlines()]
-    except OSError:
-        entries = []
-    for entry in entries:
-        full = os.path.join(folder, entry)
-        if entry.endswith(".pth"):
-            with open(full, encoding="utf-8", errors="replace") as file:
-                lines = file.read(1 << 16).splitlines()
-            roots += [x.strip() for x in lines if x.strip() and not x.startswith(("import ", "import\t", "#"))]
-        elif "__editable__" in entry and entry.endswith("finder.py"):
-            for module, target in _mapping(full).items():
-                if os.path.exists(target):
-                    base = os.path.dirname(target)
-                    before = set(files)
-                    _tree(base, os.path.basename(target), files)
-                    last = module.split(".")[-1]
-                    if last != os.path.basename(target) and os.path.isdir(target):
-                        for added in set(files) - before:
-                            files[last + "/" + added.partition("/")[2]] = files.pop(added)
-    if not roots and not files and url.startswith("file://"):
-        from urllib.parse import unquote, urlsplit
-
-        base = unquote(urlsplit(url).path)
-        roots = [x for x in (os.path.join(base, "src"), base) if os.path.isdir(x)][:1]
-    for root in roots:
-        if os.path.isdir(root):
-            for top in _importable(root):
-                _tree(root, top, files)
-    return files
+        return site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
+    except Exception:
+        return []
 
 
-def _path():
-    """Return ``[(folder, its real path, names of what lies in it)]`` of sys.path, without Python's own library."""
-    library = os.path.dirname(os.__file__)
-    found = []
-    for folder in sys.path:
-        if folder in (library, os.path.join(library, "lib-dynload")):
+def _loaded():
+    """Return ``{top-level name: file or folder}`` of the imported modules that have one."""
+    loaded = {}
+    for name, module in list(sys.modules.items()):
+        if not isinstance(name, str) or "." in name or name.startswith("__"):
             continue
         try:
-            names = frozenset(os.listdir(folder or os.curdir))
-        except (OSError, TypeError, ValueError):
+            space = vars(module)
+            path = space.get("__file__") or getattr(space.get("__spec__"), "origin", None)
+            if not isinstance(path, str):
+                path = next(iter(space.get("__path__", ())), None)
+        except Exception:
             continue
-        found.append((folder or os.curdir, os.path.realpath(folder or os.curdir), names))
-    return found
+        if isinstance(path, str) and os.path.isabs(path):
+            loaded[name] = path
+    return loaded
 
 
-def _shadow(path, files, home, own):
-    """Return ``(folder, name)`` of other code that would be imported instead of `files`, or None.
+def _entry(given, unknown):
+    """Return one entry of sys.path with what really reads it."""
+    key = os.fsdecode(given)
+    path = os.path.abspath(key) if key else os.getcwd()
+    finder = sys.path_importer_cache.get(key or path, unknown)
+    if finder is None and os.path.exists(path):
+        why = "it was missing when this process looked first, and is looked at again only after importlib.invalidate_caches()"
+        unknown.append([path, why])
+    if finder is unknown or finder is None:
+        finder = None
+        for hook in sys.path_hooks:
+            try:
+                finder = hook(key or path)
+                break
+            except Exception:
+                continue
+    kind = finder if isinstance(finder, type) else type(finder)
+    if kind is machinery.FileFinder:
+        if any(not getattr(loader, "__module__", "").startswith("_frozen_importlib") for _, loader in finder._loaders):
+            unknown.append([path, "it is read by a loader that may change code"])
+        return {"kind": "dir", "path": path}
+    if kind.__module__ == "zipimport":
+        return {"kind": "zip", "path": os.path.abspath(finder.archive), "below": finder.prefix.replace(os.sep, "/")}
+    spaces = getattr(sys.modules.get(kind.__module__), "NAMESPACES", None)
+    if kind.__module__.startswith("__editable__") and isinstance(spaces, dict):
+        return {"kind": "spaces", "path": key, "names": {str(k): [str(p) for p in v] for k, v in spaces.items()}}
+    if finder is not None:
+        unknown.append([path, "it is read by %s.%s" % (kind.__module__, kind.__name__)])
+    return {"kind": "missing", "path": path}
 
-    `home` is the real path of the folder that holds the distribution, `own` the real path of its tree, if it's editable.
-    """
-    tops = {name.split("/")[0].split(".")[0] for name in files} - _BESIDE
-    for folder, real, names in path:
-        if real == home and not own:
-            return None
-        if real == home or (own and (real + os.sep).startswith(own + os.sep)):
+
+# ---- the look -----------------------------------------------------------------------------------------------------
+
+
+def _cache():
+    """Return the path of the file in which digests are kept for the next look, or None where none can be."""
+    owner = os.getuid() if hasattr(os, "getuid") else 0
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    name = hashlib.blake2b(
+        repr((sys.prefix, sys.version)).encode("utf-8", "surrogateescape"), digest_size=8
+    ).hexdigest()
+    host = os.uname().nodename if hasattr(os, "uname") else ""
+    wanted = os.environ.get("COILED_JUPYTER_CACHE_DIR")
+    for folder in (wanted or os.path.join(base, "coiled-jupyter"), os.path.join("/tmp", "coiled-jupyter-%d" % owner)):  # noqa: S108
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            status = os.lstat(folder)
+            if os.path.isdir(folder) and os.access(folder, os.W_OK) and status.st_uid == owner:
+                return os.path.join(folder, "%s-%s.json" % (host, name))
+        except OSError:
             continue
-        for top in tops:
-            if top in names and os.path.isfile(os.path.join(folder, top, "__init__.py")):
-                return folder, top
-            if top + ".py" in names:
-                return folder, top + ".py"
     return None
 
 
-def _conditions(path, found):
-    """Add to `found` ``{required distribution: [marker or ""]}`` of what a distribution requires."""
+def _examine(asked):
+    """Return what ``imports`` answers, from a child, or from this thread where no child can be started."""
+    text = json.dumps({**asked, "text": IMPORTS, "parent": os.getpid(), "nice": NICE})
+    command = [sys.executable, "-I", "-S", "-c", _CHILD]
     try:
-        with open(os.path.join(path, "METADATA"), encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if not line.strip():
-                    return
-                if line.startswith("Requires-Dist:"):
-                    requirement, _, marker = line[14:].partition(";")
-                    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
-                    if match and "extra" not in marker:
-                        name = _SEPARATORS.sub("-", match.group(1)).lower()
-                        found.setdefault(name, set()).add(marker.strip())
-    except OSError:
-        return
+        # Without `close_fds` the child is spawned, not forked: no handler of a fork runs in a process with threads.
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=False
+        ) as child:
+            guard = threading.Timer(asked["seconds"] + 30.0, child.kill)
+            guard.daemon = True
+            guard.start()
+            try:
+                child.stdin.write(text.encode("utf-8", "surrogateescape") + b"\n")
+                child.stdin.close()
+                answer = child.stdout.read(SIZE_LIMIT + 1)
+            finally:
+                guard.cancel()
+                child.kill()
+        found = json.loads(answer) if len(answer) <= SIZE_LIMIT else {"error": "the answer is too large"}
+        if isinstance(found, dict):
+            return found
+    except (OSError, TypeError, ValueError):
+        pass
+    space = {"__name__": "coiled-jupyter imports"}
+    source = zlib.decompress(base64.b64decode(IMPORTS))
+    exec(compile(source, "<coiled-jupyter imports>", "exec"), space)  # noqa: S102 - our own text
+    return json.loads(space["imports"](json.dumps({**asked, "pace": PACE})))
 
 
-def _file(module):
+def _work(records, local, wanted, forget):
+    # The reading that was requested goes first.
+    time.sleep(0.2)
+    begun, start = time.time(), time.monotonic()
     try:
-        path = vars(module).get("__file__")
-    except Exception:
-        return None
-    return path if isinstance(path, str) else None
-
-
-def modules(skipped=()):
-    """Return ``{name: path}`` of the code that this process has imported and no distribution or Python brought."""
-    outside = [os.path.realpath(x) + os.sep for x in {sys.prefix, sys.base_prefix, sys.exec_prefix, *skipped} if x]
-    found = {}
-    for name, module in list(sys.modules.items()):
-        path = _file(module)
-        if not isinstance(name, str) or name.startswith("__") or path is None:
-            continue
-        top, dot, _ = name.partition(".")
-        # A package's file stands for all of it; a namespace has none, and is told by what is in it.
-        if dot and (top in found or _file(sys.modules.get(top))):
-            continue
-        real = os.path.realpath(path)
-        if not real.endswith(".py") or real.startswith(tuple(outside)) or "site-packages" in real.split(os.sep):
-            continue
-        if "dist-packages" in real.split(os.sep) or not os.path.isfile(real):
-            continue
-        up = name.count(".") + (os.path.basename(real) == "__init__.py")
-        for _ in range(up):
-            real = os.path.dirname(real)
-        if not dot or os.path.basename(real) == top:
-            found[top] = real
-        if len(found) >= 500:
-            break
-    return found
-
-
-def _find(name):
-    """Return where this process would import a module from, without importing it."""
-    import importlib.machinery
-
-    module = sys.modules.get(name)
-    origin = vars(module).get("__file__") if module is not None else None
-    if origin is None:
-        spec = importlib.machinery.PathFinder.find_spec(name)
-        origin = spec.origin if spec is not None else None
-        if spec is not None and origin is None and spec.submodule_search_locations:
-            return next(iter(spec.submodule_search_locations))
-    if not isinstance(origin, str) or not os.path.isfile(origin):
-        return None
-    return os.path.dirname(origin) if os.path.basename(origin) == "__init__.py" else origin
-
-
-def _module(name, path):
-    files = {}
-    _tree(os.path.dirname(path), os.path.basename(path), files)
-    label = name + ("/" if os.path.isdir(path) else ".py")
-    return {"name": _clip(label), "path": _clip(path), "content": _summary(files)}
+        asked = {"places": places(), "local": local, "wanted": wanted, "cache": _cache(), "seconds": SECONDS}
+        answer = _examine(asked)
+    except BaseException as error:
+        answer = {"error": type(error).__name__}
+    watched = answer.pop("watched", ())
+    if any(stamp is not None and stamp != _time(path) for _, path, stamp, _, _ in records):
+        # Something changed within a folder of metadata, which a reading of packages doesn't open each time.
+        forget()
+    key = hashlib.blake2b(json.dumps(answer, sort_keys=True).encode("utf-8"), digest_size=8).hexdigest()
+    answer["at"] = begun
+    answer["seconds"] = round(time.time() - begun, 3)
+    now = time.monotonic()
+    with _LOCK:
+        _WATCHED.clear()
+        for path in watched:
+            moment = _time(path)
+            # What changed since it was begun is examined again.
+            _WATCHED[path] = -1 if begun <= moment / 1e9 <= time.time() else moment
+        _STATE.update(thread=None, ended=now, glanced=now, took=now - start, result=answer, key=key)
 
 
 def _glance(*work):
-    """Look at everything again if what an installer touches first has been touched since."""
+    """Examine everything again if what an installer touches first was touched since."""
     if all(_time(path) == moment for path, moment in list(_WATCHED.items())):
         with _LOCK:
             _STATE.update(thread=None, glanced=time.monotonic())
         return
     with _LOCK:
-        # What was seen before no longer holds.
+        # Earlier results no longer hold.
         _STATE.update(result=None, key="")
     _work(*work)
-
-
-def _work(records, local, wanted, forget):
-    # Whoever asked for the reading gets it first.
-    time.sleep(0.2)
-    begun = time.time()
-    answer = {"packages": {}, "modules": [], "conditional": {}, "at": 0.0}
-    try:
-        _BUDGET[0] = HASH_LIMIT
-        _WATCHED.clear()
-        conditions = {}
-        trees = []
-        places = _path()
-        for name, path, _, folder, source in records:
-            entry, shadow = {}, None
-            try:
-                _conditions(path, conditions)
-                if (source or {}).get("kind") == "editable":
-                    trees.append(path)
-                    files = _of_editable(name, path, folder, source.get("url") or "")
-                    entry["content"] = _summary(files) if files else None
-                    root = next(_roots([(name, path, 0, folder, source)]), "")
-                    shadow = _shadow(places, files, os.path.realpath(folder), root and os.path.realpath(root))
-                elif os.path.exists(os.path.join(path, "RECORD")):
-                    files, missing, edited = _of_record(path, folder)
-                    entry["content"] = _summary(files) if files else None
-                    if missing:
-                        entry["missing"] = [len(missing), *map(_clip, missing[:SHOWN])]
-                    if edited:
-                        entry["edited"] = [len(edited), *map(_clip, edited[:SHOWN])]
-                    shadow = _shadow(places, files, os.path.realpath(folder), "")
-                if shadow:
-                    files = {}
-                    _tree(*shadow, files)
-                    entry["content"] = _summary(files)
-                    entry["edited"] = [1, _clip(os.path.join(*shadow)) + ", which is imported instead"]
-            except OverflowError:
-                raise
-            except Exception as error:
-                entry["error"] = type(error).__name__
-            if entry.get("content") or len(entry) > 1 or "error" in entry:
-                answer["packages"][name] = entry
-        answer["conditional"] = {
-            name: sorted(map(_clip, markers))[:20] for name, markers in conditions.items() if "" not in markers
-        }
-        found = modules() if local else {}
-        owned = {os.path.realpath(x) for x in _roots(records)}
-        for name, path in sorted(found.items()):
-            # The tree of an editable install is that distribution's.
-            if not any(path.startswith(root + os.sep) or path == root for root in owned):
-                _try(answer["modules"], name, path)
-        for name in wanted:
-            try:
-                path = _find(name)
-            except Exception:
-                path = None
-            if path is not None:
-                _try(answer["modules"], name, path)
-    except BaseException as error:
-        answer["error"] = "too much to look at" if isinstance(error, OverflowError) else type(error).__name__
-    if any(stamp is not None and stamp != _time(path) for _, path, stamp, _, _ in records):
-        # Something changed within a folder of metadata, which the reading of packages doesn't look into each time.
-        forget()
-    key = hashlib.blake2b(
-        json.dumps(answer, sort_keys=True).encode("utf-8", "surrogateescape"), digest_size=8
-    ).hexdigest()
-    answer["at"] = begun
-    answer["seconds"] = round(time.time() - begun, 3)
-    with _LOCK:
-        _STATE.update(thread=None, ended=time.monotonic(), glanced=time.monotonic(), result=answer, key=key)
 
 
 def _time(path):
@@ -413,23 +277,8 @@ def _time(path):
         return 0
 
 
-def _roots(records):
-    from urllib.parse import unquote, urlsplit
-
-    for _, _, _, _, source in records:
-        if (source or {}).get("kind") == "editable" and (source.get("url") or "").startswith("file://"):
-            yield unquote(urlsplit(source["url"]).path)
-
-
-def _try(found, name, path):
-    try:
-        found.append(_module(name, path))
-    except Exception:
-        found.append({"name": _clip(name) + ".py", "path": _clip(path), "content": None})
-
-
 def look(records, installed_key, local, wanted, forget):
-    """Begin to look at the files where that is due, and return the key of the last result or ``""``.
+    """Start to examine the files if that is due, and return the key of the last result or ``""``.
 
     Parameters
     ----------
@@ -437,13 +286,13 @@ def look(records, installed_key, local, wanted, forget):
         A callable that returns ``[(name, path of its metadata, its time when it was read, folder that it lies in,
         source)]``.
     installed_key
-        What they were read as: another key makes the last result worthless at once.
+        The key of that reading: another one invalidates the last result at once.
     local
-        Whether code beside the program, which no distribution brought, is looked at too.
+        Whether code beside the program, of no distribution, is examined too.
     wanted
-        Names of modules that another process has of that kind.
+        Names of such modules in another process.
     forget
-        Called, in the thread, when what was read as `records` may no longer be so.
+        Called, in the thread, when `records` may no longer be current.
 
     """
     try:
@@ -451,8 +300,10 @@ def look(records, installed_key, local, wanted, forget):
         with _LOCK:
             if _STATE["asked"] != asked:
                 _STATE.update(result=None, key="", ended=0.0)
-            due = time.monotonic() - _STATE["ended"] > FRESH_SECONDS or not _STATE["ended"]
-            # What was imported since may be code beside the notebook; what is known of the rest still holds.
+            # A look may take a tenth of the time, but for one that takes so long that its result would get too old.
+            pause = min(max(FRESH_SECONDS, 9 * _STATE["took"]), 2 * FRESH_SECONDS)
+            due = time.monotonic() - _STATE["ended"] > pause or not _STATE["ended"]
+            # What was imported since may be code beside the notebook; the other results still hold.
             imported = hash((tuple(sys.modules), tuple(map(str, sys.path)))) if local else 0
             due = due or _STATE["imported"] != imported
             glance = time.monotonic() - _STATE["glanced"] > GLANCE_SECONDS

@@ -1,17 +1,18 @@
-"""Tells which code outside of any installation this process runs otherwise than its file now says.
+"""Finds loaded code outside of any installation that differs from its file.
 
-Such code (modules beside the notebook, trees of editable installs) has no version: what lies on disk shows only what a
-new process would import. ``edited()`` returns ``[(module, path)]`` of those whose file has changed since their import.
+Such code (modules beside the notebook, trees of editable installs) has no version: the disk shows only what a new
+process would import. ``edited()`` returns ``[(module, path)]`` of those whose file has changed since their import.
 
-What was imported is remembered at the first sight of a module, and anew when it was reloaded. A file that may have
-changed between the two is compiled and held against the functions, classes and constants that the module has.
+The file is remembered when a module is first seen, and again when it is reloaded. A file that may have
+changed between import and first sight is compiled and compared with the functions, classes and constants that the module has.
 
-Rules: Python 3.8, standard library only, never raises; modules are looked at through ``vars`` only.
+Rules: Python 3.8, standard library only, never raises; modules are examined through ``vars`` only.
 """
 
 import ast
 import hashlib
 import os
+import stat
 import sys
 import time
 import types
@@ -19,9 +20,9 @@ import types
 LIMIT = 500
 SMALL = 65536
 FEW = 100
-# Coarse clocks of file systems.
+# File systems have coarse clocks.
 MARGIN = 2.0
-# {module: [its spec, (size, mtime) of its file, digest, "" where it wasn't read, None where other code runs]}
+# {module: [its spec, (size, mtime) of its file, digest, "" if it wasn't read, None if other code is loaded]}
 _SEEN = {}
 _LOOKED = [None]
 
@@ -31,7 +32,7 @@ def _started():
         with open("/proc/self/stat") as file:
             ticks = int(file.read().rpartition(")")[2].split()[19])
         boot = int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
-        # A process that was forked runs what the one before it had imported.
+        # A forked process has what its parent had imported.
         return min(boot + ticks / os.sysconf("SC_CLK_TCK"), getattr(sys, "_coiled_jupyter_started", float("inf")))
     except Exception:
         return 0.0
@@ -58,7 +59,7 @@ def _functions(space, name, depth=3):
 
 
 def _plain(node, space):
-    """Return whether a statement gives nothing that `space` doesn't show, or None where that can't be told."""
+    """Return whether a statement defines nothing that `space` doesn't have, or None if that is unknown."""
     if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return None if getattr(node, "decorator_list", None) else True
     if isinstance(node, ast.Expr) and isinstance(getattr(node, "value", None), ast.Constant):
@@ -75,9 +76,9 @@ def _plain(node, space):
 
 
 def _compiled(spec, status):
-    """Whether the bytecode that Python keeps is that of this file, so that it was imported as it is."""
+    """Whether Python's cached bytecode belongs to this file, so that it was imported as it is."""
     try:
-        with open(spec.cached, "rb") as file:
+        with open(spec.cached, "rb", opener=_opener) as file:
             head = file.read(16)
         mark = int.from_bytes(head[8:12], "little"), int.from_bytes(head[12:16], "little")
         return head[4:8] == b"\0\0\0\0" and mark == (int(status.st_mtime) & 0xFFFFFFFF, status.st_size & 0xFFFFFFFF)
@@ -86,7 +87,7 @@ def _compiled(spec, status):
 
 
 def _runs(name, space, data, spec, path, status):
-    """Whether a module is what its file would give, as far as what it has can show."""
+    """Whether a module is what its file defines, as far as its attributes show."""
     tree = ast.parse(data, path)
     plain = [_plain(node, space) for node in tree.body]
     if False in plain or (None in plain and not _compiled(spec, status)):
@@ -102,8 +103,17 @@ def _runs(name, space, data, spec, path, status):
     return all(code in known for code in own) and wanted <= there
 
 
+def _opener(path, flags):
+    """Open a regular file only: a pipe would wait for somebody to write, and a device may never end."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError("not a regular file")
+
+
 def _read(path):
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_opener) as file:
         data = file.read((1 << 20) + 1)
     return data if len(data) <= 1 << 20 else None
 
@@ -126,12 +136,12 @@ def _meet(name, space, spec, path, status, since):
 def _holds(name, space, path, since):
     status, spec = os.stat(path), space.get("__spec__")
     known = _SEEN.get(name)
-    # A module that is reloaded is given a new spec.
+    # A reload gives a module a new spec.
     if known is None or known[0] is not spec:
         known = _SEEN[name] = _meet(name, space, spec, path, status, since)
     mark = (status.st_size, status.st_mtime_ns)
     if known[1] != mark:
-        # Changed and put back is not changed; a file that wasn't read counts as changed.
+        # A change that was reverted is none; a file that wasn't read counts as changed.
         if not known[2] or _digest(_read(path) or b"") != known[2]:
             return False
         known[1] = mark
@@ -161,7 +171,7 @@ def edited():
                 if not _holds(name, space, path, since):
                     found.append((name, path))
             except Exception:
-                # A file that is gone or can't be compiled isn't what runs.
+                # A file that is gone or can't be compiled isn't the loaded code.
                 found.append((str(name), str(vars(module).get("__file__"))))
         _LOOKED[0] = begun
     except Exception:

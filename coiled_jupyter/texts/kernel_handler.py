@@ -3,7 +3,7 @@
 Evaluated once by a silent execute request at kernel start or first idle (``install``); from then on the request type
 below is answered in the kernel's control thread, also while a cell runs, without running a cell.
 
-Rules: Python 3.8, standard library only, nothing of ours imported, no name left in the user's namespace, never raises.
+Rules: Python 3.8, standard library only, imports nothing of ours, leaves no name in the user's namespace, never raises.
 Request content ``{"verb": "read", "known": key}``, ``{"verb": "clients"}``, ``{"verb": "begin", "request": …}`` or
 ``{"verb": "result", "ticket": …}`` (the last three: the text ``clients``); reply content
 ``{"status": "ok", "text": JSON}`` or ``{"status": "error", "reason": text}``. The JSON of ``read`` is what the text
@@ -18,14 +18,14 @@ REPLY = "coiled_jupyter_reply"
 
 
 def _load(name, source):
-    # Namespaces of their own: the texts keep their caches and their baseline there, out of the user's sight.
+    # Namespaces of their own: the texts keep their caches and their baseline out of the user's namespace.
     namespace = {"__name__": "coiled_jupyter_" + name}
     exec(compile(source, "<coiled-jupyter " + name + ">", "exec"), namespace)  # noqa: S102 - our own text
     return namespace
 
 
 def _load_magic(shell, kernel):
-    """Load ``%coiled`` where our package is installed, in the thread of the cells."""
+    """Load ``%coiled``, in the thread of the cells, if our package is installed."""
     import importlib.util
 
     if importlib.util.find_spec("coiled_jupyter") is None:
@@ -35,7 +35,7 @@ def _load_magic(shell, kernel):
         try:
             shell.extension_manager.load_extension("coiled_jupyter")
         except BaseException:
-            # It can be loaded by hand, which tells why it can't be.
+            # Loading it by hand shows the error.
             return
 
     kernel.io_loop.add_callback(load)
@@ -44,7 +44,7 @@ def _load_magic(shell, kernel):
 def install(sources, magic=False):
     """Install the handler and return JSON: ``{"ok": bool, "reason": str}``; `sources` is ``{name: source}``.
 
-    With `magic` the kernel's own copy of our package is loaded for ``%coiled``, where there is one.
+    With `magic`, the kernel's own copy of our package, if there is one, is loaded for ``%coiled``.
     """
     try:
         ipython = sys.modules.get("IPython")
@@ -53,7 +53,7 @@ def install(sources, magic=False):
         handlers = getattr(kernel, "control_handlers", None)
         if not isinstance(handlers, dict):
             return json.dumps({"ok": False, "reason": "this kernel has no control handlers (it isn't ipykernel)"})
-        # Most kernels are never asked for their Dask clients: that text is loaded when one is.
+        # Few kernels are asked for their Dask clients: that text is loaded on demand.
         texts = {name: _load(name, source) for name, source in sources.items() if name != "clients"}
         texts["probe"]["watch"](texts["edits"]["edited"])
         texts["probe"]["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
@@ -85,7 +85,7 @@ def install(sources, magic=False):
             try:
                 _load_magic(shell, kernel)
             except Exception:
-                # The handler is what was asked for; the magic can be loaded by hand.
+                # The handler works without the magic, which can be loaded by hand.
                 pass
         return json.dumps({"ok": True, "reason": ""})
     except BaseException as error:

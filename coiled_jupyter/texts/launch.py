@@ -2,11 +2,11 @@
 
 Started as ``python -c <this text>``, the leader of its own process group. Each line of stdin is a JSON object:
 ``{"start": name, "arguments": [...], "environ": {...}, "log": path}`` runs ``distributed.cli.dask_spec`` with these
-arguments in a process group of its own, and what it prints goes to that file; ``{"signal": name, "number": n, "group": bool}`` sends it a signal. Each line of stdout is
-``{"started": name, "pid": n}`` or ``{"ended": name, "code": n}``.
+arguments in a process group of its own, and its output goes to that file if possible; ``{"signal": name, "number": n,
+"group": bool}`` sends it a signal. Each line of stdout is ``{"started": name, "pid": n}`` or ``{"ended": name, "code": n}``.
 
-When a node ends, what is left of its group is killed. When stdin closes, because the supervisor has closed it or is
-gone, nodes end by SIGTERM and what is left 3 seconds later by SIGKILL; a guard process sees to it where this one can't.
+When a node ends, the rest of its group is killed. When stdin closes, because the supervisor has closed it or is gone,
+nodes end by SIGTERM, and after 3 seconds by SIGKILL; if this process can't do that, a guard process does.
 
 Rules: Python 3.8, standard library only before Dask is imported; no thread before the last fork.
 """
@@ -19,7 +19,7 @@ import sys
 import time
 
 GRACE_SECONDS = 3.0
-# Work gives way to who waits for an answer: the notebook, its server, the supervisor.
+# Workers have a lower priority than the notebook, its server and the supervisor.
 NICE = 5
 
 
@@ -34,7 +34,7 @@ def _kill(pid, number, group=False):
 
 
 def _die_with_parent():
-    # Linux only: ends this process at once even while it is stopped.
+    # Linux only: kills this process when its parent ends, even while it is stopped.
     if sys.platform.startswith("linux"):
         try:
             import ctypes
@@ -44,25 +44,25 @@ def _die_with_parent():
             pass
 
 
-def _guard(told):
-    """Kill every group that was told of once this program or its supervisor is gone; a stopped program can't."""
+def _guard(reports):
+    """Kill every reported group once this program or its supervisor is gone, even if this program is stopped."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     groups = set()
     poll = select.poll()
-    # Of stdin only the hang-up is asked for: its lines are the program's.
+    # Stdin is polled for its hang-up only: its lines are the program's.
     poll.register(0, 0)
-    poll.register(told, select.POLLIN)
+    poll.register(reports, select.POLLIN)
     deadline = None
     rest = b""
     while deadline is None or time.monotonic() < deadline:
         for descriptor, _ in poll.poll(None if deadline is None else 100):
             if descriptor == 0:
-                # The program has seen it too and ends its nodes; twice its time, then they are killed.
+                # The program has seen it too and ends its nodes; after twice its time, they are killed.
                 poll.unregister(0)
                 deadline = time.monotonic() + 2 * GRACE_SECONDS
                 continue
-            data = os.read(told, 4096)
+            data = os.read(reports, 4096)
             if not data:
                 deadline = 0.0
                 break
@@ -79,24 +79,24 @@ def _guard(told):
 
 
 def _start_guard():
-    """Return the guard's pid and the descriptor by which it is told of groups, whose end tells of this program's."""
-    told, tell = os.pipe()
+    """Return the guard's pid and the end of the pipe that reports groups to it; the pipe ends with this program."""
+    reports, report = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.close(tell)
-            _guard(told)
+            os.close(report)
+            _guard(reports)
         finally:
             os._exit(1)
-    os.close(told)
-    return pid, tell
+    os.close(reports)
+    return pid, report
 
 
 class _Nodes:
-    def __init__(self, guard, tell):
-        self._guard, self._tell = guard, tell
+    def __init__(self, guard, report):
+        self._guard, self._report = guard, report
         self._pids = {}
         # Nodes that have ended while others of their group, which were killed, are still there.
         self._going = {}
@@ -105,9 +105,9 @@ class _Nodes:
         signal.set_wakeup_fd(self._woken)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def _say(self, **what):
+    def _send(self, **event):
         try:
-            os.write(1, json.dumps(what).encode("utf-8") + b"\n")
+            os.write(1, json.dumps(event).encode("utf-8") + b"\n")
         except OSError:
             pass
 
@@ -119,22 +119,22 @@ class _Nodes:
             os.setpgid(pid, pid)
         except OSError:
             pass
-        self._tell_guard(b"+%d\n" % pid)
+        self._report_group(b"+%d\n" % pid)
         self._pids[pid] = name
-        self._say(started=name, pid=pid)
+        self._send(started=name, pid=pid)
 
-    def _tell_guard(self, line):
+    def _report_group(self, line):
         try:
-            os.write(self._tell, line)
+            os.write(self._report, line)
         except OSError:
-            # It was killed; `_reap` starts another, which is told of all groups.
+            # The guard was killed; `_reap` starts another, to which all groups are reported.
             pass
 
     def _guard_again(self):
-        os.close(self._tell)
-        self._guard, self._tell = _start_guard()
+        os.close(self._report)
+        self._guard, self._report = _start_guard()
         for pid in self._pids:
-            self._tell_guard(b"+%d\n" % pid)
+            self._report_group(b"+%d\n" % pid)
 
     def _become(self, arguments, environ, log):
         """Turn this fork into a node; doesn't return."""
@@ -145,13 +145,17 @@ class _Nodes:
             os.nice(NICE)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for descriptor in (self._tell, self._wake, self._woken):
+            for descriptor in (self._report, self._wake, self._woken):
                 os.close(descriptor)
-            # What a node and its workers print goes to its log; they must not hold the supervisor's pipes.
+            # Output of a node and its workers goes to its log; they must not keep the supervisor's pipes open.
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)
             os.close(nothing)
-            printed = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+            try:
+                printed = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+            except OSError:
+                # The node runs without a log if the disk is full or the folder gone.
+                printed = os.open(os.devnull, os.O_WRONLY)
             os.dup2(printed, 1)
             os.dup2(printed, 2)
             os.close(printed)
@@ -189,9 +193,9 @@ class _Nodes:
                 break
             pid = found.si_pid
             if pid in self._pids:
-                # While it isn't waited for, its number stands for no other group.
+                # Until it is waited for, its pid isn't reused for another group.
                 _kill(pid, signal.SIGKILL, group=True)
-                self._tell_guard(b"-%d\n" % pid)
+                self._report_group(b"-%d\n" % pid)
             _, status = os.waitpid(pid, 0)
             if pid == self._guard:
                 self._guard_again()
@@ -199,19 +203,19 @@ class _Nodes:
             if name is not None:
                 code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
                 self._going[pid] = name, code, time.monotonic() + 1.0
-        self._see()
+        self._report_ended()
 
-    def _see(self):
+    def _report_ended(self):
         for pid, (name, code, deadline) in list(self._going.items()):
             try:
-                # A group is there as long as a process of it; one that nobody reaps is waited for a second.
+                # A group exists as long as any process of it; an unreaped one is waited for at most a second.
                 os.killpg(pid, 0)
                 gone = time.monotonic() > deadline
             except OSError:
                 gone = True
             if gone:
                 del self._going[pid]
-                self._say(ended=name, code=code)
+                self._send(ended=name, code=code)
 
     def _do(self, line):
         request = json.loads(line.decode("utf-8"))
@@ -248,22 +252,22 @@ class _Nodes:
             _kill(pid, signal.SIGKILL, group=True)
 
 
-def _hold():
-    """Keep the lock that tells whether anything of this cluster lives; forks have it, programs that they start don't."""
+def _keep_lock():
+    """Keep the lock that shows whether this cluster lives; forks inherit it, programs that they start don't."""
     held = os.environ.pop("COILED_JUPYTER_ALIVE", "")
     if held.isdigit():
         os.set_inheritable(int(held), False)
 
 
 if __name__ == "__main__":
-    _hold()
-    # A file in the working folder must not stand for a module.
+    _keep_lock()
+    # A file in the working folder must not shadow a module.
     sys.path[:] = [entry for entry in sys.path if entry]
     nodes = _Nodes(*_start_guard())
     _die_with_parent()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # What its forks have imported is as old as this; the text `probe` wants to know.
+    # The text `probe` needs the time from which the forks' imports may date.
     sys._coiled_jupyter_started = time.time()
     import distributed.cli.dask_spec  # noqa: F401 - once, for all nodes
 
@@ -273,5 +277,5 @@ if __name__ == "__main__":
         nodes.serve()
     finally:
         nodes.end()
-        # The guard is in this group.
+        # The guard is in this process group.
         os.killpg(0, signal.SIGKILL)

@@ -1,14 +1,14 @@
 """Builds one layer: a virtualenv beside a base environment; run by the base's Python as ``python -I -c <this text>``.
 
-Told by one line of stdin in JSON: ``id``, ``home``, ``executable`` (of the base), ``uv`` (or null), ``lock``,
-``expected``, ``imports``, ``distributed``, ``environ``, ``options``, ``only_binary``, ``wheels``, ``seconds``, ``check`` (the text). Prints JSON
-lines: ``{"line": …}`` what the installer said, ``{"state": …}`` with ``reason``, or for ``done`` with ``path``,
-``executable``, ``entries`` and ``size``. When stdin closes it ends with all that it has started.
+Reads one line of JSON from stdin: ``id``, ``home``, ``executable`` (of the base), ``uv`` (or null), ``lock``, ``expected``,
+``imports``, ``distributed``, ``environ``, ``options``, ``only_binary``, ``wheels``, ``seconds``, ``check`` (the text). Prints
+lines of JSON: ``{"line": …}`` for the installer's output, ``{"state": …}`` with ``reason``, or for ``done`` with ``path``,
+``executable``, ``entries`` and ``size`` in bytes. When stdin closes, it ends with everything that it has started.
 
-The marker is written last, after the layer's own Python has checked it; what lies there without one is removed by the
-next build. One process builds a layer at a time, by a lock that the installer holds too.
+The marker is written last, after the layer's own Python has checked the layer; a folder without a marker is removed by
+the next build. A lock, which the installer holds too, lets one process at a time build a layer.
 
-Rules: Python 3.8, standard library only. Credentials are in the installer's environment only.
+Rules: Python 3.8, standard library only. Credentials exist in the installer's environment only.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ _SECRET = re.compile(r"//[^/@\s]*@")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FRAME = " \u00d7\u2570\u2500\u25b6\u2502"
-# Of the node's own settings only these count: where packages come from, and how they are reached.
+# The only settings of the node that count: where packages come from, and how they are reached.
 _KEPT = (
     "UV_INDEX",
     "UV_INDEX_URL",
@@ -52,15 +52,15 @@ _KEPT = (
 
 
 class Failed(Exception):
-    """The layer can't be made; its text says why."""
+    """The layer can't be built; the message says why."""
 
 
 class Cancelled(Exception):
-    """Nobody wants it any more."""
+    """The build was cancelled."""
 
 
 def say(**what):
-    """Tell the nanny."""
+    """Print a line for the nanny."""
     try:
         os.write(1, json.dumps(what).encode("utf-8") + b"\n")
     except OSError:
@@ -95,7 +95,7 @@ class Build:
         return _CONTROL.sub(" ", text).strip().strip(_FRAME)[:2000]
 
     def watch(self):
-        """End everything when stdin closes."""
+        """End the build when stdin closes."""
         while os.read(0, 4096):
             pass
         self.cancelled.set()
@@ -108,7 +108,7 @@ class Build:
             time.sleep(0.2)
 
     def environ(self):
-        """Return the variables of the installer."""
+        """Return the environment variables of the installer."""
         dropped = ("PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped) or k in _KEPT}
         fixed = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "PIP_NO_INPUT": "1"}
@@ -159,7 +159,7 @@ class Build:
         return code, lines
 
     def must(self, argv, environ, what):
-        """Run a program that has to succeed; Failed tells its last words."""
+        """Run a program that has to succeed; raise Failed with its last lines otherwise."""
         code, lines = self.run(argv, environ)
         if code:
             words = " ".join(word for word in map(self.clean, lines) if word)
@@ -178,10 +178,10 @@ class Build:
                 if self.cancelled.wait(0.1):
                     raise Cancelled from None
                 if time.monotonic() > self.deadline:
-                    raise Failed("Another build of this layer still runs") from None
+                    raise Failed("Another build of this layer is still running") from None
 
     def marked(self):
-        """Return what the marker of a complete layer tells, or None."""
+        """Return the marker of a complete layer, or None."""
         try:
             with open(os.path.join(self.prefix, MARKER), encoding="utf-8") as stream:
                 told = json.load(stream)
@@ -190,10 +190,10 @@ class Build:
             return None
 
     def check(self, imports):
-        """Let the layer's own Python check it; raise Failed with what is wrong, else return what it tells."""
+        """Let the layer's own Python check it; raise Failed with the problems, else return its answer."""
         python = os.path.join(self.prefix, "bin", "python")
         asked = {key: self.request[key] for key in ("expected", "distributed")}
-        # This process is one of the base environment.
+        # This process runs in the base environment.
         asked["base"] = sorted({*site.getsitepackages(), *map(sysconfig.get_path, ("purelib", "platlib"))})
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
         told = json.dumps(dict(asked, imports=imports)) + "\n"
@@ -207,11 +207,13 @@ class Build:
             problems = ["Its Python ended with code %d%s" % (code, " while it imported " + last if last else "")]
         if problems:
             more = " and %d more" % (len(problems) - 5) if len(problems) > 5 else ""
-            raise Failed("The new environment isn't right: %s%s" % ("; ".join(map(self.clean, problems[:5])), more))
+            raise Failed(
+                "The new environment failed its check: %s%s" % ("; ".join(map(self.clean, problems[:5])), more)
+            )
         return answer
 
     def make(self):
-        """Make the virtualenv, install, check."""
+        """Create the virtualenv, install, check."""
         request, environ = self.request, self.environ()
         base, python = request["executable"], os.path.join(self.prefix, "bin", "python")
         say(state="creating")
@@ -224,7 +226,7 @@ class Build:
             if request["uv"]
             else [base, "-I", "-m", "venv", "--without-pip", self.prefix]
         )
-        self.must(create, environ, "The virtualenv could not be made")
+        self.must(create, environ, "The virtualenv could not be created")
         say(state="installing")
         locked = os.path.join(self.prefix, "coiled-jupyter.txt")
         with open(locked, "w", encoding="utf-8") as stream:
@@ -255,7 +257,7 @@ class Build:
         return self.check(request["imports"])
 
     def mark(self, answer):
-        """Write the marker: from now on it is complete."""
+        """Write the marker: from now on the layer is complete."""
         staging = os.path.join(self.prefix, MARKER + ".new")
         told = {
             "id": self.request["id"],
@@ -274,7 +276,7 @@ class Build:
         os.rename(staging, os.path.join(self.prefix, MARKER))
 
     def clear(self):
-        """Remove what lies there, but never what somebody uses."""
+        """Remove the folder, unless a process uses it."""
         with open(self.prefix + ".use", "a") as use:
             try:
                 fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -287,7 +289,7 @@ class Build:
             shutil.rmtree(self.prefix, ignore_errors=True)
 
     def work(self):
-        """Make the layer, or see that it is there and whole."""
+        """Build the layer, or check that it exists and is complete."""
         say(state="waiting")
         self.wait()
         answer = None
@@ -296,10 +298,10 @@ class Build:
             try:
                 answer = self.check([])
             except Failed as error:
-                say(line="It is made anew: %s" % error)
+                say(line="It is rebuilt: %s" % error)
         if answer is None:
             if not self.request["lock"]:
-                raise Failed("The layer isn't there any more, and how it was made isn't known")
+                raise Failed("The layer no longer exists, and its lock is not known")
             self.clear()
             try:
                 answer = self.make()
@@ -317,7 +319,7 @@ class Build:
 
 
 if __name__ == "__main__":
-    # It tells its whole group to end, and stays to clear up; programs that it starts don't inherit a handler.
+    # It signals its whole group and stays to clean up; programs that it starts don't inherit a handler.
     signal.signal(signal.SIGTERM, lambda *_: None)
     os.umask(0o077)
     _build = None
@@ -336,8 +338,8 @@ if __name__ == "__main__":
     except Failed as _error:
         say(state="failed", reason=str(_error))
     except OSError as _error:
-        say(state="failed", reason="The layer could not be made: %s" % (_error.strerror or type(_error).__name__))
+        say(state="failed", reason="The layer could not be built: %s" % (_error.strerror or type(_error).__name__))
     except Exception as _error:
-        say(state="failed", reason="The build failed by a fault of ours: %s" % type(_error).__name__)
-    # What an installer has left behind.
+        say(state="failed", reason="The build failed because of a bug in coiled-jupyter: %s" % type(_error).__name__)
+    # Processes that an installer has left behind.
     os.killpg(0, signal.SIGKILL)

@@ -1,11 +1,11 @@
-"""Answers for the node of a nanny: where it runs, what a layer needs there, and the jobs that build layers.
+"""Runs in a nanny: describes its host and environment, and runs the jobs that build layers.
 
-Kept in the nanny's process; ``call(verb, …)`` returns one JSON text. The text ``point`` is in ``OTHERS``.
+Kept in the nanny's process; ``call(verb, …)`` returns one JSON text. The text ``layer_plugin`` is in ``OTHERS``.
 
-A job is the text ``layer`` in a process of its own, told its request by stdin; when that closes, because the job was
-cancelled or this process is gone, it ends with all that it has started.
+A job is the text ``layer`` in a process of its own, which reads its request from stdin; when that closes, because the job was
+cancelled or this process is gone, it ends with all processes that it has started.
 
-Rules: Python 3.8, standard library only, never raises, nothing that takes long outside of threads.
+Rules: Python 3.8, standard library only, never raises, slow work in threads only.
 """
 
 import base64
@@ -31,8 +31,8 @@ _JOBS = {}
 _MUTEX = threading.Lock()
 
 
-def _point():
-    return OTHERS["point"]
+def _plugin():
+    return OTHERS["layer_plugin"]
 
 
 def homes():
@@ -43,7 +43,7 @@ def homes():
 
 
 def _usable(folder):
-    """Whether a folder is, or could be made, this user's own and writable."""
+    """Return whether a folder belongs to this user and is writable, or could be created so."""
     try:
         found = os.lstat(folder)
     except FileNotFoundError:
@@ -86,9 +86,9 @@ def _layers(folder):
     for name in names[:1000]:
         try:
             with open(os.path.join(folder, name, MARKER), encoding="utf-8") as stream:
-                told = json.loads(stream.read(1 << 22))
-            if told["id"] == name and os.access(told["executable"], os.X_OK):
-                found[name] = int(told["size"])
+                marker = json.loads(stream.read(1 << 22))
+            if marker["id"] == name and os.access(marker["executable"], os.X_OK):
+                found[name] = int(marker["size"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
@@ -103,7 +103,7 @@ def _executable():
 def _uv():
     beside = os.path.join(os.path.dirname(_executable()), "uv")
     for path in (beside, shutil.which("uv")):
-        # The shims of version managers stand for programs that may not be there.
+        # A version manager's shim may have no program behind it.
         if path and os.access(path, os.X_OK) and os.path.isfile(path) and "/shims/" not in path:
             return path
     return None
@@ -123,27 +123,27 @@ def _nannies():
         try:
             found[nanny.address] = nanny.status.name
         except Exception:
-            # One that doesn't listen yet has no address.
+            # A nanny that doesn't listen yet has no address.
             continue
     return found
 
 
 def where():
-    """Return where this nanny's process runs, and where it is pointed."""
-    known = sys.modules.get(_point()["KEY"])
+    """Return where this process runs, and the layer that it uses."""
+    known = sys.modules.get(_plugin()["KEY"])
     return {
         "host": os.uname().nodename,
         "pid": os.getpid(),
         "prefix": sys.prefix,
         "layer": getattr(known, "layer", None),
         "why": getattr(known, "why", ""),
-        "obstacle": _point()["obstacle"](),
+        "obstacle": _plugin()["obstacle"](),
         "nannies": _nannies(),
     }
 
 
 def details():
-    """Return what a layer has to know of the environment and the node."""
+    """Return what building a layer needs to know of the environment and the node."""
     folder = home()
     python = "%d.%d.%d" % sys.version_info[:3]
     if sys.version_info[3] != "final":
@@ -156,7 +156,7 @@ def details():
         "libc": _libc(),
         "executable": _executable(),
         "uv": _uv(),
-        "pip": any(os.path.isdir(os.path.join(folder, "pip")) for folder in _point()["sites"]()),
+        "pip": any(os.path.isdir(os.path.join(folder, "pip")) for folder in _plugin()["sites"]()),
         "home": folder,
         "free": _free(folder) if folder else None,
         "layers": _layers(folder) if folder else {},
@@ -164,13 +164,13 @@ def details():
 
 
 class _Job(threading.Thread):
-    """One build: its process, and what it has said."""
+    """One build: its process, its state and its output."""
 
     def __init__(self, source, request):
         super().__init__(name="coiled-jupyter layer", daemon=True)
         self.source, self.request = source, request
         self.lines, self.count = [], 0
-        self.told = {"state": "waiting"}
+        self.state = {"state": "waiting"}
         self.process = None
         self.cancelled = False
 
@@ -179,14 +179,14 @@ class _Job(threading.Thread):
             self.work()
         except BaseException as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
-            self.told = {"state": "failed", "reason": "The build could not be started: %s" % reason}
+            self.state = {"state": "failed", "reason": "The build could not be started: %s" % reason}
 
     def work(self):
         request = json.loads(self.request)
         argv = [request["executable"], "-I", "-c", self.source]
         with _MUTEX:
             if self.cancelled:
-                self.told = {"state": "cancelled"}
+                self.state = {"state": "cancelled"}
                 return
             self.process = subprocess.Popen(
                 argv,
@@ -203,30 +203,30 @@ class _Job(threading.Thread):
             pass
         self.request = ""
         for line in self.process.stdout:
-            self.hear(line)
-        # While it isn't waited for, its number stands for no other group.
+            self.receive(line)
+        # Until it is waited for, its pid isn't reused for another group.
         try:
             os.killpg(self.process.pid, 9)
         except OSError:
             pass
         code = self.process.wait()
-        if self.told["state"] not in FINAL:
+        if self.state["state"] not in FINAL:
             reason = "The build was killed" if code < 0 else "The build ended with code %d" % code
             words = " ".join(self.lines[-5:])
             state = "cancelled" if self.cancelled else "failed"
-            self.told = {"state": state, "reason": "%s%s" % (reason, ": " + words if words else "")}
+            self.state = {"state": state, "reason": "%s%s" % (reason, ": " + words if words else "")}
 
-    def hear(self, line):
+    def receive(self, line):
         try:
-            told = json.loads(line.decode("utf-8", "replace"))
+            message = json.loads(line.decode("utf-8", "replace"))
         except ValueError:
             return
-        if "line" in told:
-            self.lines.append(str(told["line"])[:2000])
+        if "line" in message:
+            self.lines.append(str(message["line"])[:2000])
             self.count += 1
             del self.lines[:-LINES]
-        elif "state" in told:
-            self.told = told
+        elif "state" in message:
+            self.state = message
 
     def cancel(self):
         with _MUTEX:
@@ -237,17 +237,17 @@ class _Job(threading.Thread):
             except OSError:
                 pass
 
-    def tell(self, after):
-        # The state first: of a state that is told every line before it is told too.
-        told = dict(self.told)
+    def progress(self, after):
+        # The state is read first, so that no line before it is missed.
+        answer = dict(self.state)
         fresh = min(max(self.count - after, 0), len(self.lines))
-        told["lines"] = self.lines[len(self.lines) - fresh :]
-        told["next"] = self.count
-        return told
+        answer["lines"] = self.lines[len(self.lines) - fresh :]
+        answer["next"] = self.count
+        return answer
 
 
 def begin(source, request):
-    """Start a build, or join the one of the same layer."""
+    """Start a build, or join a running one of the same layer."""
     request = json.loads(zlib.decompress(base64.b64decode(request)).decode("utf-8"))
     if not _NAME.match(request["id"]):
         return {"error": "No layer can have this name"}
@@ -255,10 +255,10 @@ def begin(source, request):
     if folder is None:
         return {"error": "No folder on this node can be written: " + ", ".join(homes())}
     request["home"] = folder
-    for name in [name for name, job in _JOBS.items() if job.told["state"] in FINAL][:-JOBS]:
+    for name in [name for name, job in _JOBS.items() if job.state["state"] in FINAL][:-JOBS]:
         del _JOBS[name]
     job = _JOBS.get(request["id"])
-    if job is None or job.told["state"] in FINAL or job.cancelled:
+    if job is None or job.state["state"] in FINAL or job.cancelled:
         job = _JOBS[request["id"]] = _Job(
             zlib.decompress(base64.b64decode(source)).decode("utf-8"), json.dumps(request)
         )
@@ -267,13 +267,13 @@ def begin(source, request):
 
 
 def poll(name, after):
-    """Return the state of a build, and what it has said since the line `after`."""
+    """Return the state of a build, and its output since the line `after`."""
     job = _JOBS.get(name)
-    return {"error": "This build isn't known here"} if job is None else job.tell(after)
+    return {"error": "This build isn't known here"} if job is None else job.progress(after)
 
 
 def cancel(name):
-    """End a build."""
+    """Cancel a build."""
     job = _JOBS.get(name)
     if job is not None:
         job.cancel()
@@ -281,7 +281,7 @@ def cancel(name):
 
 
 def put(name, digest, offset, data, size, executable):
-    """Take a piece of a file; return how much of it is here, and its path once all is."""
+    """Store a piece of a file; return its present size, and its path once it is complete."""
     if not _NAME.match(name) or not re.match(r"[0-9a-f]{64}\Z", digest):
         return {"error": "No file can have this name"}
     top = home(make=True)
@@ -313,14 +313,14 @@ def put(name, digest, offset, data, size, executable):
 
 
 def _running(prefix):
-    """Whether a process of this host was started from a layer, as far as can be seen."""
+    """Return whether a visible process of this host was started from a layer."""
     start = prefix.encode("utf-8", "surrogateescape") + b"/"
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():
             try:
                 with open("/proc/%s/cmdline" % name, "rb") as stream:
                     line = stream.read(4096)
-                # That one lives as long as a nanny that started in the layer, and imports nothing of it.
+                # A resource tracker lives as long as its nanny, and imports nothing of the layer.
                 if line.startswith(start) and b"multiprocessing.resource_tracker import" not in line:
                     return True
             except OSError:
@@ -329,7 +329,7 @@ def _running(prefix):
 
 
 def remove(name):
-    """Remove a layer that nobody uses."""
+    """Remove a layer that isn't in use."""
     import fcntl
 
     folder = home()
@@ -351,9 +351,9 @@ def remove(name):
         except FileNotFoundError:
             pass
         aside = prefix + ".removed-%d" % os.getpid()
-        # The locks stay: another process may wait for them.
+        # The lock files stay: another process may wait for them.
         os.rename(prefix, aside)
-    # A large one takes seconds.
+    # In a thread: a large layer takes seconds.
     threading.Thread(target=shutil.rmtree, args=(aside, True), daemon=True).start()
     return {"removed": True}
 
@@ -370,7 +370,7 @@ _VERBS = {
 
 
 def call(verb, *arguments):
-    """Return the JSON of what a verb gives; ``error`` says why there is nothing."""
+    """Return the JSON answer of a verb; ``error`` says why there is none."""
     try:
         return json.dumps(_VERBS[verb](*arguments))
     except BaseException as error:

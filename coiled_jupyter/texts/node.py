@@ -1,14 +1,14 @@
-"""Keeps the texts that read a node in that node's process, and answers requests to it shortly.
+"""Keeps the texts that read a node in that node's process, and answers short requests to it.
 
 Evaluated once with ``exec(text, {"__name__": key})``; ``enter`` puts it into ``sys.modules`` under `key`, so that nodes
 that share a process share their readings, and later requests are short.
 
-``node(verb, …)`` returns text: ``keys`` what the text ``mark`` tells, ``anew`` the same without trusting what it saw,
-once for all workers of the process that are asked in one turn, which has a name of its own;
-``soon`` begins to look in a thread, for a later question, and tells ``working`` or ``done``; ``loaded`` what the process
-runs; ``read`` the reading with the last result of the look at files: a JSON object ``{"keys", "content_age", "reading",
-"content"}``, without the last two where the asker knows them already. What may be long is packed: JSON, compressed by
-zlib, as Base64 text. The texts that a request needs are sent with it, packed too, as ``{name: source}``.
+``node(verb, …)`` returns text. ``keys``: the digests of the text ``fingerprint``; ``anew``: the same without its caches, once for
+all workers of the process that are asked in one turn, which has a name of its own; ``soon``: start to read in a thread,
+for a later request, and return ``working`` or ``done``; ``loaded``: what the process has loaded; ``read``: the reading with
+the last result of ``content``, a JSON object ``{"keys", "content_age", "reading", "content"}``, without the last two if the
+requester has them already. What may be long is packed: JSON, compressed by zlib, as Base64 text. The texts that a request
+needs are sent with it, packed too, as ``{name: source}``.
 
 Rules: Python 3.8, standard library only, never raises.
 """
@@ -33,14 +33,14 @@ def _pack(text):
 
 
 def answer(keys, probe, content, known, local, wanted, forget):
-    """Return the JSON of one reading of this process; `known` is the key that the asker had last."""
+    """Return the JSON of one reading of this process; `known` is the key of the requester's last reading."""
     looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted, forget) if content else ""
     result = content["result"]() if looked else "null"
     parts = json.loads(result) or {}
-    mark = keys + " " + looked
+    fingerprint = keys + " " + looked
     age = max(time.time() - parts["at"], 0.0) if "at" in parts else None
-    text = json.dumps({"keys": mark, "content_age": age})
-    if known == mark:
+    text = json.dumps({"keys": fingerprint, "content_age": age})
+    if known == fingerprint:
         return text
     return text[:-1] + ', "reading": ' + probe["probe"]() + ', "content": ' + result + "}"
 
@@ -48,9 +48,9 @@ def answer(keys, probe, content, known, local, wanted, forget):
 class _Node(types.ModuleType):
     """The module that stays in the process."""
 
-    def __init__(self, key, mark, edits):
+    def __init__(self, key, fingerprint, edits):
         super().__init__(key)
-        self.texts = {"mark": _load(mark, "mark")}
+        self.texts = {"fingerprint": _load(fingerprint, "fingerprint")}
         self._edits = edits
         self._looking = None
         self._told = ("", "", "")
@@ -60,19 +60,19 @@ class _Node(types.ModuleType):
             if name not in self.texts:
                 self.texts[name] = _load(zlib.decompress(base64.b64decode(source)).decode("utf-8"), name)
                 if name == "probe":
-                    self.texts[name]["recall"](self.texts["mark"]["HISTORY"])
+                    self.texts[name]["recall"](self.texts["fingerprint"]["HISTORY"])
                     self.texts[name]["watch"](self._edited)
 
     def _edited(self):
         if "edits" not in self.texts:
-            # Most workers import nothing that no installer brought.
-            if not self.texts["mark"]["outside"]():
+            # Most workers import only what an installer brought.
+            if not self.texts["fingerprint"]["outside"]():
                 return []
             self.texts["edits"] = _load(self._edits, "edits")
         return self.texts["edits"]["edited"]()
 
     def forget(self):
-        for name in ("mark", "probe"):
+        for name in ("fingerprint", "probe"):
             if name in self.texts:
                 self.texts[name]["forget"]()
 
@@ -98,7 +98,7 @@ class _Node(types.ModuleType):
             self._looked()
             if verb == "anew":
                 self.forget()
-            keys = self.texts["mark"]["keys"](self._edited)
+            keys = self.texts["fingerprint"]["keys"](self._edited)
             if verb in ("keys", "anew"):
                 self._told = (verb, known, keys)
                 return keys
@@ -111,6 +111,6 @@ class _Node(types.ModuleType):
             return "error " + type(error).__name__
 
 
-def enter(key, mark, edits):
-    """Enter the module in ``sys.modules``."""
-    sys.modules.setdefault(key, _Node(key, mark, edits))
+def enter(key, fingerprint, edits):
+    """Put the module into ``sys.modules``."""
+    sys.modules.setdefault(key, _Node(key, fingerprint, edits))

@@ -1,11 +1,11 @@
-"""Reads the environment of the process that it is evaluated in: every distribution, what is loaded, what is wrong.
+"""Reads the environment of the process that evaluates it: every distribution, what is loaded, what is damaged.
 
 Evaluated with ``exec(text, namespace)`` in a kernel, scheduler or worker. Then ``probe()`` returns the whole reading as
-one JSON text; ``keys()`` returns ``"<installed> <loaded>"``, two digests that stay equal while nothing changed, at next
-to no cost; ``loaded()`` tells as JSON what this process runs, ``{name: [version or null, in use]}``.
+one JSON text; ``keys()`` returns ``"<installed> <loaded>"``, two digests that stay equal while nothing changes, at almost
+no cost; ``loaded()`` returns as JSON what this process has loaded, ``{name: [version or null, in use]}``.
 
-Rules: Python 3.8, standard library only, never raises, no network, no subprocess, nothing written; modules of the user
-are looked at through ``vars`` only, since a module's ``__getattr__`` may run code or warn.
+Rules: Python 3.8, standard library only, never raises, no network, no subprocess, writes nothing; the user's modules are
+examined through ``vars`` only, since a module's ``__getattr__`` may run code or warn.
 """
 
 import json
@@ -17,31 +17,31 @@ import time
 LIMIT = 20000
 TEXT_LIMIT = 500
 OLDER = "what was there before"
-"""Stands for what runs where a package was replaced, or code without a version edited, after it was imported."""
-# A pipe in the place of a file must hold nobody up.
+"""Stands for the loaded version where a package was replaced, or code without a version edited, after its import."""
+# A pipe in the place of a file must not block the reader.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
 _KINDS = ("dist-info", "egg-info", "egg-link")
-# What each distribution's record says of its top-level modules, by (path, mtime): read once in a process.
+# Top-level modules by each distribution's record, by (path, mtime): read once per process.
 _TOPS = {}
-# {name: (version, time of its metadata)} of what was installed when the process imported it, as far as can be told.
+# {name: (version, time of its metadata)} of what was installed when the process imported it, as far as is known.
 _RUNS = {}
-# What was installed, as `_RUNS`, and the modules that were imported, at earlier looks at the process.
+# What was installed, as `_RUNS`, and the modules that were imported, at earlier readings of the process.
 _LOOKS = []
 # Distributions that the program itself (such as the kernel) had imported before any code of the user ran.
 _OWN = set()
-# The last reading, with what it was made from.
+# The last reading, with what it was derived from.
 _LAST = {}
-# Returns [(module, path)] of code that runs otherwise than its file says (the text `edits`).
+# Returns [(module, path)] of loaded code that differs from its file (the text `edits`).
 _EDITED = [tuple]
-# The user's namespaces, where the program has any: a module named there is the user's choice, whoever imported it.
+# The user's namespaces, if the program has any: a module named there counts as the user's, whoever imported it.
 _NAMESPACES = []
 
 
 def _clip(value):
     if not isinstance(value, str):
         return ""
-    # Names that aren't UTF-8 have halves of characters in Python, which no reader of JSON takes.
+    # Names that aren't UTF-8 hold lone surrogates in Python, which no JSON decoder accepts.
     value = value[:TEXT_LIMIT]
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
@@ -51,7 +51,7 @@ def _normal(name):
 
 
 def _line(path):
-    """Return the text of a file that holds one short word; a thousand are read, so each call to the system counts."""
+    """Return the text of a file that holds one short word; a thousand are read, so each system call counts."""
     descriptor = os.open(path, _FLAGS)
     try:
         return os.read(descriptor, 80).decode("utf-8", "replace").strip()
@@ -87,7 +87,7 @@ def _headers(path):
 
 
 def _identify(path, stem, kind):
-    """Return (name, version) of one metadata entry; its own text is read where the name leaves a doubt."""
+    """Return (name, version) of one metadata entry; the file itself is read if the name is ambiguous."""
     if kind == "egg-info":
         stem = re.sub(r"-py\d+(\.\d+)?(-.*)?$", "", stem)
     name, _, version = stem.partition("-")
@@ -104,19 +104,19 @@ def _identify(path, stem, kind):
 
 
 def _started():
-    """Return the time at which this process started, or None where the system doesn't tell it cheaply."""
+    """Return the time at which this process started, or None if the system has no cheap way to tell."""
     try:
         ticks = int(_read("/proc/self/stat").rpartition(")")[2].split()[19])
-        # In whole seconds, rounded down, as the system itself tells it in /proc/stat, which is slow to read.
+        # In whole seconds, rounded down, as in /proc/stat, which is slow to read.
         boot = int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))
-        # A process that was forked runs what the one before it had imported.
+        # A forked process has what its parent had imported.
         return min(boot + ticks / os.sysconf("SC_CLK_TCK"), getattr(sys, "_coiled_jupyter_started", float("inf")))
     except Exception:
         return None
 
 
 def _source(path):
-    """Return what PEP 610 tells of a distribution's origin, without credentials."""
+    """Return a distribution's origin (PEP 610), without credentials."""
     data = json.loads(_read(path))
     url = str(data.get("url", ""))
     url = re.sub(r"//[^/@]*@", "//", url).split("?")[0].split("#")[0]
@@ -165,7 +165,7 @@ def _scan(problems):
 
 
 def _leftover(path, entries):
-    """Return the distribution that an interrupted pip has moved aside as ``~ame``, or None where nothing tells."""
+    """Return the distribution that an interrupted pip has moved aside as ``~ame``, or None if that is unknown."""
     try:
         if path.endswith(".dist-info"):
             return _clip(_normal(_headers(os.path.join(path, "METADATA"))[0])) or None
@@ -193,12 +193,12 @@ def _add(found, problems, folder, path, position, stem, kind):
     installer = source = stamp = None
     requested = False
     try:
-        # Before its files, so that a later change of them is one of this time too.
+        # Before its files, so that a later change of them changes this time too.
         stamp = os.stat(path).st_mtime_ns
     except OSError:
         pass
     if kind == "dist-info":
-        # Each question by itself: listing the folder takes longer than asking for the few files that matter.
+        # One call each: listing the folder takes longer than a stat of the few files that matter.
         exists = os.access
         try:
             installer = _line(path + "/INSTALLER") or None
@@ -233,10 +233,13 @@ def _add(found, problems, folder, path, position, stem, kind):
 
 
 def _modules():
-    """Return {top-level module: (folder that it came from, its __version__, its file)} of what is imported."""
+    """Return {module: (folder on the path, its __version__, its file)} of the imported top-level modules.
+
+    A namespace has no file, and several distributions may share it: what lies in it counts, such as ``google.protobuf``.
+    """
     loaded = {}
     for name, module in list(sys.modules.items()):
-        if not isinstance(name, str) or "." in name:
+        if not isinstance(name, str) or (name.count(".") == 1 and not _is_namespace(name)) or name.count(".") > 1:
             continue
         try:
             spec = vars(module).get("__spec__")
@@ -247,14 +250,22 @@ def _modules():
         if not isinstance(origin, str):
             continue
         folder = os.path.dirname(origin)
-        if os.path.basename(origin).startswith("__init__."):
+        for _ in range(name.count(".") + os.path.basename(origin).startswith("__init__.")):
             folder = os.path.dirname(folder)
         loaded[name] = (folder, version if isinstance(version, str) else None, origin)
     return loaded
 
 
+def _is_namespace(name):
+    try:
+        space = vars(sys.modules[name.partition(".")[0]])
+        return not space.get("__file__") and "__path__" in space
+    except Exception:
+        return False
+
+
 def _written(version, origin):
-    """Whether the module's file, as it lies on disk now, tells this version: then it's no sign of an older module."""
+    """Whether the module's file on disk has this version: then the version is no sign of an older module."""
     files = [origin]
     if os.path.basename(origin).startswith("__init__."):
         folder = os.path.dirname(origin)
@@ -273,7 +284,7 @@ def _written(version, origin):
 
 
 def _tops(record):
-    """Return the top-level modules of a distribution, from its own record."""
+    """Return the top-level modules of a distribution, and what it has in namespaces, from its own record."""
     path = record["path"]
     try:
         key = (path, os.stat(path).st_mtime_ns)
@@ -281,15 +292,23 @@ def _tops(record):
         return ()
     if key not in _TOPS:
         tops = set()
-        for entry in ("top_level.txt", "RECORD"):
+        for entry in ("RECORD", "top_level.txt"):
             try:
                 lines = _read(path + "/" + entry, 1 << 20).split("\n")
             except OSError:
                 continue
-            heads = {line.split("/", 1)[0].split(",", 1)[0].strip() for line in lines}
+            files = [line.split(",", 1)[0].strip().split("/", 2) for line in lines]
+            heads = {file[0] for file in files}
             if entry == "RECORD":
                 heads = {h for h in heads if h[:1] != "." and not h.endswith((".dist-info", ".data", ".pth"))}
-            tops = {head.split(".")[0] for head in heads}
+                whole = {file[0] for file in files if len(file) > 1 and file[1].startswith("__init__.")}
+                inner = {
+                    file[0] + "." + file[1].split(".")[0]
+                    for file in files
+                    if len(file) > 1 and file[0] in heads - whole
+                }
+                tops = inner
+            tops |= {head.split(".")[0] for head in heads}
             if tops:
                 break
         _TOPS[key] = tuple(sorted(tops - {"", "__pycache__"}))
@@ -297,7 +316,7 @@ def _tops(record):
 
 
 def _use(found):
-    """Mark what the process has imported, and the version that it runs where a module tells it."""
+    """Mark what the process has imported, with the loaded version where a module has one."""
     modules = _modules()
     versions, tops = {}, {}
     for name, (_, version, origin) in modules.items():
@@ -334,10 +353,10 @@ def _use(found):
             if key not in _RUNS:
                 _RUNS[key] = _first(record, tops[key], started)
             version, stamp = _RUNS[key]
-            # Not every package tells in its module the version under which it is installed.
+            # Not every module has the version under which its package is installed.
             if seen is None or (seen != record["version"] and _written(seen, origin)):
                 seen = version
-            # The same version with other files: no version tells it. Trees of editable installs are looked at by file.
+            # The same version with other files: the version doesn't show it. Trees of editable installs are compared by file.
             editable = (record["source"] or {}).get("kind") == "editable"
             again = version == record["version"] and stamp != record["stamp"] and not editable
             record["loaded"] = OLDER if again or (version == OLDER and seen == record["version"]) else _clip(seen)
@@ -345,20 +364,20 @@ def _use(found):
 
 
 def _brought():
-    """Return the top-level modules that are there only since our own package, which the user has loaded, wanted them."""
+    """Return the top-level modules that only our own package, which the user has loaded, has imported."""
     try:
         known = vars(sys.modules["coiled_jupyter"])["BROUGHT"]
     except Exception:
-        # It isn't there, or is another release, or something else of that name.
+        # It isn't there, is another release, or is something else of that name.
         return frozenset()
     return known if isinstance(known, frozenset) else frozenset()
 
 
 def _first(record, tops, started):
-    """Return what was installed when a distribution was imported, by its modules `tops`, as far as can be told later.
+    """Return what was installed when a distribution was imported, by its modules `tops`, as far as that is known.
 
-    It was imported since the last look without it; what was installed then is what it may run still. At the first look
-    of all it may have been imported at any time since the process started.
+    It was imported after the last reading that didn't see it; what was installed then may still be loaded. Before the
+    first reading it may have been imported at any time since the process started.
     """
     now = (record["version"], record["stamp"])
     for position, (_, imported) in enumerate(_LOOKS):
@@ -368,7 +387,7 @@ def _first(record, tops, started):
         return _LOOKS[-1][0].get(record["name"], now)
     try:
         status = os.stat(record["path"])
-        # A copy may keep the times of what it was made of.
+        # A copy may keep the times of the original.
         replaced = started is not None and max(status.st_mtime, status.st_ctime) > started + 1
     except OSError:
         replaced = False
@@ -389,10 +408,10 @@ def _named():
 
 
 def baseline(fresh=False, namespaces=(), own=None):
-    """Remember what is imported now; later upgrades of modules without a version of their own are seen by it.
+    """Remember what is imported now, to notice later upgrades of modules without a version of their own.
 
-    With `fresh`, what is imported now counts as the program's own: no code of the user has run yet, or only that of
-    `own` can be the program's.
+    With `fresh`, what is imported now counts as the program's own: no code of the user has run yet, or only `own` can be
+    the program's.
     """
     try:
         found = _look()["found"]
@@ -406,12 +425,12 @@ def baseline(fresh=False, namespaces=(), own=None):
 
 
 def watch(edited):
-    """Ask `edited`, that of the text ``edits``, at each look."""
+    """Call `edited`, of the text ``edits``, at each reading."""
     _EDITED[0] = edited
 
 
 def _older(edited, found):
-    """Return ``{name: [version, in use]}`` of code that runs otherwise than its file says; mark editable installs."""
+    """Return ``{name: [version, in use]}`` of loaded code that differs from its file; mark editable installs."""
     from urllib.parse import unquote, urlsplit
 
     others, trees = {}, {}
@@ -432,7 +451,7 @@ def _older(edited, found):
 
 
 def recall(history):
-    """Take over what was seen before this text came: ``[([(folder, [(entry, time)])], [(module, version)])]``."""
+    """Take over what was seen before this text was loaded: ``[([(folder, [(entry, time)])], [(module, version)])]``."""
     started = _started()
     looks = []
     for folders, imported in history:
@@ -449,13 +468,13 @@ def recall(history):
     if looks and started is not None:
         names, imported = looks[0]
         young = {name: (OLDER, None) for name, (_, moment) in names.items() if moment > (started + 1) * 1e9}
-        # What had been imported by then may have been imported before.
+        # What was imported by then may have been imported earlier.
         looks.insert(0, ({**names, **young}, frozenset()))
     _LOOKS[:] = looks
 
 
 def _machine():
-    """Return (platform tag, host); `platform` and `sysconfig` are slow to import, so only where there is no uname."""
+    """Return (platform tag, host); `platform` and `sysconfig` are slow to import, so they are used only if there is no uname."""
     if sys.platform == "linux":
         known = os.uname()
         return "linux-" + known.machine, known.nodename
@@ -485,7 +504,7 @@ def _where():
 
 
 def _conda(found, problems):
-    """Return what conda has installed besides Python distributions; mark the distributions that it has installed."""
+    """Return what conda has installed besides Python distributions; mark the distributions that it installed."""
     folder = os.path.join(sys.prefix, "conda-meta")
     try:
         entries = sorted(os.listdir(folder))
@@ -499,7 +518,7 @@ def _conda(found, problems):
             continue
         name, version, build = pieces
         try:
-            # The channel comes early, keys being sorted; the lists of files that follow can have many megabytes.
+            # Keys are sorted, so the channel comes early; the lists of files that follow can have many megabytes.
             head = _read(os.path.join(folder, entry), 8192)
         except OSError:
             where = _clip(os.path.join(folder, entry))
@@ -530,11 +549,11 @@ def _stamps():
 
 
 def _signature():
-    """Return what moves when something may have been installed, imported or named since; costs a few stats.
+    """Return a value that changes when something may have been installed, imported or named; costs a few stats.
 
-    Few, since each may lose the interpreter's lock to a cell that loops. None where it can't be relied on: two changes
-    within one tick of the file system's clock have one time. What changes within a folder of metadata is noticed by the
-    text `content`, which then calls `forget`.
+    Few, because each may lose the interpreter's lock to a cell that loops. None if it isn't reliable: two changes within
+    one tick of the file system's clock have the same time. The text `content` notices changes within a folder of
+    metadata, and then calls `forget`.
     """
     times = _stamps()
     if times and abs(time.time_ns() - max(times)) < 2000000000:
@@ -545,7 +564,7 @@ def _signature():
 
 def _digest(value):
     try:
-        # What hashlib gives, without the whole of OpenSSL where the process hasn't loaded it.
+        # As hashlib's, without loading OpenSSL where the process hasn't.
         from _blake2 import blake2b
     except ImportError:
         from hashlib import blake2b
@@ -555,7 +574,7 @@ def _digest(value):
 
 
 def _look():
-    """Return the reading as it was made when something last changed, made anew when something may have."""
+    """Return the cached reading, renewed if anything may have changed."""
     edited = list(_EDITED[0]())
     known = _LAST and _LAST["signature"] is not None and _LAST["edited"] == edited
     if known and _LAST["signature"] == _signature():
@@ -566,7 +585,7 @@ def _look():
     try:
         _use(found)
     except Exception as error:
-        fix = "What is imported could not be read: " + type(error).__name__
+        fix = "The imported modules could not be read: " + type(error).__name__
         problems.append({"kind": "unreadable", "package": None, "where": "sys.modules", "fix": fix})
     others = _older(edited, found) if edited else {}
     conda = _conda(found, problems)
@@ -580,7 +599,7 @@ def _look():
     loaded.update(others)
     where = _where()
     where.pop("pid")
-    # Written once: of a thousand distributions it takes some milliseconds.
+    # Encoded once: for a thousand distributions that takes some milliseconds.
     packages = json.dumps(installed)
     _LAST.clear()
     _LAST.update(
@@ -594,13 +613,13 @@ def _look():
         installed_key=_digest([where, packages, conda, problems]),
         loaded_key=_digest(loaded),
     )
-    # Of what changed meanwhile the next look must be told, so it's from before as far as it can be.
+    # Taken before where possible, so that the next reading notices what changed meanwhile.
     _LAST["signature"] = _signature() if before == [len(sys.modules), _stamps()] else None
     return _LAST
 
 
 def forget():
-    """Read everything anew at the next look."""
+    """Read everything anew the next time."""
     _LAST.clear()
 
 
@@ -610,7 +629,7 @@ def records():
 
 
 def keys():
-    """Return ``"<installed> <loaded>"``; equal texts stand for equal readings but for times."""
+    """Return ``"<installed> <loaded>"``; equal texts mean equal readings, times aside."""
     try:
         last = _look()
         return last["installed_key"] + " " + last["loaded_key"]
@@ -619,7 +638,7 @@ def keys():
 
 
 def loaded():
-    """Return what this process runs as JSON: ``{name: [version or null, in use]}``."""
+    """Return what this process has loaded, as JSON: ``{name: [version or null, in use]}``."""
     try:
         return json.dumps(_look()["loaded"])
     except BaseException as error:
@@ -627,7 +646,7 @@ def loaded():
 
 
 def probe():
-    """Return the reading of this process as JSON; an ``error`` key stands for a reading that failed as a whole."""
+    """Return the reading of this process as JSON; a reading that failed as a whole has an ``error`` key."""
     try:
         last = _look()
         reading = _where()

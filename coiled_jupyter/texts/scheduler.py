@@ -1,7 +1,7 @@
-"""Answers for a scheduler: what its workers hold, and the small steps of moving workers that no handler of Dask's does.
+"""Runs in a scheduler: counts what its workers hold, and does the steps of a roll for which Dask has no handler.
 
 Kept in the scheduler's process; ``call(verb, identity, …)`` returns one JSON text, `identity` is the scheduler's id. Nothing
-holds its event loop for more than some milliseconds: what goes through all tasks is done in pieces.
+blocks its event loop for more than a few milliseconds: all tasks are visited in pieces.
 
 Rules: Python 3.8, standard library only, never raises.
 """
@@ -23,7 +23,7 @@ _numbers = itertools.count(1)
 
 
 def _about(scheduler):
-    """Return where the scheduler runs, and what its handlers know."""
+    """Return where the scheduler runs, and which arguments its handlers accept."""
     import distributed
 
     handler = scheduler.handlers.get("register_nanny_plugin")
@@ -36,12 +36,12 @@ def _about(scheduler):
         "pid": os.getpid(),
         "distributed": distributed.__version__,
         "idempotent": idempotent,
-        "pointing": LAYER in getattr(scheduler, "nanny_plugins", (LAYER,)),
+        "registered": LAYER in getattr(scheduler, "nanny_plugins", (LAYER,)),
     }
 
 
 def _walk(scheduler, number=None):
-    """Go on with counting what each worker holds; ``walk`` is the number to ask for more with, or null at the end."""
+    """Continue to count what each worker holds; ``walk`` is the number for the next call, or null at the end."""
     if number is None:
         number = next(_numbers)
         for old in list(_walks)[:-WALKS]:
@@ -94,17 +94,8 @@ def _present(scheduler):
     }
 
 
-def _held(scheduler, address):
-    """Return how many values, with how many bytes, lie on this worker only."""
-    worker = scheduler.workers.get(address)
-    if worker is None:
-        return {"count": 0, "bytes": 0}
-    alone = [task for task in worker.has_what if len(task.who_has or ()) == 1]
-    return {"count": len(alone), "bytes": sum(max(task.nbytes or 0, 0) for task in alone)}
-
-
 def _reschedule(scheduler, queued):
-    """Let other workers have the tasks (their keys as text) that these workers have not begun, which are fenced."""
+    """Reschedule the tasks (their keys as text) that these retired workers have not begun."""
     moved = 0
     for address, keys in queued.items():
         worker = scheduler.workers.get(address)
@@ -118,7 +109,7 @@ def _reschedule(scheduler, queued):
 
 
 def _managers(scheduler):
-    """Return the active memory managers: the scheduler's, and those that a retirement has made for itself."""
+    """Return the active memory managers: the scheduler's, and those created by retirements."""
     found = [scheduler.extensions.get("amm")]
     for callback in list(scheduler.periodic_callbacks.values()):
         owner = getattr(getattr(callback, "callback", None), "__self__", None)
@@ -127,8 +118,8 @@ def _managers(scheduler):
     return [manager for manager in found if manager is not None]
 
 
-def _give_up(scheduler, addresses):
-    """Take back what fenced workers: their retirements end, and they run as before."""
+def _cancel_retirement(scheduler, addresses):
+    """Return retired workers to normal operation."""
     wanted, ended = set(addresses), 0
     for manager in _managers(scheduler):
         for policy in list(manager.policies):
@@ -145,7 +136,7 @@ def _give_up(scheduler, addresses):
 
 
 def _restore(scheduler):
-    """Take back what was appended to sys.path."""
+    """Remove what was appended to sys.path."""
     import importlib
 
     entries = getattr(sys, KEY, [])
@@ -156,7 +147,7 @@ def _restore(scheduler):
 
 
 def _extend(scheduler, entries):
-    """Append a layer's entries to sys.path, so that what isn't installed here can be imported from there."""
+    """Append a layer's entries to sys.path, so that packages that aren't installed here can be imported."""
     import importlib
 
     _restore(scheduler)
@@ -176,16 +167,15 @@ _VERBS = {
     "about": _about,
     "walk": _walk,
     "present": _present,
-    "held": _held,
     "reschedule": _reschedule,
-    "give_up": _give_up,
+    "cancel_retirement": _cancel_retirement,
     "extend": _extend,
     "restore": _restore,
 }
 
 
 def call(verb, identity, *arguments):
-    """Return the JSON of what a verb gives; ``error`` says why there is nothing."""
+    """Return the JSON answer of a verb; ``error`` says why there is none."""
     try:
         instances = list(sys.modules["distributed.scheduler"].Scheduler._instances)
         scheduler = next(s for s in instances if s.id == identity)

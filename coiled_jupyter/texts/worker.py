@@ -1,14 +1,15 @@
-"""Answers for a worker: what it executes, and which packages the values that it holds need where they are moved to.
+"""Answers for a worker: what it executes, and which packages the values that it holds need to be unpickled elsewhere.
 
-Kept in the worker's process; ``call(verb, …)`` returns one JSON text. Values are pickled as for a transfer, to nowhere, in a
-thread: what is named on the way is noted, arrays aren't copied, what lies on disk isn't read.
+Kept in the worker's process; ``call(verb, …)`` returns one JSON text. Values are pickled as for a transfer, in a thread,
+and the bytes discarded: the modules that are named are recorded, arrays aren't copied, spilled values aren't read.
 
-Rules: Python 3.8, standard library only besides the pickler that Dask uses itself, never raises.
+Rules: Python 3.8, standard library and Dask's own pickler only, never raises.
 """
 
 import itertools
 import json
 import os
+import stat
 import sys
 import sysconfig
 import threading
@@ -16,6 +17,7 @@ import time
 import types
 
 KEYS = 2000
+RECORD_LIMIT = 32 << 20
 _looks = {}
 _numbers = itertools.count(1)
 
@@ -44,7 +46,7 @@ class _Enough(Exception):
 
 
 class _Nowhere:
-    """A file that counts what is written and keeps nothing."""
+    """A file that counts the bytes written to it and keeps none."""
 
     def __init__(self, limit, end):
         self.left, self.end = limit, end
@@ -75,7 +77,7 @@ def _pickler(names, nowhere):
 
 
 class _Look(threading.Thread):
-    """One look at everything that the workers of this process hold."""
+    """One examination of everything that the workers of this process hold."""
 
     def __init__(self, seconds, limit):
         super().__init__(name="coiled-jupyter needs", daemon=True)
@@ -86,14 +88,14 @@ class _Look(threading.Thread):
         try:
             self.answer = self.look()
         except BaseException as error:
-            self.answer = {"error": "What it holds could not be looked at: %s" % type(error).__name__}
+            self.answer = {"error": "The values that it holds could not be examined: %s" % type(error).__name__}
 
     def look(self):
         modules, unfinished = set(), 0
         for worker in _workers():
             data = worker.data
             memory = getattr(data, "memory", data)
-            # The plain dictionary beneath: reading through the others counts as use, or reads from disk.
+            # The innermost dictionary: reading through the outer ones counts as use, or reads from disk.
             memory = getattr(memory, "d", memory)
             values = list(memory.items())
             unfinished += max(len(data) - len(values), 0)
@@ -120,9 +122,7 @@ def _normal(name):
 
 
 def _distributions(tops):
-    """Return the distributions of top-level modules, and those modules that belong to none and aren't Python's own."""
-    import importlib.metadata as metadata
-
+    """Return the distributions of top-level modules, and the modules that belong to none and aren't Python's own."""
     own = set(sys.builtin_module_names) | set(getattr(sys, "stdlib_module_names", ())) | {"__main__", "__mp_main__"}
     library = os.path.realpath(sysconfig.get_paths()["stdlib"])
     wanted = set()
@@ -131,18 +131,50 @@ def _distributions(tops):
         if not origin.startswith(library + os.sep) or "site-packages" in origin or "dist-packages" in origin:
             wanted.add(top)
     found, known = set(), set()
-    for distribution in metadata.distributions() if wanted else ():
-        heads = {path.parts[0] for path in distribution.files or () if ".." not in path.parts}
-        heads = {head[:-3] if head.endswith(".py") else head.split(".")[0] for head in heads}
-        heads |= set((distribution.read_text("top_level.txt") or "").split())
+    for path in _metadata() if wanted else ():
+        heads = _heads(path)
         if heads & wanted:
-            found.add(_normal(distribution.metadata["Name"]))
+            found.add(_normal(os.path.basename(path).rpartition(".")[0].split("-")[0]))
             known |= heads
     return sorted(found), sorted(wanted - known)
 
 
+def _metadata():
+    for folder in list(sys.path):
+        try:
+            entries = sorted(os.listdir(folder or os.curdir))
+        except (OSError, TypeError, ValueError):
+            continue
+        for entry in entries:
+            if entry.endswith((".dist-info", ".egg-info")):
+                yield os.path.join(folder, entry)
+
+
+def _heads(path):
+    """Return the top-level modules of a distribution; what isn't a regular file tells none, and is never waited for."""
+    heads = set()
+    for name in ("RECORD", "top_level.txt"):
+        try:
+            with open(os.path.join(path, name), encoding="utf-8", errors="replace", opener=_opener) as file:
+                lines = file.read(RECORD_LIMIT).splitlines()
+        except OSError:
+            continue
+        firsts = {line.strip('" ').partition("/")[0].partition(",")[0] for line in lines} - {"", ".."}
+        heads |= {first.split(".")[0] for first in firsts}
+    return heads
+
+
+def _opener(path, flags):
+    """Open a regular file only: a pipe would wait for somebody to write, and a device may never end."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError("not a regular file")
+
+
 def needs(seconds, limit):
-    """Begin to look at what the values held here need; return the number to ask for it with."""
+    """Start to examine what the values held here need; return the number of that examination."""
     number = next(_numbers)
     for old in list(_looks)[:-4]:
         del _looks[old]
@@ -152,17 +184,17 @@ def needs(seconds, limit):
 
 
 def needed(number):
-    """Return what a look has found, or null while it isn't ready."""
+    """Return what an examination has found, or null while it isn't ready."""
     look = _looks.get(number)
-    return {"error": "This look isn't known"} if look is None else {"found": look.answer}
+    return {"error": "There is no such examination"} if look is None else {"found": look.answer}
 
 
 _VERBS = {"executing": executing, "needs": needs, "needed": needed}
 
 
 def call(verb, *arguments):
-    """Return the JSON of what a verb gives; ``error`` says why there is nothing."""
+    """Return the JSON answer of a verb; ``error`` says why there is none."""
     try:
         return json.dumps(_VERBS[verb](*arguments))
     except BaseException as error:
-        return json.dumps({"error": "It could not be done in the worker: %s" % type(error).__name__})
+        return json.dumps({"error": "The worker could not do it: %s" % type(error).__name__})

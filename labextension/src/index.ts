@@ -19,18 +19,18 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
-import { Alarm } from './alarm';
-import { Api } from './api';
-import { addCommands } from './commands';
-import { VerdictItem } from './glance';
-import { Hints } from './hints';
-import { CommandIDs } from './ids';
-import { ActiveKernels } from './kernels';
-import { Model } from './model';
-import { Panel } from './panel';
-import { DEFAULTS, preferencesOf } from './preferences';
-import { LogTabs } from './tabs';
-import { alarmWords } from './words';
+import { Alarm } from './model/breakageAlert';
+import { Api } from './api/client';
+import { addCommands } from './commands/commands';
+import { VerdictItem } from './panel/verdict/verdictItem';
+import { Hints } from './notebook/failureHints';
+import { CommandIDs } from './tokens';
+import { ActiveKernels } from './notebook/kernels';
+import { Model } from './model/model';
+import { Panel } from './panel/panel';
+import { DEFAULTS, preferencesOf } from './model/preferences';
+import { LogTabs } from './logs/tabs';
+import { alarmWords } from './words/words';
 
 const EVENTS = 'https://events.coiled-jupyter.org/change/v1';
 
@@ -91,11 +91,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       if (event.schema_id !== EVENTS) {
         return;
       }
-      const id = String(event.id);
       if (event.kind === 'sync') {
-        model.syncs.notice(id);
-      } else if (event.kind === 'beat') {
-        model.hear(id.split(' '), Number(event.revision));
+        model.syncs.invalidate();
       } else {
         model.invalidateSoon();
       }

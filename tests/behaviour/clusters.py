@@ -92,7 +92,7 @@ def _environ() -> dict[str, str]:
 
 
 class Cluster:
-    """A scheduler and one worker with a nanny, each in its environment and in an empty folder."""
+    """A scheduler and one worker, each in its environment and in an empty folder."""
 
     def __init__(self, scheduler: Env, worker: Env) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="cjb-"))
@@ -104,8 +104,8 @@ class Cluster:
             folder.mkdir()
         self._start(scheduler, "scheduler", ["--host", "127.0.0.1", "--port", "0", *common])
         self._wait(file.exists, "the scheduler")
-        nanny = ["--nanny", "--nworkers", "1", "--nthreads", "1", "--host", "127.0.0.1", *common]
-        self._start(worker, "worker", nanny)
+        alone = ["--no-nanny", "--nworkers", "1", "--nthreads", "1", "--host", "127.0.0.1", *common]
+        self._start(worker, "worker", alone)
         log = self.root / "worker.log"
         self._wait(lambda: b"Registered to" in log.read_bytes(), "the worker")
         self.address = json.loads(file.read_text())["address"]

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from coiled_jupyter.core.diff import compare
+from coiled_jupyter.core.compare.diff import compare
 from coiled_jupyter.core.wire import Environment, Package, Role, Row, Severity, Source
 from tests.behaviour.clusters import Cluster, Env, listed
+from tests.nightly import each_night
 
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -57,63 +58,63 @@ TASKS = (("call", 2), ("many", 380), ("text", 400_000))
 GRAPH = "Error during deserialization of the task graph"
 ARRAYS = (("array_there", 10), ("array_back", 10), ("array_function", 3))
 MISMATCHES = {
-    "equal": everywhere("distributed", "ok", BASE, BASE, *TASKS),
-    "python minor": everywhere("python", "block", BASE, BASE.plus(python="3.13"), fails=[("call", "")]),
-    "python patch": everywhere("python", "note", BASE, BASE.plus(python="other 3.11"), *TASKS),
+    "equal": everywhere("distributed", "same", BASE, BASE, *TASKS),
+    "python minor": everywhere("python", "breaks", BASE, BASE.plus(python="3.13"), fails=[("call", "")]),
+    "python patch": everywhere("python", "minor", BASE, BASE.plus(python="other 3.11"), *TASKS),
     "dask before 2025.4, older here": everywhere(
         "distributed",
-        "block",
+        "breaks",
         release("2024.5.0"),
         BASE,
         fails=[("call", "CancelledError"), ("many", "CancelledError")],
     ),
     "dask before 2025.4, newer here": everywhere(
-        "distributed", "block", BASE, release("2024.5.0"), fails=[("call", "n_workers")]
+        "distributed", "breaks", BASE, release("2024.5.0"), fails=[("call", "n_workers")]
     ),
     "dask just before 2025.4": everywhere(
-        "dask", "block", release("2025.3.0"), BASE, fails=[("call", "CancelledError")]
+        "dask", "breaks", release("2025.3.0"), BASE, fails=[("call", "CancelledError")]
     ),
-    "dask from 2025.4 on": everywhere("distributed", "warn", BASE, release("2025.4.1"), *TASKS),
-    "dask from 2025.4 on, older here": everywhere("dask", "warn", release("2025.4.1"), BASE, *TASKS),
-    "dask patch": everywhere("dask", "note", release("2025.4.0"), release("2025.4.1"), *TASKS),
+    "dask from 2025.4 on": everywhere("distributed", "risky", BASE, release("2025.4.1"), *TASKS),
+    "dask from 2025.4 on, older here": everywhere("dask", "risky", release("2025.4.1"), BASE, *TASKS),
+    "dask patch": everywhere("dask", "minor", release("2025.4.0"), release("2025.4.1"), *TASKS),
     "cloudpickle major": everywhere(
-        "cloudpickle", "block", BASE, PICKLE_2, fails=[("call", GRAPH), ("text", "_function_setstate")]
+        "cloudpickle", "breaks", BASE, PICKLE_2, fails=[("call", GRAPH), ("text", "_function_setstate")]
     ),
-    "cloudpickle minor": everywhere("cloudpickle", "note", BASE, OLD_WIRE, *TASKS),
-    "msgpack major": everywhere("msgpack", "block", BASE, MSGPACK_0, fails=[("call", "CancelledError")]),
-    "msgpack minor": everywhere("msgpack", "note", BASE, OLD_WIRE, *TASKS),
-    "tornado minor": everywhere("tornado", "note", BASE, OLD_WIRE, *TASKS),
-    "toolz": everywhere("toolz", "note", BASE, OLD_WIRE, *TASKS),
-    "toolz, newer there": everywhere("toolz", "note", OLD_WIRE, BASE, *TASKS),
-    "lz4 only here": everywhere("lz4", "ok", NOTEBOOK, BASE, *TASKS),
-    "lz4 only there": everywhere("lz4", "ok", BASE, NOTEBOOK, *TASKS, in_use=False),
-    "lz4 not on the scheduler": Mismatch("lz4", "ok", NOTEBOOK, BASE, NOTEBOOK, TASKS),
-    "tools": everywhere("traitlets", "ok", NOTEBOOK, OTHERS, *TASKS),
-    "numpy 2 to 1": everywhere("numpy", "block", PANDAS_3, NUMPY_1, fails=[("array_there", "numpy._core")]),
-    "numpy 1 to 2": everywhere("numpy", "warn", NUMPY_1, PANDAS_3, *ARRAYS),
+    "cloudpickle minor": everywhere("cloudpickle", "minor", BASE, OLD_WIRE, *TASKS),
+    "msgpack major": everywhere("msgpack", "breaks", BASE, MSGPACK_0, fails=[("call", "CancelledError")]),
+    "msgpack minor": everywhere("msgpack", "minor", BASE, OLD_WIRE, *TASKS),
+    "tornado minor": everywhere("tornado", "minor", BASE, OLD_WIRE, *TASKS),
+    "toolz": everywhere("toolz", "minor", BASE, OLD_WIRE, *TASKS),
+    "toolz, newer there": everywhere("toolz", "minor", OLD_WIRE, BASE, *TASKS),
+    "lz4 only here": everywhere("lz4", "same", NOTEBOOK, BASE, *TASKS),
+    "lz4 only there": everywhere("lz4", "same", BASE, NOTEBOOK, *TASKS, in_use=False),
+    "lz4 not on the scheduler": Mismatch("lz4", "same", NOTEBOOK, BASE, NOTEBOOK, TASKS),
+    "tools": everywhere("traitlets", "same", NOTEBOOK, OTHERS, *TASKS),
+    "numpy 2 to 1": everywhere("numpy", "breaks", PANDAS_3, NUMPY_1, fails=[("array_there", "numpy._core")]),
+    "numpy 1 to 2": everywhere("numpy", "risky", NUMPY_1, PANDAS_3, *ARRAYS),
     "numpy 2 to 1 on the scheduler": Mismatch(
-        "numpy", "block", PANDAS_3, NUMPY_1, PANDAS_3, fails=(("array_there", GRAPH),)
+        "numpy", "breaks", PANDAS_3, NUMPY_1, PANDAS_3, fails=(("array_there", GRAPH),)
     ),
-    "numpy minor": everywhere("numpy", "warn", PANDAS_3, PANDAS_2, *ARRAYS),
-    "numpy patch": everywhere("numpy", "note", PANDAS_3, NUMPY_PATCH, *ARRAYS),
-    "pandas 3 to 2": everywhere("pandas", "block", PANDAS_3, PANDAS_2, fails=[("frame_there", "StringDtype")]),
+    "numpy minor": everywhere("numpy", "risky", PANDAS_3, PANDAS_2, *ARRAYS),
+    "numpy patch": everywhere("numpy", "minor", PANDAS_3, NUMPY_PATCH, *ARRAYS),
+    "pandas 3 to 2": everywhere("pandas", "breaks", PANDAS_3, PANDAS_2, fails=[("frame_there", "StringDtype")]),
     "pandas 2 to 3": everywhere(
-        "pandas", "block", PANDAS_2, PANDAS_3, ("frame_there", 3), fails=[("frame_back", "StringDtype")]
+        "pandas", "breaks", PANDAS_2, PANDAS_3, ("frame_there", 3), fails=[("frame_back", "StringDtype")]
     ),
-    "pandas patch": everywhere("pandas", "note", PANDAS_2, PANDAS_PATCH, ("frame_there", 3), ("frame_back", 3)),
+    "pandas patch": everywhere("pandas", "minor", PANDAS_2, PANDAS_PATCH, ("frame_there", 3), ("frame_back", 3)),
     "missing": everywhere(
-        "more-itertools", "block", NOTEBOOK, BASE, ("package_unused", 2), fails=[("package_used", "No module named")]
+        "more-itertools", "breaks", NOTEBOOK, BASE, ("package_unused", 2), fails=[("package_used", "No module named")]
     ),
-    "missing, not imported": everywhere("more-itertools", "note", NOTEBOOK, BASE, *TASKS, in_use=False),
+    "missing, not imported": everywhere("more-itertools", "minor", NOTEBOOK, BASE, *TASKS, in_use=False),
     "missing on the scheduler": Mismatch(
-        "more-itertools", "block", NOTEBOOK, BASE, WORKING, fails=(("package_used", "No module named"),)
+        "more-itertools", "breaks", NOTEBOOK, BASE, WORKING, fails=(("package_used", "No module named"),)
     ),
     "missing on workers": Mismatch(
-        "more-itertools", "block", NOTEBOOK, WORKING, BASE, fails=(("package_used", "timed out"),)
+        "more-itertools", "breaks", NOTEBOOK, WORKING, BASE, fails=(("package_used", "TimeoutError"),)
     ),
-    "missing here": everywhere("more-itertools", "note", BASE, WORKING, *TASKS, in_use=False),
+    "missing here": everywhere("more-itertools", "minor", BASE, WORKING, *TASKS, in_use=False),
     "older there": everywhere(
-        "more-itertools", "warn", NOTEBOOK, OTHERS, ("package_used", [1, 2]), fails=[("package_new", "AttributeError")]
+        "more-itertools", "risky", NOTEBOOK, OTHERS, ("package_used", [1, 2]), fails=[("package_new", "AttributeError")]
     ),
 }
 
@@ -150,7 +151,20 @@ def rated(kernel: Environment, *groups: Environment, name: str) -> Row:
     return next(row for row in made.rows if row.name == name)
 
 
-@pytest.mark.parametrize("title", MISMATCHES)
+OFTEN = (
+    "equal",
+    "python minor",
+    "dask before 2025.4, newer here",
+    "dask from 2025.4 on",
+    "numpy 2 to 1",
+    "pandas 3 to 2",
+    "missing",
+    "missing on workers",
+    "older there",
+)
+
+
+@pytest.mark.parametrize("title", each_night(MISMATCHES, OFTEN))
 def test_what_is_rated_is_what_happens(title, clusters):
     case = MISMATCHES[title]
     row = rated(
@@ -167,9 +181,9 @@ def test_what_is_rated_is_what_happens(title, clusters):
         assert not done[act]["ok"], done[act]
         assert words in " ".join(done[act]["error"])
     assert row.severity == case.severity, row
-    # Nothing is rated as breaking that works, and nothing breaks that isn't rated at least `warn`.
-    assert (row.severity == "block") <= bool(case.fails)
-    assert bool(case.fails) <= (row.severity in ("block", "warn"))
+    # Nothing is rated as breaking that works, and nothing breaks that isn't rated at least `risky`.
+    assert (row.severity == "breaks") <= bool(case.fails)
+    assert bool(case.fails) <= (row.severity in ("breaks", "risky"))
 
 
 def module(content: str | None, *, in_use: bool = False) -> Package:
@@ -179,7 +193,7 @@ def module(content: str | None, *, in_use: bool = False) -> Package:
 
 @pytest.mark.parametrize(
     ("there", "severity", "result"),
-    [(None, "block", None), (41, "warn", 41), (42, "ok", 42)],
+    [(None, "breaks", None), (41, "risky", 41), (42, "same", 42)],
     ids=["none", "other", "same"],
 )
 def test_code_beside_the_notebook(there, severity, result, tmp_path):

@@ -10,27 +10,36 @@ from pathlib import Path
 
 from playwright.sync_api import Error, Page, sync_playwright
 
-from tests.processes import JupyterServer
+from tests.processes import JupyterServer, apart
 
 ROOT = Path(__file__).resolve().parents[2]
-_OPTIONS = {
-    "lab": ("LabApp", "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
-    "notebook": ("JupyterNotebookApp",),
-}
+_NAMES = {"lab": "LabApp", "notebook": "JupyterNotebookApp"}
+_LAB = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
 
 
-def app(root: Path, kind: str = "lab", *, env: dict[str, str] | None = None) -> JupyterServer:
-    """Start a lab, or Notebook 7, in a folder; who calls it closes it."""
+def app(
+    root: Path, kind: str = "lab", *, env: dict[str, str] | None = None, python: Path | None = None
+) -> JupyterServer:
+    """Start a lab, or Notebook 7, in a folder; who calls it closes it.
+
+    Parameters
+    ----------
+    python
+        One that has a lab and this package installed; None: this one, with the page of this checkout.
+
+    """
     # Nobody answers the lab's own question about news.
     settings = root / "home/config/lab/user-settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    # The page of this checkout, also where the environment's installation is another one.
-    (root / "pages").mkdir()
-    (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
-    name, *options = _OPTIONS[kind]
-    options += [f"--{name}.extra_labextensions_path={root / 'pages'}", f"--{name}.expose_app_in_browser=True"]
-    return JupyterServer(root, kind, *options, env=env)
+    name = _NAMES[kind]
+    options = [*(_LAB if kind == "lab" else ()), f"--{name}.expose_app_in_browser=True"]
+    if python is None:
+        # The page of this checkout, also where the environment's installation is another one.
+        (root / "pages").mkdir()
+        (root / "pages/coiled-jupyter").symlink_to(ROOT / "coiled_jupyter/labextension")
+        options.append(f"--{name}.extra_labextensions_path={root / 'pages'}")
+    return JupyterServer(root, kind, *options, env={**apart(), **(env or {})}, python=python)
 
 
 def errors_of_ours(page: Page) -> list[str]:

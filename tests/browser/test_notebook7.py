@@ -107,4 +107,4 @@ def test_what_a_magic_gives_and_how_far_it_is_are_shown_there_too(book):
         expect(made.locator(".jp-OutputArea")).to_contain_text("✓ Start workers")
         expect(page.locator(".jp-OutputArea .progress-bar")).to_have_count(0)
         expect(compared.locator("table tr", has_text="iniconfig")).to_contain_text("1.1.1")
-        expect(compared.locator(".jp-OutputArea")).to_contain_text("There are differences")
+        expect(compared.locator(".jp-OutputArea")).to_contain_text("may give other results on")

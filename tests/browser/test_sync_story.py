@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from coiled_jupyter.paths import cluster_dir
-from tests.environments import environment
-from tests.texts.test_probe import interpreters
+from tests.environments import environment, interpreters
 
 from .pages import app, browser
 from .test_first_look import cell, create, faults, ready, show
@@ -91,11 +89,11 @@ def page(lab):
 def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, page):
     cluster = create(lab, name="story", workers=3, requirements=list(TODAY), python="3.11")
     assert cluster["status"] in ("running", "idle"), cluster
-    folder = str(cluster_dir(cluster["id"]))
+    folder = str(Path(lab.env["COILED_JUPYTER_RUNTIME_DIR"], "c", cluster["id"]))
     said = cell(page, CONNECT.format(folder=folder, address=cluster["scheduler"]["address"]))
     assert "gathered 200" in said, said
     row = page.locator(f"{PANEL} [data-package=numpy]")
-    expect(row).to_have_attribute("data-severity", "block", timeout=40_000)
+    expect(row).to_have_attribute("data-severity", "breaks", timeout=40_000)
     expect(page.locator("[data-verdict=breaks]")).to_be_visible(timeout=20_000)
     assert "failed" in cell(page, SUBMIT)
     assert "begun" in cell(page, SLOW)
@@ -113,7 +111,7 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     dialog.get_by_role("button", name="Sync", exact=True).click()
     card = page.locator("[data-sync-id]").first
     expect(card).to_have_attribute("data-state", "done", timeout=120_000)
-    expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=60_000)
+    expect(page.locator("[data-verdict=compatible]")).to_be_visible(timeout=60_000)
     expect(page.locator(f"{PANEL} [data-package=numpy][data-severity=block]")).to_have_count(0)
     show(page, "sync-done")
     # The same client goes on; what was there is there, and nothing ran twice.
@@ -131,7 +129,7 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     dialog = page.locator(".jp-Dialog")
     expect(dialog.locator("[data-plan]")).to_be_visible(timeout=60_000)
     dialog.get_by_role("button", name="Undo", exact=True).click()
-    expect(row).to_have_attribute("data-severity", "block", timeout=120_000)
+    expect(row).to_have_attribute("data-severity", "breaks", timeout=120_000)
     expect(page.locator("[data-verdict=breaks]")).to_be_visible()
     assert "kept True 200" in cell(page, KEPT)
     show(page, "sync-undone")
@@ -149,7 +147,7 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:remove-states')")
-    choice = dialog.locator(f"[data-layer='{layer['id']}']")
+    choice = dialog.locator(f"[data-choice='{layer['id']}']")
     expect(choice).to_contain_text(re.compile(r"\d MiB|\d GiB"))
     expect(choice).to_contain_text("story could go back to it")
     assert faults(page, ".jp-Dialog-body") == []

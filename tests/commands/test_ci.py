@@ -15,13 +15,12 @@ from packaging.utils import canonicalize_name
 
 from coiled_jupyter.core.wire import Diff, Plan, Software
 from coiled_jupyter.factories.local import write_tls
-from coiled_jupyter.links import here
-from tests.environments import environment
+from coiled_jupyter.links import this_process as here
+from tests.environments import environment, interpreters
 from tests.processes import apart, free_port, wait_for
 from tests.remote import RemoteCluster
 from tests.schema import check_types
 from tests.test_cli import run
-from tests.texts.test_probe import interpreters
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +59,12 @@ def address(home):
 
 
 def test_a_pipeline_stops_at_what_breaks_and_leaves_nothing_behind(home, address):
-    code, out, error = run("diff", "--cluster", address, "--fail-on", "block", "--json", env=home)
+    code, out, error = run("diff", "--cluster", address, "--fail-on", "breaks", "--json", env=home)
     assert code == 1, error
     diff = json.loads(out)
     check_types(diff, (Diff,), "diff")
     assert diff["verdict"] == "breaks"
-    assert {row["name"] for row in diff["rows"] if row["severity"] == "block"} >= {"numpy"}
+    assert {row["name"] for row in diff["rows"] if row["severity"] == "breaks"} >= {"numpy"}
     code, out, _ = run(
         "explain", "--cluster", address, env=home, text="ImportError: cannot import name 'x' from 'iniconfig'"
     )
@@ -138,7 +137,7 @@ def test_an_encrypted_one_is_compared_with_files_that_are_named_or_that_dask_is_
     env = {**home, "JUPYTER_CONFIG_DIR": str(tmp_path)}
     with RemoteCluster(tmp_path / "tls", old(), tls=True, nannies=False) as cluster:
         files = dict(zip(("ca", "cert", "key"), cluster.tls.values(), strict=True))
-        diff = ("diff", "--cluster", cluster.address, "--fail-on", "block", "--json")
+        diff = ("diff", "--cluster", cluster.address, "--fail-on", "breaks", "--json")
         named = [word for name, path in files.items() for word in (f"--{name}", path)]
         wait_for(
             lambda: json.loads(run(*diff, *named, env=env)[1]).get("verdict") == "breaks", what="the encrypted cluster"
@@ -172,11 +171,11 @@ def test_an_encrypted_one_is_compared_with_files_that_are_named_or_that_dask_is_
         ("tcp://127.0.0.1:1", 3, "refused"),
         ("http://127.0.0.1:8786", 2, "tcp://"),
         ("tls://127.0.0.1:8786", 2, "cluster attach"),
-        ("tcp://169.254.169.254:80", 2, "may not be attached"),
+        ("tcp://169.254.169.254:80", 2, "can't be attached"),
     ],
 )
 def test_what_can_not_be_compared_says_why_and_is_no_success(home, where, code, word):
-    ended, out, error = run("diff", "--cluster", where, "--fail-on", "block", env=home)
+    ended, out, error = run("diff", "--cluster", where, "--fail-on", "breaks", env=home)
     assert ended == code
     assert word in out + error
     assert json.loads(run("cluster", "list", "--json", env=home)[1]) == []

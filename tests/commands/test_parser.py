@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from coiled_jupyter.commands.base import counted
 from coiled_jupyter.commands.parser import Parser, parser
 from coiled_jupyter.ipython import magics
 
@@ -43,7 +44,7 @@ def test_the_help_of_each_command_has_an_example_that_can_be_run(top, command):
         (["staus"], "did you mean status?"),
         (["cluster", "creat"], "did you mean create?"),
         (["software", "export", "x", "--format", "pylok"], "did you mean pylock?"),
-        (["diff", "--fail-on", "x"], "choose from block, warn, note"),
+        (["diff", "--fail-on", "x"], "choose from breaks, risky, minor"),
         (["cluster", "scale", "many"], "invalid int value: 'many'"),
         (["cluster"], "VERB"),
     ],
@@ -70,3 +71,11 @@ def test_both_front_doors_have_the_same_commands():
 
 def test_every_command_is_of_the_kind_that_tells_in_one_line():
     assert all(isinstance(command, Parser) for command in commands(parser()))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [((1, "worker"), "1 worker"), ((0, "worker"), "0 workers"), ((1, "worker", "0 of "), "0 of 1 worker")],
+)
+def test_numbers_agree_with_their_nouns(words, text):
+    assert counted(*words) == text

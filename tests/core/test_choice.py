@@ -43,7 +43,7 @@ def test_one_that_has_ended_is_found_and_two_of_a_name_are_told():
 def test_the_nearest_name_is_told_and_what_there_is():
     with pytest.raises(NotFound, match=r"There is no cluster mien; did you mean mine\?") as caught:
         choose("mien", [MINE, YOURS])
-    assert caught.value.hint == "There are: mine, yours"
+    assert caught.value.hint == "Running clusters: mine, yours"
     with pytest.raises(NotFound) as caught:
         choose("x" * 5000, [cluster(f"{n}", f"cluster-{n}") for n in range(30)])
     assert len(caught.value.message) < 300

@@ -1,4 +1,4 @@
-"""What kernels and schedulers tell of clients is decoded or refused, never believed and never a fault."""
+"""What kernels say of their Dask clients is decoded or refused, never believed and never a fault."""
 
 from __future__ import annotations
 
@@ -18,18 +18,15 @@ from coiled_jupyter.core.clients import (
     cluster_id,
     decode,
     decode_clients,
-    decode_identity,
-    decode_scheduler_clients,
     show,
     value_of,
 )
 from coiled_jupyter.core.errors import CoiledError, TooLarge, Unavailable
+from coiled_jupyter.core.identity import decode_state
 from coiled_jupyter.core.wire import ClientInfo
-from coiled_jupyter.discovery import marked
+from coiled_jupyter.service.discovery import marked
 
 CLIENT = {"id": "Client-1", "status": "running", "address": "tcp://a:1", "scheduler": "Scheduler-1"}
-STATE = {"id": "Client-1", "address": "tls://10.0.0.1:5", "last_seen": 1.7e9, "versions": {"python": "3.12.1"}}
-NODE = {"name": 0, "host": "a", "status": "running", "nthreads": 2, "memory_limit": 1e9, "metrics": {"memory": 5}}
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=50),
     lambda children: st.lists(children, max_size=5) | st.dictionaries(st.text(max_size=20), children, max_size=5),
@@ -41,7 +38,7 @@ values = st.recursive(
 def test_any_text_is_decoded_or_refused(text):
     for decoder in (
         decode_clients,
-        decode_scheduler_clients,
+        decode_state,
         lambda data: decode(data, Ticket),
         lambda data: decode(data, Answers),
     ):
@@ -58,60 +55,6 @@ def test_any_value_of_a_client_is_decoded_or_refused(key, value):
     except CoiledError:
         return
     assert all(isinstance(client, KernelClient) and client.scheduler for client in found)
-
-
-@given(st.sampled_from(sorted(STATE)), values)
-def test_any_value_of_a_scheduler_client_is_decoded_or_refused(key, value):
-    try:
-        found = decode_scheduler_clients(json.dumps({"clients": [{**STATE, key: value}], "count": 1}))
-    except CoiledError:
-        return
-    for client in found:
-        shown = [client.id, client.host or "", *client.versions, *client.versions.values()]
-        assert all(text.isprintable() for text in shown)
-
-
-@given(st.sampled_from([*sorted(NODE), "workers", "id", "address"]), values)
-def test_any_value_of_an_identity_is_decoded_or_refused(key, value):
-    identity = {"address": "tcp://a:1", "id": "Scheduler-1", "workers": {"tcp://a:2": {**NODE}}}
-    (identity if key in identity else identity["workers"]["tcp://a:2"])[key] = value
-    try:
-        found = decode_identity(identity)
-    except CoiledError:
-        return
-    for worker in found.worker_list("now", {}):
-        assert worker.busy >= 0
-        assert worker.threads >= 0
-        assert worker.memory >= 0
-        assert worker.name.isprintable()
-
-
-def test_what_a_scheduler_tells():
-    identity = decode_identity({"address": "tcp://a:1", "id": "S", "workers": {"tcp://a:2": NODE}, "more": 1})
-    (worker,) = identity.worker_list("now", {"tcp://a:2": "g"})
-    assert (worker.id, worker.name, worker.threads, worker.memory, worker.memory_limit, worker.group) == (
-        "tcp://a:2", "0", 2, 5, 10**9, "g",
-    )  # fmt: skip
-    told = json.dumps({"clients": [STATE, {"id": "Client-2"}], "count": 2})
-    first, second = decode_scheduler_clients(told, own={"Client-1": "train.ipynb"})
-    assert (first.host, first.versions, first.own, first.opened_by) == (
-        "10.0.0.1", {"python": "3.12.1"}, True, "train.ipynb",
-    )  # fmt: skip
-    assert first.last_seen == "2023-11-14T22:13:20.000Z"
-    assert (second.host, second.versions, second.own, second.last_seen) == (None, {}, False, None)
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [([{"memory": 3}, {"executing": 1}], 3), ([{"memory": 3}, None], None), ([], 0), ([{"memory": -1}], 0)],
-)
-def test_results_that_are_held_are_counted_where_all_workers_tell_them(counts, expected):
-    nodes = {
-        f"tcp://a:{n}": {**NODE, "metrics": {"memory": 5} if count is None else {"task_counts": count}}
-        for n, count in enumerate(counts)
-    }
-    identity = decode_identity({"address": "tcp://a:1", "id": "S", "workers": nodes})
-    assert identity.in_memory() == expected
 
 
 def test_limits():

@@ -25,45 +25,45 @@ from coiled_jupyter.core.rules import (
 from coiled_jupyter.core.wire import Environment
 
 SYMMETRIC = [
-    ("python", "3.11.7", "3.12.1", "block"),
-    ("python", "3.11.7", "3.11.9", "note"),
-    ("python", "3.11.7", "pypy 3.11.7", "block"),
-    ("python", "pypy 3.10.14", "pypy 3.10.16", "note"),
-    ("distributed", "2026.8.0", "2025.3.0", "block"),
-    ("distributed", "2026.8.0", "2025.4.1", "warn"),
-    ("distributed", "2026.8.0", "2026.7.0", "warn"),
-    ("distributed", "2026.8.0", "2026.8.1", "note"),
-    ("dask", "2026.8.0", "2024.5.0", "block"),
-    ("dask", "2026.8.0", "2026.8.0+3.gabc", "note"),
-    ("dask", "2026.8.0", "custom", "block"),
-    ("cloudpickle", "3.1.0", "2.2.0", "block"),
-    ("cloudpickle", "3.1.0", "3.0.0", "note"),
-    ("msgpack", "1.2.1", "1.0.5", "note"),
-    ("msgpack", "1.2.1", "0.6.2", "block"),
-    ("tornado", "6.6.1", "6.2", "note"),
-    ("toolz", "1.1.0", "0.12.0", "note"),
-    ("numpy", "2.4.6", "2.3.0", "warn"),
-    ("numpy", "2.4.6", "2.4.5", "note"),
-    ("numpy", "2.4.6", "custom", "block"),
-    ("torch", "2.4.0+cpu", "2.4.0+cu118", "warn"),
-    ("polars", "0.20.1", "0.21.0", "block"),
-    ("pandas", "3.0.0", "2.3.3", "block"),
-    ("pandas", "2.3.3", "1.5.3", "block"),
-    ("ipykernel", "7.0", "6.0", "ok"),
-    ("lz4", "4.4.0", "4.3.0", "ok"),
-    ("mylib", "2.0", "1.0", "note"),
+    ("python", "3.11.7", "3.12.1", "breaks"),
+    ("python", "3.11.7", "3.11.9", "minor"),
+    ("python", "3.11.7", "pypy 3.11.7", "breaks"),
+    ("python", "pypy 3.10.14", "pypy 3.10.16", "minor"),
+    ("distributed", "2026.8.0", "2025.3.0", "breaks"),
+    ("distributed", "2026.8.0", "2025.4.1", "risky"),
+    ("distributed", "2026.8.0", "2026.7.0", "risky"),
+    ("distributed", "2026.8.0", "2026.8.1", "minor"),
+    ("dask", "2026.8.0", "2024.5.0", "breaks"),
+    ("dask", "2026.8.0", "2026.8.0+3.gabc", "minor"),
+    ("dask", "2026.8.0", "custom", "breaks"),
+    ("cloudpickle", "3.1.0", "2.2.0", "breaks"),
+    ("cloudpickle", "3.1.0", "3.0.0", "minor"),
+    ("msgpack", "1.2.1", "1.0.5", "minor"),
+    ("msgpack", "1.2.1", "0.6.2", "breaks"),
+    ("tornado", "6.6.1", "6.2", "minor"),
+    ("toolz", "1.1.0", "0.12.0", "minor"),
+    ("numpy", "2.4.6", "2.3.0", "risky"),
+    ("numpy", "2.4.6", "2.4.5", "minor"),
+    ("numpy", "2.4.6", "custom", "breaks"),
+    ("torch", "2.4.0+cpu", "2.4.0+cu118", "risky"),
+    ("polars", "0.20.1", "0.21.0", "breaks"),
+    ("pandas", "3.0.0", "2.3.3", "breaks"),
+    ("pandas", "2.3.3", "1.5.3", "breaks"),
+    ("ipykernel", "7.0", "6.0", "same"),
+    ("lz4", "4.4.0", "4.3.0", "same"),
+    ("mylib", "2.0", "1.0", "minor"),
 ]
 DIFFERENCES = [
     *((name, a, b, False, severity) for name, a, b, severity in SYMMETRIC),
     *((name, b, a, False, severity) for name, a, b, severity in SYMMETRIC),
-    ("numpy", "2.4.6", "1.26.4", False, "block"),
-    ("numpy", "1.26.4", "2.4.6", False, "warn"),
-    ("numpy", "1.25.2", "2.4.6", False, "block"),
-    ("mylib", "2.0", "1.0", True, "warn"),
-    ("mylib", "1.0", "2.0", True, "warn"),
-    ("mylib", "2.1", "2.0", True, "note"),
-    ("mylib", "1!1.0", "1.0", True, "warn"),
-    ("mylib", "here", "there", True, "warn"),
+    ("numpy", "2.4.6", "1.26.4", False, "breaks"),
+    ("numpy", "1.26.4", "2.4.6", False, "risky"),
+    ("numpy", "1.25.2", "2.4.6", False, "breaks"),
+    ("mylib", "2.0", "1.0", True, "risky"),
+    ("mylib", "1.0", "2.0", True, "risky"),
+    ("mylib", "2.1", "2.0", True, "minor"),
+    ("mylib", "1!1.0", "1.0", True, "risky"),
+    ("mylib", "here", "there", True, "risky"),
 ]
 
 
@@ -72,54 +72,54 @@ def test_versions(name, kernel, cluster, in_use, severity):
     rule = shipped().rule(Case(name, "differs", kernel, cluster, in_use=in_use))
     assert rule.severity == severity
     assert rule.why.endswith(".")
-    assert rule.severity == "ok" or rule.fix.endswith(".")
+    assert rule.severity == "same" or rule.fix.endswith(".")
 
 
 @pytest.mark.parametrize(
     ("case", "severity"),
     [
-        (Case("mylib", "only_kernel", in_use=True), "block"),
-        (Case("mylib", "only_kernel", in_use=True, role="scheduler"), "block"),
-        (Case("mylib", "only_kernel", requested=True), "note"),
-        (Case("mylib", "only_kernel"), "note"),
-        (Case("ipykernel", "only_kernel", in_use=True), "ok"),
-        (Case("lz4", "only_kernel", in_use=True), "ok"),
-        (Case("lz4", "only_kernel", in_use=True, requested=True), "note"),
-        (Case("distributed", "only_kernel", in_use=True), "block"),
-        (Case("distributed", "only_cluster"), "block"),
-        (Case("mylib", "only_cluster"), "note"),
-        (Case("mylib", "differs", "2.0", "1.0", requested=True), "warn"),
-        (Case("mylib", "differs", "2.0", "1.0", in_use=True, role="scheduler"), "ok"),
-        (Case("numpy", "differs", "2.0", "1.0", role="scheduler"), "block"),
-        (Case("numpy", "differs", "1.0", "2.0", role="scheduler"), "warn"),
-        (Case("numpy", "differs", "2.1", "2.0", role="scheduler"), "ok"),
-        (Case("toolz", "content_differs", role="scheduler", evidence="content"), "warn"),
-        (Case("mylib", "content_differs", in_use=True, evidence="content"), "warn"),
-        (Case("mylib", "content_differs", evidence="build"), "note"),
-        (Case("numpy", "content_differs", evidence="build"), "warn"),
-        (Case("ipykernel", "content_differs", evidence="edited"), "warn"),
-        (Case("mylib", "broken", in_use=True, problem="missing_files"), "block"),
-        (Case("mylib", "broken", in_use=True, problem="duplicate"), "block"),
-        (Case("mylib", "broken", problem="duplicate"), "warn"),
-        (Case("mylib", "broken", in_use=True, problem="no_record"), "warn"),
-        (Case("ipykernel", "broken", problem="leftover"), "warn"),
-        (Case("mylib", "restart_needed"), "warn"),
-        (Case("mylib", "split"), "warn"),
-        (Case("ipykernel", "split"), "ok"),
-        (Case("mylib", "unknown", in_use=True), "warn"),
-        (Case("mylib", "unknown"), "note"),
-        (Case("helpers", "only_kernel", kind="module", in_use=True), "block"),
-        (Case("helpers", "content_differs", kind="module", in_use=True, evidence="content"), "warn"),
-        (Case("helpers", "content_differs", kind="module", in_use=True, role="scheduler"), "ok"),
-        (Case("openssl", "differs", "3.1", "3.0", kind="conda"), "note"),
-        (Case("libblas", "content_differs", kind="conda"), "warn"),
-        (Case("libblas", "content_differs", kind="conda", same_platform=False), "ok"),
+        (Case("mylib", "only_kernel", in_use=True), "breaks"),
+        (Case("mylib", "only_kernel", in_use=True, role="scheduler"), "breaks"),
+        (Case("mylib", "only_kernel", requested=True), "minor"),
+        (Case("mylib", "only_kernel"), "minor"),
+        (Case("ipykernel", "only_kernel", in_use=True), "same"),
+        (Case("lz4", "only_kernel", in_use=True), "same"),
+        (Case("lz4", "only_kernel", in_use=True, requested=True), "minor"),
+        (Case("distributed", "only_kernel", in_use=True), "breaks"),
+        (Case("distributed", "only_cluster"), "breaks"),
+        (Case("mylib", "only_cluster"), "minor"),
+        (Case("mylib", "differs", "2.0", "1.0", requested=True), "risky"),
+        (Case("mylib", "differs", "2.0", "1.0", in_use=True, role="scheduler"), "same"),
+        (Case("numpy", "differs", "2.0", "1.0", role="scheduler"), "breaks"),
+        (Case("numpy", "differs", "1.0", "2.0", role="scheduler"), "risky"),
+        (Case("numpy", "differs", "2.1", "2.0", role="scheduler"), "same"),
+        (Case("toolz", "content_differs", role="scheduler", evidence="content"), "risky"),
+        (Case("mylib", "content_differs", in_use=True, evidence="content"), "risky"),
+        (Case("mylib", "content_differs", evidence="build"), "minor"),
+        (Case("numpy", "content_differs", evidence="build"), "risky"),
+        (Case("ipykernel", "content_differs", evidence="edited"), "risky"),
+        (Case("mylib", "broken", in_use=True, problem="missing_files"), "breaks"),
+        (Case("mylib", "broken", in_use=True, problem="duplicate"), "breaks"),
+        (Case("mylib", "broken", problem="duplicate"), "risky"),
+        (Case("mylib", "broken", in_use=True, problem="no_record"), "risky"),
+        (Case("ipykernel", "broken", problem="leftover"), "risky"),
+        (Case("mylib", "restart_needed"), "risky"),
+        (Case("mylib", "split"), "risky"),
+        (Case("ipykernel", "split"), "same"),
+        (Case("mylib", "unknown", in_use=True), "risky"),
+        (Case("mylib", "unknown"), "minor"),
+        (Case("helpers", "only_kernel", kind="module", in_use=True), "breaks"),
+        (Case("helpers", "content_differs", kind="module", in_use=True, evidence="content"), "risky"),
+        (Case("helpers", "content_differs", kind="module", in_use=True, role="scheduler"), "same"),
+        (Case("openssl", "differs", "3.1", "3.0", kind="conda"), "minor"),
+        (Case("libblas", "content_differs", kind="conda"), "risky"),
+        (Case("libblas", "content_differs", kind="conda", same_platform=False), "same"),
     ],
 )
 def test_statuses(case, severity):
     rule = shipped().rule(case)
     assert rule.severity == severity
-    assert rule.severity == "ok" or (case.status == "restart_needed") or rule.fix
+    assert rule.severity == "same" or (case.status == "restart_needed") or rule.fix
 
 
 texts = st.text(max_size=10) | st.from_regex(r"[0-2]?!?[0-3](\.[0-3]){0,3}(a1|\.post1|\.dev2)?(\+x)?", fullmatch=True)
@@ -205,33 +205,37 @@ def test_the_shipped_file_is_one_that_a_user_could_write():
 
 def test_an_administrator_comes_before_a_user_and_both_before_us():
     mine = '[[rule]]\nnames = ["numpy", "@ours"]\nseverity = "{}"\nwhy = "So."\n[names]\nours = ["our-*"]\n'
-    user, admin = parse(mine.format("ok")), parse(mine.format("warn"))
+    user, admin = parse(mine.format("same")), parse(mine.format("risky"))
     case = Case("numpy", "differs", "2.0", "1.0")
-    assert shipped().rule(case).severity == "block"
-    assert combine(user=user).rule(case).severity == "ok"
-    assert combine(user=user, admin=admin).rule(case).severity == "warn"
+    assert shipped().rule(case).severity == "breaks"
+    assert combine(user=user).rule(case).severity == "same"
+    assert combine(user=user, admin=admin).rule(case).severity == "risky"
     assert combine(user=user).rule(Case("our-lib", "only_cluster")).why == "So."
     assert combine(user=user).rule(Case("other", "only_cluster")).why != "So."
 
 
 def test_what_is_ignored_and_overridden_says_by_whom():
     made = combine(
-        user=RuleFile(ignore=("My_Lib", "python"), overrides={"numpy": "note"}),
-        admin=RuleFile(ignore=("site.lib",), overrides={"numpy": "warn"}),
+        user=RuleFile(ignore=("My_Lib", "python"), overrides={"numpy": "minor"}),
+        admin=RuleFile(ignore=("site.lib",), overrides={"numpy": "risky"}),
     )
-    assert made.decided("my-lib", "differs", "block", "Why.", "Fix.") == ("ok", "Ignored by your rules. Why.", "Fix.")
-    assert made.decided("site-lib", "differs", "warn", "Why.", "")[1].startswith(
+    assert made.decided("my-lib", "differs", "breaks", "Why.", "Fix.") == (
+        "same",
+        "Ignored by your rules. Why.",
+        "Fix.",
+    )
+    assert made.decided("site-lib", "differs", "risky", "Why.", "")[1].startswith(
         "Ignored by the administrator's rules."
     )
-    severity, why, _ = made.decided("numpy", "differs", "block", "Why.", "")
-    assert (severity, why) == ("warn", "Rated warn by the administrator's rules, otherwise block. Why.")
-    assert made.decided("numpy", "same", "ok", "", "") == ("ok", "", "")
-    assert made.decided("python", "differs", "block", "Why.", "")[0] == "block"
+    severity, why, _ = made.decided("numpy", "differs", "breaks", "Why.", "")
+    assert (severity, why) == ("risky", "Rated risky by the administrator's rules, otherwise breaks. Why.")
+    assert made.decided("numpy", "same", "same", "", "") == ("same", "", "")
+    assert made.decided("python", "differs", "breaks", "Why.", "")[0] == "breaks"
     wire = made.to_wire(["one"])
-    assert (wire.ignores, wire.overrides, wire.faults) == (("my-lib",), {"numpy": "note"}, ("one",))
+    assert (wire.ignores, wire.overrides, wire.faults) == (("my-lib",), {"numpy": "minor"}, ("one",))
     assert [(r.names, r.severity, r.origin) for r in wire.rules[:2]] == [
-        (("site-lib",), "ok", "admin"),
-        (("numpy",), "warn", "admin"),
+        (("site-lib",), "same", "admin"),
+        (("numpy",), "risky", "admin"),
     ]
     assert {rule.origin for rule in wire.rules} == {"admin", "shipped"}
 
@@ -243,9 +247,9 @@ def test_what_is_ignored_and_overridden_says_by_whom():
         ("nonsense = 1", "nonsense"),
         ('[[rule]]\nseverity = "red"\nwhy = ""', "rule[0].severity"),
         ('[[rule]]\nwhy = ""', "severity"),
-        ('[[rule]]\nnames = ["@nobody"]\nseverity = "ok"\nwhy = ""', "@nobody"),
-        ('[names]\na = ["@b"]\nb = ["@a"]\n[[rule]]\nnames = ["@a"]\nseverity = "ok"\nwhy = ""', "@"),
-        ('[[rule]]\nolder = "two"\nseverity = "ok"\nwhy = ""', "two"),
+        ('[[rule]]\nnames = ["@nobody"]\nseverity = "same"\nwhy = ""', "@nobody"),
+        ('[names]\na = ["@b"]\nb = ["@a"]\n[[rule]]\nnames = ["@a"]\nseverity = "same"\nwhy = ""', "@"),
+        ('[[rule]]\nolder = "two"\nseverity = "same"\nwhy = ""', "two"),
         ('[[only]]\nnames = ["a"]\nmarker = "import os"', "import os"),
         ("#" * (rules.SIZE_LIMIT + 1), "1 MiB"),
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coiled_jupyter.core.cluster import LaunchSpec
+from coiled_jupyter.core.launch import LaunchSpec
 from coiled_jupyter.core.wire import Adaptive
 from coiled_jupyter.factories import local
 

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests.nightly import each_night
 from tests.processes import apart, wait_for
 
 SCRIPT = """
@@ -18,7 +19,7 @@ import coiled_jupyter
 
 if __name__ == "__main__":
     try:
-        with coiled_jupyter.cluster(workers=1, name="block") as client:
+        with coiled_jupyter.cluster(workers=1, name="breaks") as client:
             print(client.submit(pow, 2, 10).result())
             if len(sys.argv) > 1:
                 raise ValueError("in the block")
@@ -36,7 +37,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", each_night([False, True], [True]))
 def test_it_lives_as_long_as_its_block(tmp_path, fails):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -9,7 +9,7 @@ from coiled_jupyter.core.wire import RowSoftware
 from coiled_jupyter.ipython.results import MIME, Result
 from tests.test_golden import HOSTILE, _breaks, _cluster
 
-LINES = ("kernel against mine", "✕ These differences will break tasks", f"? tls://c:1: {HOSTILE}", "table", "1 block")
+LINES = ("kernel against mine", "✕ 1 package will break on mine", f"? tls://c:1: {HOSTILE}", "table", "1 breaks")
 
 
 def test_what_could_not_be_read_is_in_every_form():
@@ -19,7 +19,7 @@ def test_what_could_not_be_read_is_in_every_form():
     assert unread.node in bundle["text/plain"]
     assert unread.node in bundle["text/html"]
     assert [*bundle[MIME]["unread"]] == [{"node": unread.node, "reason": unread.reason}]
-    assert "1 block" in bundle["text/html"]
+    assert "1 breaks" in bundle["text/html"]
 
 
 def test_nothing_that_a_place_has_told_is_markup():
@@ -31,7 +31,7 @@ def test_nothing_that_a_place_has_told_is_markup():
 
 def test_all_rows_are_shown_where_that_was_asked_for():
     diff = _breaks()
-    same = next(row.name for row in diff.rows if row.severity == "ok")
+    same = next(row.name for row in diff.rows if row.severity == "same")
     assert f"<td>{same}</td>" not in Result("diff", diff, LINES)._repr_mimebundle_()["text/html"]
     assert f"<td>{same}</td>" in Result("diff", diff, LINES, everything=True)._repr_mimebundle_()["text/html"]
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import queue
 import subprocess
 import sys
+import threading
 import time
 
+import psutil
 import pytest
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from uv import find_uv_bin
 
-from coiled_jupyter.core.cluster import now
-from coiled_jupyter.core.errors import NotFound, Unavailable
+from coiled_jupyter.core.errors import CoiledError, NotFound, Unavailable
+from coiled_jupyter.core.times import now
 from coiled_jupyter.links.kernel import UNTRACKED, KernelLink
 
 
@@ -77,7 +80,7 @@ class Session:
 
 async def started(manager, name):
     """Return a new kernel and its client; its ports are chosen before it listens, so somebody else may have one then."""
-    for seconds in (20, 60):
+    for seconds in (20, 20, 20, 40, 40):
         kernel_id = await manager.start_kernel(kernel_name=name)
         client = manager.get_kernel(kernel_id).client()
         client.start_channels()
@@ -122,31 +125,33 @@ async def readable(link, kernel_id, seconds=40):
 
 
 @pytest.mark.parametrize("name", ["bare", "python3"])
-def test_reads_while_a_cell_runs_and_leaves_no_trace(name, specs, monkeypatch):
+def test_reads_while_a_cell_runs_and_leaves_no_trace(name, specs, monkeypatch, tmp_path):
+    read = tmp_path / "read"
+    cell = f"import time\nwhile not __import__('os').path.exists({str(read)!r}): time.sleep(0.05)\n7"
+
     async def body(session, link):
         before = (await session.run("x = 1", names="sorted(set(dir()))", count="get_ipython().execution_count"))[
             "user_expressions"
         ]
         idle = (await readable(link, session.id)).reading
-        message = session.client.execute("import time; time.sleep(3); 7")
+        message = session.client.execute(cell)
         await asyncio.sleep(0.8)
-        begun = time.monotonic()
         busy = (await link.read(session.id)).reading
-        seconds = time.monotonic() - begun
+        # The cell can't end before this.
+        read.touch()
         content = await session.reply(message)
         after = await session.run("x = 1", names="sorted(set(dir()) - {'time'})", out="Out", hist="In[1:]")
-        return before, idle, busy, seconds, content, after
+        return before, idle, busy, content, after
 
-    before, idle, busy, seconds, content, after = with_kernel(name, body, specs, monkeypatch)
+    before, idle, busy, content, after = with_kernel(name, body, specs, monkeypatch)
     assert content["status"] == "ok"
-    assert seconds < 1.5
     assert {p.name for p in idle.packages} == {p.name for p in busy.packages} >= {"ipykernel", "ipython"}
     assert ("coiled-jupyter" in {p.name for p in idle.packages}) == (name == "python3")
     expressions = after["user_expressions"]
     new = set(eval(expressions["names"]["data"]["text/plain"])) - set(eval(before["names"]["data"]["text/plain"]))
     assert {n for n in new if not n.startswith("_")} == set()
     assert expressions["out"]["data"]["text/plain"] == "{2: 7}"
-    assert eval(expressions["hist"]["data"]["text/plain"]) == ["x = 1", "import time; time.sleep(3); 7", "x = 1"]
+    assert eval(expressions["hist"]["data"]["text/plain"]) == ["x = 1", cell, "x = 1"]
 
 
 def test_prints_and_figures_stay_with_the_cell(specs, monkeypatch):
@@ -342,14 +347,12 @@ def test_a_held_interpreter_lock_meets_the_deadline(specs, monkeypatch):
         first = await link.read(session.id)
         message = session.client.execute("import ctypes; ctypes.PyDLL(None).sleep(4)")
         await asyncio.sleep(1)
-        begun, begun_at = time.monotonic(), now()
+        begun_at = now()
         held = await link.read(session.id)
-        seconds = time.monotonic() - begun
         await session.reply(message)
-        return first, held, seconds, begun_at
+        return first, held, begun_at
 
-    first, held, seconds, begun_at = with_kernel("python3", body, specs, monkeypatch, deadline=1.0)
-    assert seconds < 2
+    first, held, begun_at = with_kernel("python3", body, specs, monkeypatch, deadline=1.0)
     assert held.reading == first.reading
     assert held.taken_at < begun_at  # the last reading, with its own time
 
@@ -358,5 +361,56 @@ def test_unknown_kernel(specs, monkeypatch):
     async def body(session, link):
         with pytest.raises(NotFound):
             await link.read("nobody")
+
+    with_kernel("python3", body, specs, monkeypatch)
+
+
+LIAR = """
+import sys
+kernel = get_ipython().kernel
+def lie(stream, ident, parent):
+    kernel.session.send(stream, "coiled_jupyter_reply", {"status": "ok", "text": %s}, parent, ident=ident)
+kernel.control_handlers[%r] = lie
+"""
+
+
+def test_an_answer_of_gigabytes_is_not_held(specs, monkeypatch):
+    async def body(session, link):
+        await readable(link, session.id)
+        await session.run(LIAR % ("'x' * 2**29", UNTRACKED[0]))
+        largest, over = [0], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.01):
+                largest[0] = max(largest[0], psutil.Process().memory_info().rss)
+
+        before = psutil.Process().memory_info().rss
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            with pytest.raises(CoiledError):
+                await link.clients(session.id)
+        finally:
+            over.set()
+            watching.join()
+        # The channel goes on where the kernel does.
+        await session.run(LIAR % ("'[]'", UNTRACKED[0]))
+        for _ in range(50):
+            with contextlib.suppress(CoiledError):
+                return largest[0] - before, await link.clients(session.id)
+        return largest[0] - before, None
+
+    grown, clients = with_kernel("python3", body, specs, monkeypatch)
+    assert grown < 2**27
+    assert clients == ()
+
+
+@pytest.mark.parametrize("text", ["None", "[1]", "'[' * 100_000", "'[1e400]'", "'{\\ud800'"])
+def test_answers_that_are_not_ours_are_refused(text, specs, monkeypatch):
+    async def body(session, link):
+        await readable(link, session.id)
+        await session.run(LIAR % (text, UNTRACKED[0]))
+        with pytest.raises(CoiledError):
+            await link.clients(session.id)
 
     with_kernel("python3", body, specs, monkeypatch)

@@ -12,9 +12,10 @@ import msgspec
 import pytest
 from uv import find_uv_bin
 
-from coiled_jupyter.core.cluster import now
-from coiled_jupyter.core.diff import OLDER, compare
-from coiled_jupyter.core.environment import kernel_environment, modules
+from coiled_jupyter.core.compare.diff import compare
+from coiled_jupyter.core.compare.packages import OLDER
+from coiled_jupyter.core.groups import kernel_environment, modules
+from coiled_jupyter.core.times import now
 
 from .test_kernel import readable, with_kernel
 

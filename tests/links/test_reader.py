@@ -6,7 +6,6 @@ import ast
 import asyncio
 import base64
 import json
-import time
 import zlib
 
 import pytest
@@ -14,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coiled_jupyter import texts
-from coiled_jupyter.core.environment import SIZE_LIMIT
 from coiled_jupyter.core.errors import CoiledError, Timeout, Unavailable
+from coiled_jupyter.core.reading import SIZE_LIMIT
 from coiled_jupyter.links.reader import Reader
 from coiled_jupyter.links.scheduler import Refused
-from tests.core.test_environment import GOOD
+from tests.core.test_reading import GOOD
 
 WORKERS = ("tcp://a:1", "tcp://a:2", "tcp://a:3")
 
@@ -197,9 +196,7 @@ def test_hostile_answers_leave_their_node_unread(verb, text):
                 return "disk0 loaded9"
         return healthy(node, asked, rest)
 
-    begun = time.monotonic()
     readings, _ = read(Nodes(answer))
-    assert time.monotonic() - begun < 5
     assert named(readings) == {*WORKERS, "scheduler"}
     assert was_asked
     assert victim in {u.node for u in readings.unread}
@@ -250,11 +247,12 @@ def test_names_that_would_change_what_is_shown_are_made_plain():
 
 def test_the_texts_that_are_sent_stay_small():
     """What every node gets at its first meeting."""
-    assert len(texts.packed("node")) + len(texts.packed("mark")) < 6000
+    assert len(texts.packed("node")) + len(texts.packed("fingerprint")) < 6000
 
 
 @pytest.mark.parametrize(
-    "name", ["node", "mark", "edits", "probe", "content", "nanny", "point", "scheduler", "worker", "layer"]
+    "name",
+    ["node", "fingerprint", "edits", "probe", "content", "nanny", "layer_plugin", "scheduler", "worker", "layer"],
 )
 def test_what_is_sent_is_the_text_without_what_is_for_its_readers(name):
     def code(text):

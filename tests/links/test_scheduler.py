@@ -12,7 +12,6 @@ import pickletools
 import socket
 import struct
 import sys
-import time
 
 import pytest
 from distributed.comm.core import CommClosedError, connect, listen
@@ -23,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coiled_jupyter.core.errors import CoiledError, Timeout, Unavailable
+from coiled_jupyter.links.plain import SIZE_LIMIT, decode
 from coiled_jupyter.links.reader import Reader
-from coiled_jupyter.links.scheduler import BROADCAST_SECONDS, SIZE_LIMIT, SchedulerLink, decode
+from coiled_jupyter.links.scheduler import BROADCAST_SECONDS, SchedulerLink
 
 
 class Trap:
@@ -170,9 +170,9 @@ def test_no_bytes_raise_anything_else(data):
 def test_too_large_or_compressed_is_refused():
     with pytest.raises(Unavailable, match="4 MiB"):
         decode(serialized(b"\0" * (SIZE_LIMIT + 1)))
-    with pytest.raises(Unavailable, match="form"):
+    with pytest.raises(Unavailable, match="unknown serialization"):
         decode(serialized(pickle.dumps("x"), compression=("lz4",)))
-    with pytest.raises(Unavailable, match="form"):
+    with pytest.raises(Unavailable, match="unknown serialization"):
         decode(Serialized({"serializer": "dask"}, [b""]))
 
 
@@ -248,15 +248,13 @@ def test_answers_that_are_not_ours(answer):
 def test_a_silent_scheduler_meets_the_deadline():
     async def handler(comm):
         await comm.read()
-        await asyncio.sleep(5)
+        await asyncio.sleep(60)
 
     async def body(link):
-        begun = time.monotonic()
         with pytest.raises(Timeout, match="No answer"):
-            await link.identity(0.5)
-        return time.monotonic() - begun
+            await asyncio.wait_for(link.identity(0.5), 30)
 
-    assert against(handler, body) < 2
+    against(handler, body)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -264,17 +262,15 @@ def test_where_nobody_listens_that_is_known_at_once(host):
     """Long before the deadline, until which Dask would try again."""
 
     async def body(address):
-        begun = time.monotonic()
         link = SchedulerLink(address)
         with pytest.raises(Unavailable, match="refused"):
-            await link.identity(60.0)
-        return time.monotonic() - begun, await link.diagnose()
+            await asyncio.wait_for(link.identity(120.0), 60)
+        return await link.diagnose()
 
     # Nobody listens at the port of a socket that is bound and doesn't listen.
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        seconds, why = asyncio.run(body(f"tcp://{host}:{bound.getsockname()[1]}"))
-    assert seconds < 20
+        why = asyncio.run(body(f"tcp://{host}:{bound.getsockname()[1]}"))
     assert "Connection refused" in why
 
 
@@ -300,8 +296,9 @@ def test_only_builtins_by_reference_and_text_cross():
             while True:
                 seen.append(await comm.read())
                 message = seen[-1]
-                arguments = message.get("args") or message.get("msg", {}).get("args")
-                names = pickle.loads(arguments)[1] if arguments else {}
+                made = [_unevaluated(data) for data in _pickles(message)]
+                asked = [names["G"] for _, names in made if "G" in names]
+                names = asked[0]["N"] if asked else {}
                 verb = names.get("A", [""])[0]
                 # Two workers that run other modules, so that both are asked for them.
                 texts = {"keys": "1111 {}", "read": "", "loaded": ""}
@@ -310,14 +307,16 @@ def test_only_builtins_by_reference_and_text_cross():
                 for place in places:
                     text = texts.get(verb, "").format(place[-1])
                     if verb in ("read", "loaded"):
-                        text = eval(*pickle.loads(arguments))
-                    answers[place] = {"status": "OK", "result": text}
+                        text = eval(asked[0]["T"], names)
+                    answers[place] = [text] if asked else {"status": "OK", "result": ""}
                 if message["op"] == "identity":
                     await comm.write({"workers": {}, "address": "x", "id": "y"})
                 elif message["op"] == "broadcast":
                     await comm.write(answers)
                 else:
                     await comm.write(answers["scheduler"])
+                if message["op"] == "feed":
+                    await comm.write(None)
 
     async def body(link):
         await link.identity()
@@ -333,11 +332,23 @@ def test_only_builtins_by_reference_and_text_cross():
         for pickled in _pickles(message):
             names = _globals(pickled)
             assert names <= {("builtins", "eval")}, names
-            loaded = pickle.loads(pickled)
-            if isinstance(loaded, tuple):
-                verbs.add(loaded[1]["A"][0])
+            _, given = _unevaluated(pickled)
+            verbs |= {given["G"]["N"]["A"][0]} if "G" in given else set()
     assert {"keys", "read"} <= verbs
-    assert {message["op"] for message in seen} == {"identity", "run_function", "broadcast", "versions"}
+    assert {message["op"] for message in seen} == {"identity", "feed", "broadcast", "versions"}
+    # Dask logs these two.
+    assert {message["msg"]["op"] for message in seen if "msg" in message} == {"echo", "versions"}
+
+
+class _Unevaluated(pickle.Unpickler):
+    def find_class(self, module, name):
+        assert (module, name) == ("builtins", "eval")
+        return lambda *arguments: arguments
+
+
+def _unevaluated(data: bytes) -> tuple[str, dict]:
+    """The text and the names that a pickle would evaluate."""
+    return _Unevaluated(io.BytesIO(data)).load()
 
 
 def _pickles(value):
@@ -370,8 +381,7 @@ def broadcasts(seconds):
             while True:
                 workers = (await comm.read())["workers"]
                 await asyncio.sleep(seconds(workers))
-                answer = {"status": "OK", "result": serialized(pickle.dumps("x"))}
-                await comm.write(dict.fromkeys(workers, answer))
+                await comm.write({worker: ["x"] for worker in workers})
 
     return handler
 
@@ -381,24 +391,23 @@ WORKERS = [f"tls://a:{number}" for number in range(150)]
 
 def test_one_silent_worker_hides_no_other():
     async def body(link):
-        begun = time.monotonic()
-        found = await link.evaluate_on_workers(WORKERS, "1", {}, 1.0)
-        return found, time.monotonic() - begun
+        return await asyncio.wait_for(link.evaluate_on_workers(WORKERS, "1", {}, 1.0), 30)
 
     handler = broadcasts(lambda workers: 60.0 if WORKERS[7] in workers else 0.0)
-    found, seconds = against(handler, body)
+    found = against(handler, body)
     assert isinstance(found.pop(WORKERS[7]), Timeout)
     assert found == dict.fromkeys({*WORKERS} - {WORKERS[7]}, "x")
-    assert seconds < 2 * 1.0 + 1.5
 
 
 def test_slow_workers_are_waited_for_rather_than_asked_again_one_by_one():
-    async def body(link):
-        begun = time.monotonic()
-        found = await link.evaluate_on_workers(WORKERS, "1", {}, 20.0)
-        return found, time.monotonic() - begun
+    asked = []
 
-    handler = broadcasts(lambda workers: 8.0 if len(workers) == 1 else BROADCAST_SECONDS + 0.5)
-    found, seconds = against(handler, body)
-    assert found == dict.fromkeys(WORKERS, "x")
-    assert seconds < BROADCAST_SECONDS + 3.0
+    async def body(link):
+        return await link.evaluate_on_workers(WORKERS, "1", {}, 20.0)
+
+    def seconds(workers):
+        asked.append(len(workers))
+        return BROADCAST_SECONDS + 0.5
+
+    assert against(broadcasts(seconds), body) == dict.fromkeys(WORKERS, "x")
+    assert len(asked) < len(WORKERS) / 4, asked

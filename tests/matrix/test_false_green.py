@@ -20,13 +20,14 @@ import msgspec
 import pytest
 from uv import find_uv_bin
 
-from coiled_jupyter.core.cluster import now
-from coiled_jupyter.core.environment import decode_answer
+from coiled_jupyter.core.reading import decode_answer
+from coiled_jupyter.core.times import now
 from coiled_jupyter.core.wire import ClusterAttach
 from coiled_jupyter.links.kernel import KernelReading
 from coiled_jupyter.links.scheduler import SchedulerLink
-from coiled_jupyter.service import Service
+from coiled_jupyter.service.facade import Service
 from coiled_jupyter.texts import source
+from tests.nightly import each_night
 from tests.remote import RemoteCluster
 
 REQUIREMENTS = ("distributed==2026.8.0", "six==1.16.0", "iniconfig==2.0.0", "pluggy==1.5.0")
@@ -72,6 +73,10 @@ class Process:
         return KernelReading(answer.reading, now(), answer.content_age)
 
 
+GUARD_SECONDS = 120.0
+"""Against waiting for ever; on a busy machine the files of an environment are compared after a minute."""
+
+
 class Place:
     """A virtualenv that a test may damage."""
 
@@ -86,12 +91,12 @@ class Place:
         subprocess.run([*command, *requirements], check=True)
 
 
-async def verdicts(service, cluster_id, seconds, expected):
+async def verdicts(service, cluster_id, expected):
     """Return every diff that was seen until one is as `expected`."""
     seen = []
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + GUARD_SECONDS
     while True:
-        seen.append(await service.diff(cluster_id, kernel="k"))
+        seen.append(await service.comparing.diff(cluster_id, kernel="k"))
         if expected(seen[-1]):
             return seen
         rows = [row for row in seen[-1].rows if row.status != "same"]
@@ -110,13 +115,13 @@ def attached(kernel, remote, body, process=None):
         service = Service(kernels=process or Process(kernel.python))
         await service.start()
         try:
-            cluster = await service.attach(ClusterAttach(address=remote.address))
+            cluster = await service.clusters.attach(ClusterAttach(address=remote.address))
             try:
-                while len(service.cluster(cluster.id).workers) < 2:
+                while len(service.clusters.get(cluster.id).workers) < 2:
                     await asyncio.sleep(0.1)
                 return await body(service, cluster.id)
             finally:
-                await service.delete(cluster.id)
+                await service.clusters.delete(cluster.id)
         finally:
             await service.close()
 
@@ -256,20 +261,24 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "name", "status"), DAMAGES, ids=[d[0].__name__ for d in DAMAGES])
+@pytest.mark.parametrize(
+    ("damage", "name", "status"),
+    each_night(DAMAGES, DAMAGES[4:6] + DAMAGES[7:8] + DAMAGES[11:]),
+    ids=[d[0].__name__ for d in DAMAGES],
+)
 def test_damage_is_never_equal(damage, name, status, kernel, place, tmp_path):
     damage(place)
 
     async def body(service, cluster_id):
         return await verdicts(
-            service, cluster_id, 40, lambda d: {row.name: row.status for row in d.rows}.get(name) == status
+            service, cluster_id, lambda d: {row.name: row.status for row in d.rows}.get(name) == status
         )
 
     with remote_of(place, tmp_path / "r") as remote:
         seen = attached(kernel, remote, body)
     assert "equal" not in {diff.verdict for diff in seen}
     (row,) = [row for row in seen[-1].rows if row.name == name]
-    assert row.severity in (("note",) if damage is other_version else ("block", "warn"))
+    assert row.severity in (("minor",) if damage is other_version else ("breaks", "risky"))
     assert row.why
     assert row.fix
 
@@ -278,27 +287,25 @@ def test_equal_is_reached_and_left(kernel, place, tmp_path):
     """The same places, healthy, are equal; every damage to a running cluster ends that."""
 
     async def body(service, cluster_id):
-        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         # What Dask's own check can't see: a module of another version that is loaded already.
         place.install("pluggy==1.6.0")
         await asyncio.sleep(0.6)
-        after = await service.diff(cluster_id, kernel="k")
+        after = await service.comparing.diff(cluster_id, kernel="k")
         assert after.verdict != "equal"
         place.install("pluggy==1.5.0")
-        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         edited_same_size(place)
-        await verdicts(service, cluster_id, 60, lambda d: d.verdict == "differs")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "risky")
         shutil.copy(kernel.site / "six.py", place.site / "six.py")
-        await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         no_record(place)
-        await verdicts(
-            service, cluster_id, 60, lambda d: {row.name: row.status for row in d.rows}.get("six") == "broken"
-        )
+        await verdicts(service, cluster_id, lambda d: {row.name: row.status for row in d.rows}.get("six") == "broken")
         record = "six-1.16.0.dist-info/RECORD"
         shutil.copy(kernel.site / record, place.site / record)
-        await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         remote.processes[1].send_signal(signal.SIGSTOP)
-        silent = await verdicts(service, cluster_id, 30, lambda d: d.verdict != "equal")
+        silent = await verdicts(service, cluster_id, lambda d: d.verdict != "equal")
         remote.processes[1].send_signal(signal.SIGCONT)
         return silent[-1]
 
@@ -312,13 +319,13 @@ def test_an_upgrade_under_a_process_that_runs_the_old_one(kernel, place, tmp_pat
     place.install("six==1.15.0")
 
     async def body(service, cluster_id):
-        workers = [worker.id for worker in service.cluster(cluster_id).workers]
+        workers = [worker.id for worker in service.clusters.get(cluster_id).workers]
         link = SchedulerLink(remote.address)
         await link.evaluate_on_workers(workers[:1], "str(__import__('six'))", {})
-        await service.diff(cluster_id, kernel="k")
+        await service.comparing.diff(cluster_id, kernel="k")
         place.install("six==1.16.0")
         return workers, await verdicts(
-            service, cluster_id, 40, lambda d: {row.name: row.status for row in d.rows}["six"] == "restart_needed"
+            service, cluster_id, lambda d: {row.name: row.status for row in d.rows}["six"] == "restart_needed"
         )
 
     with remote_of(place, tmp_path / "r") as remote:
@@ -331,7 +338,7 @@ def test_an_upgrade_under_a_process_that_runs_the_old_one(kernel, place, tmp_pat
 
 def test_refusing_nodes_are_never_equal(kernel, place, tmp_path):
     async def body(service, cluster_id):
-        return await verdicts(service, cluster_id, 40, lambda d: d.level == "versions")
+        return await verdicts(service, cluster_id, lambda d: d.level == "versions")
 
     extra = {
         "DASK_DISTRIBUTED__SCHEDULER__BLOCKED_HANDLERS": '["run_function"]',
@@ -354,11 +361,11 @@ def test_code_that_stands_before_a_package(kernel, place, tmp_path):
     (shadow / "six.py").write_text((place.site / "six.py").read_text() + "\nNEW = 1\n")
 
     async def body(service, cluster_id):
-        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         remote.add_worker("other", extra={"PYTHONPATH": str(shadow)})
-        while len(service.cluster(cluster_id).workers) < 3:
+        while len(service.clusters.get(cluster_id).workers) < 3:
             await asyncio.sleep(0.05)
-        return await verdicts(service, cluster_id, 40, lambda d: statuses(d)["six"] == "content_differs")
+        return await verdicts(service, cluster_id, lambda d: statuses(d)["six"] == "content_differs")
 
     with remote_of(place, tmp_path / "r") as remote:
         seen = attached(kernel, remote, body)
@@ -368,7 +375,7 @@ def test_code_that_stands_before_a_package(kernel, place, tmp_path):
     assert "imported instead" in row.why
 
 
-@pytest.mark.parametrize("kind", ["file", "namespace"])
+@pytest.mark.parametrize("kind", each_night(["file", "namespace"], ["namespace"]))
 def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, place, tmp_path):
     """As after an upload that has not reached a worker; also while it is put right and spoiled again in place."""
 
@@ -387,12 +394,12 @@ def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, pl
         def told(status):
             return lambda d: statuses(d).get(name) == status and (status != "same" or d.verdict == "equal")
 
-        first = await verdicts(service, cluster_id, 40, told("content_differs"))
+        first = await verdicts(service, cluster_id, told("content_differs"))
         assert "equal" not in {diff.verdict for diff in first}
         write("two", "A = 1\n")
-        await verdicts(service, cluster_id, 60, told("same"))
+        await verdicts(service, cluster_id, told("same"))
         write("two", "A = 3\n")
-        await verdicts(service, cluster_id, 60, told("content_differs"))
+        await verdicts(service, cluster_id, told("content_differs"))
 
     # The scheduler and one worker have what the notebook has.
     with remote_of(place, tmp_path / "r", workers=1, extra={"PYTHONPATH": str(tmp_path / "one")}) as remote:
@@ -400,7 +407,7 @@ def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, pl
         attached(kernel, remote, body, process)
 
 
-@pytest.mark.parametrize("kind", ["beside", "editable"])
+@pytest.mark.parametrize("kind", each_night(["beside", "editable"], ["beside"]))
 def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
     """The disks are equal, and one worker runs what was there before; a restart of the worker mends it."""
     name = {"beside": "helpers.py", "editable": "helpers"}[kind]
@@ -425,17 +432,17 @@ def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
     extra = {"PYTHONPATH": str(files[1].parent)} if beside else {}
 
     async def body(service, cluster_id):
-        workers = sorted(worker.id for worker in service.cluster(cluster_id).workers)
+        workers = sorted(worker.id for worker in service.clusters.get(cluster_id).workers)
         link = SchedulerLink(remote.address)
         # The other worker is the one that is asked for its files.
         await link.evaluate_on_workers(workers[1:], "str(__import__('helpers'))", {})
-        await verdicts(service, cluster_id, 60, settled("same"))
+        await verdicts(service, cluster_id, settled("same"))
         for file in files:
             file.write_text("A = 2\n")
-        seen = await verdicts(service, cluster_id, 60, settled("restart_needed"))
+        seen = await verdicts(service, cluster_id, settled("restart_needed"))
         reload = "str(__import__('importlib').reload(__import__('helpers')))"
         await link.evaluate_on_workers(workers[1:], reload, {})
-        await verdicts(service, cluster_id, 60, settled("same"))
+        await verdicts(service, cluster_id, settled("same"))
         return workers, seen
 
     def settled(status):
@@ -450,14 +457,14 @@ def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
             subprocess.run(command, check=True)
     (row,) = [row for row in seen[-1].rows if row.name == name]
     assert row.why == f"Worker {workers[1]} still runs what was there before its files were changed."
-    assert row.severity == "warn"
+    assert row.severity == "risky"
     # From the edit on, as soon as its files were looked at.
     edited = [d for d in seen if statuses(d).get(name) != "same"]
     assert "equal" not in {d.verdict for d in edited}
 
 
-@pytest.mark.parametrize("told", ["told", "untold"])
-@pytest.mark.parametrize("met", ["before", "after"])
+@pytest.mark.parametrize("told", each_night(["told", "untold"], ["untold"]))
+@pytest.mark.parametrize("met", each_night(["before", "after"], ["after"]))
 def test_the_same_version_installed_again_with_other_files(met, told, kernel, place, tmp_path):
     """The disks are equal, and one worker runs the files that were there before, whether it was met by then or not."""
     first, second = (
@@ -483,21 +490,21 @@ def test_the_same_version_installed_again_with_other_files(met, told, kernel, pl
         if met == "before":
             # The other worker is the one that is asked for its files.
             workers = await load(1)
-            await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+            await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
             await asyncio.to_thread(install, second)
             # Who imports it from now on runs what is there.
-            at_once = await service.diff(cluster_id, kernel="k")
+            at_once = await service.comparing.diff(cluster_id, kernel="k")
             assert (statuses(at_once)["again"], at_once.verdict) != ("same", "equal")
             await load(0)
         else:
             workers = loaded
-        seen = await verdicts(service, cluster_id, 60, settled("restart_needed"))
+        seen = await verdicts(service, cluster_id, settled("restart_needed"))
         remote.add_worker("fresh")
-        while len(service.cluster(cluster_id).workers) < 3:
+        while len(service.clusters.get(cluster_id).workers) < 3:
             await asyncio.sleep(0.05)
-        (fresh,) = {worker.id for worker in service.cluster(cluster_id).workers}.difference(workers)
+        (fresh,) = {worker.id for worker in service.clusters.get(cluster_id).workers}.difference(workers)
         await SchedulerLink(remote.address).evaluate_on_workers([fresh], "str(__import__('again'))", {})
-        seen += await verdicts(service, cluster_id, 60, lambda d: settled("restart_needed")(d) and not d.unread)
+        seen += await verdicts(service, cluster_id, lambda d: settled("restart_needed")(d) and not d.unread)
         return workers, seen
 
     def settled(status):
@@ -516,7 +523,7 @@ def test_the_same_version_installed_again_with_other_files(met, told, kernel, pl
     assert "equal" not in {diff.verdict for diff in seen}
     (row,) = [row for row in seen[-1].rows if row.name == "again"]
     assert row.why == f"Worker {workers[1]} still runs what was there before its files were changed."
-    assert row.severity == "warn"
+    assert row.severity == "risky"
 
 
 def tree(place, name):
@@ -530,6 +537,8 @@ def tree(place, name):
     return found
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_installers_that_are_killed_or_run_twice_at_once(tmp_path):
     """Whatever an installer leaves under live workers: a row is the same only where each file is what it should be."""
     kernel, place = Place(tmp_path / "kernel"), Place(tmp_path / "venv")
@@ -572,16 +581,16 @@ def test_installers_that_are_killed_or_run_twice_at_once(tmp_path):
     async def body(service, cluster_id):
         damaged, told = {}, {}
         for way, act in ways.items():
-            await verdicts(service, cluster_id, 60, lambda d: d.verdict == "equal")
+            await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
             await asyncio.to_thread(act)
             damaged[way] = tree(place, "networkx") != whole
             if damaged[way]:
                 # Files are looked at beside the reading: what was seen before the damage is told for a moment.
                 begun = time.monotonic()
-                await verdicts(service, cluster_id, 30, lambda d: statuses(d)["networkx"] != "same")
+                await verdicts(service, cluster_id, lambda d: statuses(d)["networkx"] != "same")
                 # What nobody has imported may be another version, or be gone: then only its row says so.
                 for _ in range(2):
-                    assert statuses(await service.diff(cluster_id, kernel="k"))["networkx"] != "same", way
+                    assert statuses(await service.comparing.diff(cluster_id, kernel="k"))["networkx"] != "same", way
                 told[way] = time.monotonic() - begun
             shutil.rmtree(place.site)
             shutil.copytree(tmp_path / "as-it-was", place.site)
@@ -589,7 +598,7 @@ def test_installers_that_are_killed_or_run_twice_at_once(tmp_path):
 
     with remote_of(place, tmp_path / "r") as remote:
         damaged, told = attached(kernel, remote, body)
-    assert sum(damaged.values()) >= 3, damaged
+    assert sum(damaged.values()) * 2 > len(ways), damaged
     # Far less than the time after which files are looked at anyway.
     assert max(told.values()) < 18, told
 
@@ -600,7 +609,7 @@ def test_a_scheduler_that_differs_only_in_what_matters_to_it(kernel, place, tmp_
     other.install("msgpack==1.0.5")
 
     async def body(service, cluster_id):
-        return await verdicts(service, cluster_id, 40, lambda d: d.checked.content and not d.unread)
+        return await verdicts(service, cluster_id, lambda d: d.checked.content and not d.unread)
 
     with remote_of(place, tmp_path / "r", scheduler_python=other.python) as remote:
         seen = attached(kernel, remote, body)
@@ -626,10 +635,10 @@ def test_a_library_of_conda_that_differs(tmp_path):
     put(place, "3.0.15")
 
     async def body(service, cluster_id):
-        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         put(place, "1.1.1")
         await asyncio.sleep(0.6)
-        return await service.diff(cluster_id, kernel="k")
+        return await service.comparing.diff(cluster_id, kernel="k")
 
     with remote_of(place, tmp_path / "r") as remote:
         after = attached(kernel, remote, body)
@@ -643,12 +652,14 @@ def test_newcomers_are_never_vouched_for_by_those_before(kernel, place, tmp_path
     other.install("pluggy==1.6.0")
 
     async def body(service, cluster_id):
-        await verdicts(service, cluster_id, 40, lambda d: d.verdict == "equal")
+        await verdicts(service, cluster_id, lambda d: d.verdict == "equal")
         for number in range(2):
             remote.add_worker(f"late-{number}", other.python)
         seen = []
         while not seen or sum(len(g.nodes) for g in seen[-1][0].cluster.groups) < 5:
-            seen.append((await service.diff(cluster_id, kernel="k"), len(service.cluster(cluster_id).workers)))
+            seen.append(
+                (await service.comparing.diff(cluster_id, kernel="k"), len(service.clusters.get(cluster_id).workers))
+            )
             await asyncio.sleep(0.02)
         return seen
 

@@ -9,10 +9,9 @@ import time
 import pytest
 from jupyter_client import AsyncKernelClient
 
-from tests.environments import environment
+from tests.environments import environment, interpreters
 from tests.links.test_through_kernel import ASYNCHRONOUS, INPROC, TLS, TODAY
-from tests.processes import JupyterServer, wait_for
-from tests.texts.test_probe import interpreters
+from tests.processes import JupyterServer, short_folder, wait_for
 
 CHILD = """
 import subprocess, sys
@@ -40,7 +39,7 @@ def server(tmp_path_factory):
     python = environment(interpreters()["3.11"], *TODAY)
     argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "today", "language": "python"}))
-    server = JupyterServer(root)
+    server = JupyterServer(root, env={"COILED_JUPYTER_RUNTIME_DIR": short_folder()})
     yield server
     server.close()
 
@@ -108,6 +107,21 @@ def vanished(server) -> None:
     wait_for(lambda: not discovered(server), what="the cluster to vanish", seconds=10)
 
 
+def test_what_the_scheduler_holds_back_is_queued(server):
+    notebook = Notebook(server, "queue.ipynb")
+    try:
+        notebook.run(TLS + "import time; futures = client.map(time.sleep, [600] * 40, pure=False)")
+
+        def seen():
+            return [(c["tasks"] or {}).get("queued") for c in discovered(server)] == [38]
+
+        wait_for(seen, what="38 queued tasks", seconds=30)
+        notebook.run("client.cancel(futures); client.close(); cluster.close()")
+        vanished(server)
+    finally:
+        notebook.close()
+
+
 def test_a_cluster_with_in_memory_tls_appears_is_compared_and_vanishes(server):
     notebook = Notebook(server, "train.ipynb")
     try:
@@ -121,9 +135,8 @@ def test_a_cluster_with_in_memory_tls_appears_is_compared_and_vanishes(server):
         path = f"clusters/{cluster['id']}"
         assert server.api("GET", path)[1]["id"] == cluster["id"]
 
-        begun = time.monotonic()
-        status, diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
-        assert (status, time.monotonic() - begun < 3) == (200, True)
+        status, _ = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
+        assert status == 200
         diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
         assert (diff["verdict"], diff["unread"], diff["level"]) == ("equal", [], "all")
         assert {(g["role"], len(g["nodes"])) for g in diff["cluster"]["groups"]} == {("worker", 2), ("scheduler", 1)}
@@ -183,8 +196,8 @@ def test_a_cluster_of_another_environment_differs_and_is_unreachable_while_it_is
         notebook.run(ELSEWHERE.format(python=str(python)))
         cluster = appeared(server, 2)
         assert cluster["name"] == f"Dask at {cluster['scheduler']['address']}"
-        diff = server.api("GET", f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")[1]
-        assert (diff["verdict"] in ("differs", "breaks"), diff["unread"]) == (True, [])
+        diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
+        assert (diff["verdict"] in ("risky", "breaks"), diff["unread"]) == (True, [])
         rows = {row["name"]: row for row in diff["rows"]}
         assert rows["toolz"]["status"] == "differs"
         assert {group["version"] for group in rows["toolz"]["groups"]} == {"1.0.0"}

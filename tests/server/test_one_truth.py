@@ -8,9 +8,8 @@ import sys
 import pytest
 from jupyter_client import BlockingKernelClient
 
-from tests.environments import environment
+from tests.environments import environment, interpreters
 from tests.processes import JupyterServer, apart, wait_for
-from tests.texts.test_probe import interpreters
 
 MIME = "application/vnd.coiled-jupyter.v1+json"
 
@@ -103,7 +102,7 @@ def test_the_magic_is_there_by_itself_where_the_server_says_so_and_the_package_i
     status, found = bare.run("%coiled --version")
     assert (status, "UsageError" in str(found)) == ("error", True)
     _, found = bare.run("import sys; print('coiled_jupyter' in sys.modules)")
-    assert [output["text"].strip() for output in found if output["type"] == "stream"] == ["False"]
+    assert "".join(output["text"] for output in found if output["type"] == "stream").strip() == "False"
     bare.client.stop_channels()
     server.ask("DELETE", f"/api/kernels/{bare.id}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from coiled_jupyter.core.sync import FINAL
+from coiled_jupyter.core.change.journal import FINAL
 from tests.index import Index, make_wheel
 from tests.notebook import Notebook
 from tests.processes import JupyterServer, wait_for
@@ -37,7 +37,9 @@ class Ground:
         self.index = Index(self.wheels)
         self.cache = folder / "cache"
         uv_cache = subprocess.run([find_uv_bin(), "cache", "dir"], capture_output=True, text=True).stdout.strip()
-        extra = {"XDG_CACHE_HOME": str(self.cache), "UV_CACHE_DIR": uv_cache}
+        # What files hold is kept elsewhere: this folder shows what a sync has touched.
+        digests = {"COILED_JUPYTER_CACHE_DIR": str(folder / "digests")}
+        extra = {"XDG_CACHE_HOME": str(self.cache), "UV_CACHE_DIR": uv_cache, **digests}
         self.python = python_of("3.11", *TODAY)
         self.remote = RemoteCluster(folder / "remote", self.python, workers=2, extra=extra)
         self.environ = {"PYTHONPATH": str(has)}

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coiled_jupyter.core.cluster import BuildSpec
 from coiled_jupyter.core.errors import Impossible
+from coiled_jupyter.core.launch import BuildSpec
 from coiled_jupyter.software import build as software
 
 SMALL = ("dask==2026.3.0", "distributed==2026.3.0", "iniconfig==2.0.0")
@@ -165,7 +165,7 @@ def test_sources_are_not_built_unless_allowed(tmp_path):
 
 
 def test_the_wished_python_is_used():
-    from tests.texts.test_probe import interpreters
+    from tests.environments import interpreters
 
     own = "{}.{}".format(*sys.version_info)
     other = next(minor for minor in sorted(interpreters()) if minor not in (own, "3.8", "3.9"))

@@ -7,7 +7,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -135,7 +134,7 @@ def test_why_it_can_not_be_built(project, tmp_path):
     reason = refusal(package("cj-project", "1.0", "editable", project))
     assert "there is no compiler" in reason
     assert "coiled-jupyter-" not in reason
-    assert "no longer there" in refusal(package("cj-project", "1.0", "editable", tmp_path / "gone"))
+    assert "no longer exists" in refusal(package("cj-project", "1.0", "editable", tmp_path / "gone"))
     assert "isn't on this machine" in refusal(package("x", "1", "archive", "https://host/x-1.tar.gz"))
     assert "isn't on this machine" in refusal(package("x", "1", "editable", "file://elsewhere/x"))
 
@@ -188,9 +187,8 @@ def test_one_that_fails_does_not_hold_the_others_up(project, tmp_path):
 
 def test_a_build_that_hangs_ends_at_the_deadline(project):
     (project / "setup.py").write_text("import time\ntime.sleep(600)\n")
-    before = time.monotonic()
+    # Without the deadline it would end by the test's own.
     found = collect(package("cj-project", "1.0", "editable", project), deadline=5)
-    assert time.monotonic() - before < 30
     assert "didn't end" in found.refused["cj-project"]
 
 
@@ -203,7 +201,7 @@ def test_a_wheel_is_taken_as_it_is_and_a_source_archive_is_built(tmp_path, proje
     assert Path(found.path).read_bytes() == path.read_bytes()
     assert "install it again" in refusal(package("cj-wheel", "2.0", "archive", path))
     path.unlink()
-    assert "no longer there" in refusal(package("cj-wheel", "1.0", "archive", path))
+    assert "no longer exists" in refusal(package("cj-wheel", "1.0", "archive", path))
     archive = tmp_path / "cj_project-1.0.tar.gz"
     subprocess.run(["tar", "czf", archive, "-C", tmp_path, "a project"], check=True)
     assert inside(one(package("cj-project", "1.0", "archive", archive))) == {"cj_project/__init__.py": b"VALUE = 1\n"}
@@ -229,7 +227,7 @@ def test_a_commit_is_built_as_it_was(project, monkeypatch):
     runs = len(counted.runs)
     assert one(package("cj-project", "1.0", "vcs", project, commit)) == built
     assert len(counted.runs) == runs
-    assert "git can't give" in refusal(package("cj-project", "1.0", "vcs", project, "0" * 40))
+    assert "git can't fetch" in refusal(package("cj-project", "1.0", "vcs", project, "0" * 40))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +306,7 @@ def test_a_module_changes_its_version_with_its_content_only(tmp_path):
 @pytest.mark.parametrize("label", ["a-b.py", "import.py", "../x.py", "h\u00e9.py", ".py", "a b/", "x\n.py"])
 def test_names_that_are_no_modules(label, tmp_path):
     (tmp_path / "x.py").write_text("")
-    assert "no name of a module" in refusal(package(label, "", "module", tmp_path / "x.py"))
+    assert "isn't a module name" in refusal(package(label, "", "module", tmp_path / "x.py"))
 
 
 def test_modules_are_bounded_and_plain(tmp_path, monkeypatch):
@@ -320,8 +318,8 @@ def test_modules_are_bounded_and_plain(tmp_path, monkeypatch):
     (folder / "fast.so").rename(folder / "big")
     os.truncate(folder / "big", local.MODULE_SIZE_LIMIT + 1)
     assert "more than 50 MB" in refusal(package("tools/", "", "module", folder))
-    assert "no Python code" in refusal(package("passwd.py", "", "module", "/etc/passwd"))
-    assert "no longer there" in refusal(package("gone.py", "", "module", tmp_path / "gone.py"))
+    assert "isn't Python code" in refusal(package("passwd.py", "", "module", "/etc/passwd"))
+    assert "no longer exists" in refusal(package("gone.py", "", "module", tmp_path / "gone.py"))
 
 
 def test_wheels_that_were_not_used_for_long_go(tmp_path, data):

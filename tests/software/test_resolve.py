@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import zipfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from coiled_jupyter.core.errors import Impossible, Invalid, Unavailable
 from coiled_jupyter.software import index, resolve, uv
-from coiled_jupyter.software.resolve import Compiled, Target, Wish
+from coiled_jupyter.software.resolve import Compiled, Target
 
 LINUX = Target(python="3.11.7", implementation="cpython", platform="linux", machine="x86_64", libc="glibc 2.36")
 
@@ -23,13 +22,12 @@ LINUX = Target(python="3.11.7", implementation="cpython", platform="linux", mach
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("COILED_JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    resolve._known.clear()
+    resolve.remembered.clear()
     return tmp_path / "data"
 
 
 def run(hard, wishes, target=LINUX, *, options=(), **more) -> resolve.Resolution:
-    wished = [Wish(wish) for wish in wishes]
-    return asyncio.run(resolve.resolve(target, hard, wished, index=index.parse(options), **more))
+    return asyncio.run(resolve.resolve(target, hard, wishes, index=index.parse(options), **more))
 
 
 def wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] = (), tag: str = "py3-none-any") -> Path:
@@ -131,10 +129,9 @@ def test_a_pre_release_is_had_where_it_is_wished_for_and_by_what_requires_it(tmp
 
 def test_a_dead_index_is_said_within_the_deadline_and_hides_its_password(silent, caplog):
     caplog.set_level(logging.DEBUG)
-    before = time.monotonic()
+    # Without its deadline it would end by the test's own.
     with pytest.raises(Unavailable) as caught:
         run([], ["numpy==2.3.1"], options=("--index-url", silent), deadline=2)
-    assert time.monotonic() - before < 10
     assert "hunter22" not in caught.value.message + caught.value.hint + caplog.text
 
 
@@ -152,7 +149,7 @@ def test_an_index_that_is_not_there_refuses_nothing(caplog):
 def test_a_wish_is_a_pin(line):
     with pytest.raises(Invalid) as caught:
         run([], [line])
-    assert caught.value.field == "wishes[0]"
+    assert caught.value.field == "preferred[0]"
 
 
 def test_hostile_lines_start_nothing(monkeypatch):
@@ -256,8 +253,8 @@ def test_targets_that_can_not_be_are_refused_in_words(change, monkeypatch):
 
 
 def test_no_interpreter_that_a_node_names_is_run_and_a_pre_release_of_python_is_its_version():
-    assert resolve._python(msgspec.structs.replace(LINUX, python="3.14.0rc2")) == "3.14.0"
-    assert resolve._python(msgspec.structs.replace(LINUX, python="3.10.13")) == "3.10.13"
+    assert resolve.python_version(msgspec.structs.replace(LINUX, python="3.14.0rc2")) == "3.14.0"
+    assert resolve.python_version(msgspec.structs.replace(LINUX, python="3.10.13")) == "3.10.13"
 
 
 # ---- remembered ---------------------------------------------------------------------------------------------------
@@ -281,7 +278,7 @@ def test_the_same_again_costs_nothing_for_a_while(data, monkeypatch, tmp_path):
     first = run([], ["iniconfig==2.0.0"])
     assert counted.runs == 1
     assert run([], ["iniconfig==2.0.0"]) == first
-    resolve._known.clear()
+    resolve.remembered.clear()
     # From disk, as another process would.
     assert run([], ["iniconfig==2.0.0"]) == first
     assert counted.runs == 1
@@ -304,7 +301,7 @@ def test_what_is_not_fresh_and_whole_is_resolved_anew(harm, data, monkeypatch):
     counted = Counted()
     monkeypatch.setattr(uv, "attempt", counted)
     first = run([], ["iniconfig==2.0.0"])
-    resolve._known.clear()
+    resolve.remembered.clear()
     (kept,) = (data / "locks").iterdir()
     if harm == "broken":
         kept.write_text("{")

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coiled_jupyter.core.cluster import BuildSpec
 from coiled_jupyter.core.errors import CoiledError, Unavailable
+from coiled_jupyter.core.launch import BuildSpec
 from coiled_jupyter.software import build, index, uv
 
 SECRET = "hunter22secret"

@@ -8,9 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from coiled_jupyter.core.cluster import Readings, now
+from coiled_jupyter.core.groups import Readings
+from coiled_jupyter.core.times import now
 from coiled_jupyter.core.wire import Cluster
-from coiled_jupyter.supervisor.process import Supervisor
+from coiled_jupyter.ledger import AsyncLedger
+from coiled_jupyter.supervisor.reading import Reading
+from coiled_jupyter.supervisor.snapshot import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "wire" / "cluster-idle.json"
 
@@ -31,35 +34,44 @@ class Quick:
         return Readings(taken_at=now())
 
 
-class Reading(Supervisor):
-    """The part of a supervisor that reads, without a cluster's processes."""
+class Workers:
+    """The port `reading.Observed`, of workers that are all there."""
 
     def __init__(self) -> None:
-        self.cluster = msgspec.json.decode(GOLDEN.read_bytes(), type=Cluster)
-        self.readings = Readings()
-        self._reading_lock, self._reading, self._read_at = asyncio.Lock(), None, float("-inf")
-        self._reader, self._new_reader = Waiting(), Quick
-        self._wanted, self._silent, self._asked = frozenset(), {}, frozenset()
+        self.silent: dict[str, float] = {}
+        self.groups: dict[str, str] = {}
 
-    async def _observe(self) -> None:
+    async def observe(self) -> None:
         pass
 
-    def _absent(self):
+    def absent(self):
         return 0, 0
 
 
-async def begun(supervisor: Reading) -> asyncio.Task[Readings]:
-    reading = asyncio.create_task(supervisor._read())
-    while supervisor._reading is None:
-        await asyncio.sleep(0)
+def a_reading(tmp_path) -> Reading:
+    """Return a reading that waits, and will get a quick reader when it begins anew."""
+    cluster = msgspec.json.decode(GOLDEN.read_bytes(), type=Cluster)
+    readers = iter([Waiting(), Quick()])
+    snapshot = Snapshot(cluster, AsyncLedger(tmp_path / "ledger"), lambda _: None)
+    reading = Reading(snapshot, Workers(), lambda: next(readers))
+    reading.begin()
     return reading
 
 
-def test_a_reading_that_waits_for_who_has_gone_gives_way_to_a_new_one():
+async def begun(reading: Reading) -> asyncio.Task[Readings]:
+    task = asyncio.create_task(reading.read())
+    while reading.due(watched=False):
+        await asyncio.sleep(0)
+    # A turn more: the reader has been asked.
+    await asyncio.sleep(0)
+    return task
+
+
+def test_a_reading_that_waits_for_who_has_gone_gives_way_to_a_new_one(tmp_path):
     async def go() -> None:
-        supervisor = Reading()
-        waiting = [await begun(supervisor), asyncio.create_task(supervisor._read())]
-        found = await asyncio.wait_for(supervisor.read_anew(), 5)
+        reading = a_reading(tmp_path)
+        waiting = [await begun(reading), asyncio.create_task(reading.read())]
+        found = await asyncio.wait_for(reading.anew(), 5)
         assert found.taken_at is not None
         # Who had asked before has the new one too.
         assert [(await asyncio.wait_for(one, 5)).taken_at is not None for one in waiting] == [True, True]
@@ -67,14 +79,13 @@ def test_a_reading_that_waits_for_who_has_gone_gives_way_to_a_new_one():
     asyncio.run(go())
 
 
-def test_who_gives_up_a_reading_ends_it_and_leaves_the_next_free():
+def test_who_gives_up_a_reading_ends_it_and_leaves_the_next_free(tmp_path):
     async def go() -> None:
-        supervisor = Reading()
-        reading = await begun(supervisor)
-        reading.cancel()
+        reading = a_reading(tmp_path)
+        task = await begun(reading)
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(reading, 5)
-        assert supervisor._reading is None
-        assert (await asyncio.wait_for(supervisor.read_anew(), 5)).taken_at is not None
+            await asyncio.wait_for(task, 5)
+        assert (await asyncio.wait_for(reading.anew(), 5)).taken_at is not None
 
     asyncio.run(go())

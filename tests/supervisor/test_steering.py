@@ -15,7 +15,8 @@ from coiled_jupyter.core.errors import Conflict, Invalid, NotFound
 from coiled_jupyter.core.wire import AdaptiveRequest, ClusterChange, ClusterCreate, ClusterRestart
 from coiled_jupyter.ipython.connect import connect
 from coiled_jupyter.ledger import Ledger
-from coiled_jupyter.service import Service
+from coiled_jupyter.service.facade import Service
+from coiled_jupyter.supervisor.client import SupervisorClient
 
 from .test_process import with_cluster
 
@@ -38,14 +39,14 @@ def test_scaling_keeps_results_and_gives_cores_back():
     async def body(lab):
         client = await asyncio.to_thread(connect, lab.cluster.name)
         try:
-            changed = await lab.service.change(lab.id, ClusterChange(workers=4))
+            changed = await lab.service.clusters.change(lab.id, ClusterChange(workers=4))
             assert (changed.desired.workers, changed.granted, changed.limit) == (4, None, None)
             assert Ledger().used_cores() == 4
             await scaled(lab, 4)
             assert workers_of(lab) == 4
             futures = await asyncio.to_thread(client.map, pow, range(40), [2] * 40, pure=False)
             await asyncio.to_thread(client.gather, futures)
-            changed = await lab.service.change(lab.id, ClusterChange(workers=1))
+            changed = await lab.service.clusters.change(lab.id, ClusterChange(workers=1))
             assert changed.desired.workers == 1
             await scaled(lab, 1)
             await lab.until(lambda: Ledger().used_cores() == 1)
@@ -57,10 +58,10 @@ def test_scaling_keeps_results_and_gives_cores_back():
             assert await asyncio.to_thread(client.gather, futures) == [number**2 for number in range(40)]
             assert await asyncio.to_thread(client.run_on_scheduler, eval, runs) == before
             # Up at once while others leave, and to none and back.
-            await lab.service.change(lab.id, ClusterChange(workers=3))
-            await lab.service.change(lab.id, ClusterChange(workers=0))
+            await lab.service.clusters.change(lab.id, ClusterChange(workers=3))
+            await lab.service.clusters.change(lab.id, ClusterChange(workers=0))
             await lab.until(lambda: not lab.cluster.workers and Ledger().used_cores() == 0)
-            await lab.service.change(lab.id, ClusterChange(workers=2))
+            await lab.service.clusters.change(lab.id, ClusterChange(workers=2))
             await scaled(lab, 2)
         finally:
             await asyncio.to_thread(client.close)
@@ -73,12 +74,12 @@ def test_adaptive_follows_the_work_and_ends_with_a_number():
         client = await asyncio.to_thread(connect, lab.cluster.name)
         try:
             change = ClusterChange(adaptive=AdaptiveRequest(minimum=1, maximum=4))
-            changed = await lab.service.change(lab.id, change)
+            changed = await lab.service.clusters.change(lab.id, change)
             assert changed.desired.adaptive.maximum == 4
             await lab.until(lambda: lab.cluster.desired.workers == 1)
-            futures = await asyncio.to_thread(client.map, time.sleep, [1.0] * 24, pure=False)
+            futures = await asyncio.to_thread(client.map, time.sleep, [1.0] * 400, pure=False)
             await lab.until(lambda: len(lab.cluster.workers) == 4, 40)
-            changed = await lab.service.change(lab.id, ClusterChange(workers=2))
+            changed = await lab.service.clusters.change(lab.id, ClusterChange(workers=2))
             assert changed.desired.adaptive is None
             await lab.until(lambda: len(lab.cluster.workers) == 2, 40)
             # Work is left, and yet it stays.
@@ -95,15 +96,15 @@ def test_what_does_not_fit_is_granted_in_part():
     async def body(lab):
         lab.service.configuration = Configuration(core_limit=5)
         # The supervisor holds the limit that it was started with.
-        changed = await lab.service.change(lab.id, ClusterChange(workers=9))
+        changed = await lab.service.clusters.change(lab.id, ClusterChange(workers=9))
         assert (changed.granted, changed.limit, changed.desired.workers) == (3, 7, 3)
         assert Ledger().used_cores() == 6
         await scaled(lab, 3)
         change = ClusterChange(adaptive=AdaptiveRequest(minimum=1, maximum=50))
-        changed = await lab.service.change(lab.id, change)
+        changed = await lab.service.clusters.change(lab.id, change)
         assert (changed.granted, changed.desired.adaptive.maximum) == (3, 3)
         with pytest.raises(Conflict, match="free"):
-            await lab.service.create(ClusterCreate(workers=2))
+            await lab.service.clusters.create(ClusterCreate(workers=2))
 
     with_cluster(body, configuration=Configuration(core_limit=7), threads_per_worker=2)
 
@@ -112,7 +113,7 @@ def test_workers_start_anew_and_the_scheduler_stays():
     async def body(lab):
         scheduler = lab.cluster.scheduler.id
         before = {worker.id for worker in lab.cluster.workers}
-        await lab.service.restart(lab.id, ClusterRestart(what="workers"))
+        await lab.service.clusters.restart(lab.id, ClusterRestart(what="workers"))
         await lab.until(lambda: len({w.id for w in lab.cluster.workers} - before) == 2)
         await scaled(lab, 2)
         assert lab.cluster.scheduler.id == scheduler
@@ -126,10 +127,10 @@ def test_a_cluster_that_starts_anew_keeps_its_address_and_its_clients():
         client = await asyncio.to_thread(connect, lab.cluster.name)
         try:
             scheduler, address = lab.cluster.scheduler.id, lab.cluster.scheduler.address
-            cluster = await lab.service.restart(lab.id, ClusterRestart(what="cluster"))
+            cluster = await lab.service.clusters.restart(lab.id, ClusterRestart(what="cluster"))
             await lab.until(lambda: lab.cluster.status == "starting")
             with pytest.raises(Conflict):
-                await lab.service.change(cluster.id, ClusterChange(workers=3))
+                await lab.service.clusters.change(cluster.id, ClusterChange(workers=3))
             await scaled(lab, 2)
             assert lab.cluster.scheduler.address == address
             assert lab.cluster.scheduler.id != scheduler
@@ -149,23 +150,25 @@ def test_a_cluster_that_starts_anew_keeps_its_address_and_its_clients():
 def test_names_and_leases():
     async def body(lab):
         service = lab.service
-        changed = await service.change(lab.id, ClusterChange(name="other name"))
+        changed = await service.clusters.change(lab.id, ClusterChange(name="other name"))
         assert changed.name == "other name"
-        assert service.find("other name").id == lab.id
+        assert service.clusters.find("other name").id == lab.id
         with pytest.raises(Conflict, match="called other name"):
-            await service.create(ClusterCreate(name="other name", workers=1))
-        changed = await service.change(lab.id, ClusterChange(lease_seconds=3600))
+            await service.clusters.create(ClusterCreate(name="other name", workers=1))
+        changed = await service.clusters.change(lab.id, ClusterChange(lease_seconds=3600))
         assert (changed.desired.lease_seconds, changed.desired.kept) == (3600, True)
         with pytest.raises(Invalid):
-            await service.change(lab.id, ClusterChange(lease_seconds=3600, name="x"))
+            await service.clusters.change(lab.id, ClusterChange(lease_seconds=3600, name="x"))
         with pytest.raises(Invalid):
-            await service.change(lab.id, ClusterChange())
+            await service.clusters.change(lab.id, ClusterChange())
         with pytest.raises(NotFound):
-            await service.change("nobody", ClusterChange(workers=1))
+            await service.clusters.change("nobody", ClusterChange(workers=1))
         # Kept: a clean end of the last holder doesn't stop it.
-        await service._release(lab.cluster)
+        client = await SupervisorClient.connect(lab.id, timeout=5)
+        await client.release()
+        await client.close()
         await asyncio.sleep(2)
-        assert service.cluster(lab.id).status not in ENDED
+        assert service.clusters.get(lab.id).status not in ENDED
 
     with_cluster(body)
 
@@ -174,7 +177,7 @@ def test_logs_are_read_on_from_where_one_was():
     async def body(lab):
         client = await asyncio.to_thread(connect, lab.cluster.name)
         try:
-            first = await lab.service.logs(lab.id)
+            first = await lab.service.clusters.logs(lab.id)
             assert {"scheduler", "0", "1", "supervisor"} <= set(first.nodes)
             assert any("Scheduler at" in line.text for line in first.lines if line.node == "scheduler")
             times = [line.at for line in first.lines if line.at]
@@ -185,7 +188,7 @@ def test_logs_are_read_on_from_where_one_was():
             async def after(node=None):
                 deadline = time.monotonic() + 10
                 while True:
-                    found = await lab.service.logs(lab.id, node=node, after=first.next)
+                    found = await lab.service.clusters.logs(lab.id, node=node, after=first.next)
                     lines = [line for line in found.lines if "by a task" in line.text]
                     if len(lines) == (1 if node else 2):
                         return found, lines
@@ -195,15 +198,15 @@ def test_logs_are_read_on_from_where_one_was():
             found, lines = await after()
             assert {line.text for line in lines} == {"said [31mby a task to http://***@host/"}
             assert {line.node for line in lines} == {"0", "1"}
-            again = await lab.service.logs(lab.id, after=found.next)
+            again = await lab.service.clusters.logs(lab.id, after=found.next)
             assert not [line for line in again.lines if "by a task" in line.text]
             _, (line,) = await after("1")
             assert line.node == "1"
             for node in ("../../ledger", "nobody", "alive"):
                 with pytest.raises(NotFound):
-                    await lab.service.logs(lab.id, node=node)
+                    await lab.service.clusters.logs(lab.id, node=node)
             with pytest.raises(Invalid):
-                await lab.service.logs(lab.id, after="scheduler:x")
+                await lab.service.clusters.logs(lab.id, after="scheduler:x")
         finally:
             await asyncio.to_thread(client.close)
 
@@ -216,16 +219,18 @@ def test_logs_of_an_ended_cluster_go_with_it():
         service = Service()
         await service.start()
         try:
-            cluster = await service.create(ClusterCreate(requirements=("no-such-package-at-all==1.0",), workers=1))
+            cluster = await service.clusters.create(
+                ClusterCreate(requirements=("no-such-package-at-all==1.0",), workers=1)
+            )
             deadline = time.monotonic() + 60
-            while service.cluster(cluster.id).status not in ENDED:
+            while service.clusters.get(cluster.id).status not in ENDED:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
-            assert service.cluster(cluster.id).status == "failed"
-            assert (await service.logs(cluster.id)).lines
-            await service.delete(cluster.id)
+            assert service.clusters.get(cluster.id).status == "failed"
+            assert (await service.clusters.logs(cluster.id)).lines
+            await service.clusters.delete(cluster.id)
             with pytest.raises(NotFound):
-                await service.logs(cluster.id)
+                await service.clusters.logs(cluster.id)
         finally:
             await service.close()
 

@@ -26,20 +26,20 @@ from uv import find_uv_bin
 
 from coiled_jupyter import paths
 from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.change.journal import FINAL
 from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError, Conflict, Impossible
-from coiled_jupyter.core.sync import FINAL
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, PlanFrom
 from coiled_jupyter.ledger import Ledger
 from coiled_jupyter.paths import cluster_dir
-from coiled_jupyter.service import Service
+from coiled_jupyter.service.facade import Service
 from tests.fakes import InterpreterKernels
 from tests.index import Index, make_wheel
 from tests.notebook import CellError, Notebook
 from tests.remote import RemoteCluster
 from tests.supervisor.test_sync import COUNTS, TODAY, Lab, cell, lab, python_of, shell, told
 
-FULL = pytest.mark.full_matrix
+FULL = pytest.mark.nightly
 KERNEL = (*TODAY, "numpy==2.4.6", "ipykernel")
 STEPS = ("building", "rolling", "verifying")
 # What a worker's own interpreter has, as a fresh process of it reads it, with the files that are missing of each.
@@ -112,7 +112,7 @@ class Site:
         if sync is not None and sync.state == "lost":
             assert diff.verdict != "equal", told(sync)
         truth = await self.truth()
-        groups = {group.id: group for group in await self.service.environments(cluster=self.cluster)}
+        groups = {group.id: group for group in await self.service.comparing.environments(cluster=self.cluster)}
         if not diff.unread:
             nodes = {node for group in groups.values() if group.role == "worker" for node in group.nodes}
             assert set(truth) <= nodes, (truth.keys(), nodes)
@@ -123,7 +123,7 @@ class Site:
                     continue
                 for node in group.nodes:
                     has = truth.get(node, {}).get(row.name)
-                    if node in truth and row.name != "python" and row.severity == "ok" and row.kernel is not None:
+                    if node in truth and row.name != "python" and row.severity == "same" and row.kernel is not None:
                         self.green += 1
                         assert (has and has[0]) == side.version, (row, has)
                         assert not (has and has[1]), (row.name, has[1])
@@ -149,13 +149,10 @@ class Site:
         plan = await self.lab.plan(self.cluster, **fields)
         assert plan.how == "roll", plan
         begun = await self.service.sync(plan.id)
-        await self.lab.until(lambda: self.state(begun.id) in (step, *FINAL), 60)
+        await self.lab.until(lambda: self.lab.reached(begun, step, *FINAL), 60)
         if fault is not None:
             await fault(begun)
         return await self.lab.ended(begun, 200)
-
-    def state(self, sync: str) -> str:
-        return self.service.find_sync(sync).state
 
     async def back(self, sync) -> None:
         """Bring the base state back, with a layer that has to be built again."""
@@ -313,7 +310,7 @@ async def grown(site: Site, count: int) -> None:
     alive = [p for p in cluster.processes[1:] if p.poll() is None]
     for number in range(count - len(alive)):
         cluster.add_worker(f"again-{time.monotonic_ns()}-{number}")
-    await site.lab.until(lambda: len(site.service.cluster(site.cluster).workers) >= count)
+    await site.lab.until(lambda: len(site.service.clusters.get(site.cluster).workers) >= count)
 
 
 def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair):
@@ -323,8 +320,8 @@ def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair)
 
         async def refused_and_cancelled(sync) -> None:
             # Whoever lets go of it now would leave it half moved.
-            with pytest.raises(Conflict, match="being synchronized"):
-                await site.service.delete(site.cluster)
+            with pytest.raises(Conflict, match="sync of this cluster is running"):
+                await site.service.clusters.delete(site.cluster)
             with pytest.raises(Conflict) as running:
                 await site.lab.plan(site.cluster)
             assert running.value.data["sync"] == sync.id
@@ -346,10 +343,8 @@ def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair)
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=FULL)])
-def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_complete(pair, times):
-    seed = int(os.environ.get("COILED_JUPYTER_TEST_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
+def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_complete(pair, times, seed):
     chance = random.Random(seed)
-    print(f"COILED_JUPYTER_TEST_SEED={seed}")
 
     async def body(site: Site) -> None:
         await values(site)
@@ -420,13 +415,9 @@ def test_a_server_that_ends_leaves_the_sync_to_its_supervisor_and_the_next_serve
             site.lab.service = Service(kernels=InterpreterKernels({"k": (python_of("3.11", *KERNEL), ("numpy",))}))
             await site.service.start()
 
-        try:
-            ended = await site.sync(restarted, "rolling")
-            await site.lab.ready(site.cluster, 2)
-            assert await site.check(ended) == "done", told(ended)
-            await site.service.delete(site.cluster)
-        finally:
-            await site.service.close()
+        ended = await site.sync(restarted, "rolling")
+        await site.lab.ready(site.cluster, 2)
+        assert await site.check(ended) == "done", told(ended)
 
     with attached(tmp_path) as (cluster, home):
         site(cluster, home, body)
@@ -442,14 +433,18 @@ def test_a_supervisor_that_is_told_to_end_in_mid_roll_gives_the_workers_back_fir
 
         ended = await site.sync(told_to_end, "rolling")
         assert ended.state in ("cancelled", "done"), told(ended)
-        await site.lab.until(lambda: site.service.cluster(site.cluster).status in ENDED)
+        await site.lab.until(lambda: site.service.clusters.get(site.cluster).status in ENDED)
         wanted = "2.4.6" if ended.state == "done" else None
         truth = await site.truth()
         assert len(truth) == 2
         assert {has.get("numpy", (None,))[0] for has in truth.values()} == {wanted}, told(ended)
         site.quiet()
         await all_there(site)
-        assert (await site.service.diff(site.cluster, kernel="k")).verdict not in ("equal", "differs")
+        assert (await site.service.comparing.diff(site.cluster, kernel="k")).verdict not in (
+            "equal",
+            "compatible",
+            "risky",
+        )
 
     with attached(tmp_path) as (cluster, home):
         site(cluster, home, body)
@@ -462,8 +457,8 @@ def test_a_scheduler_that_ends_leaves_a_sync_lost_and_nothing_green(tmp_path):
 
         ended = await site.sync(kill, "rolling")
         assert ended.state == "lost", told(ended)
-        diff = await site.service.diff(site.cluster, kernel="k")
-        assert diff.verdict not in ("equal", "differs"), diff.verdict
+        diff = await site.service.comparing.diff(site.cluster, kernel="k")
+        assert diff.verdict not in ("equal", "compatible", "risky"), diff.verdict
 
     with attached(tmp_path) as (cluster, home):
         site(cluster, home, body)
@@ -473,18 +468,18 @@ async def supervisor_killed(lab: Lab, cluster: str, step: str, **fields) -> None
     """See that a managed cluster goes with its supervisor, and that its sync is lost."""
     plan = await lab.plan(cluster, **fields)
     begun = await lab.service.sync(plan.id)
-    await lab.until(lambda: lab.service.find_sync(begun.id).state in (step, *FINAL))
+    await lab.until(lambda: lab.reached(begun, step, *FINAL))
     os.kill(Ledger().get(cluster).pid, signal.SIGKILL)
     ended = await lab.ended(begun)
     assert ended.state == "lost", (told(ended), plan)
-    await lab.until(lambda: lab.service.cluster(cluster).status == "lost")
-    assert (await lab.service.diff(cluster, kernel="k")).verdict not in ("equal", "differs")
+    await lab.until(lambda: lab.service.clusters.get(cluster).status == "lost")
+    assert (await lab.service.comparing.diff(cluster, kernel="k")).verdict not in ("equal", "compatible", "risky")
 
 
 @FULL
 def test_a_managed_cluster_whose_supervisor_ends_while_it_builds_goes_with_it_and_its_sync_is_lost():
     async def body(lab: Lab) -> None:
-        made = await lab.service.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
+        made = await lab.service.clusters.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
         await lab.ready(made.id, 1)
         await supervisor_killed(lab, made.id, "building")
 
@@ -495,10 +490,10 @@ def test_a_single_managed_worker_keeps_its_values_until_its_supervisor_is_killed
     kernel = python_of("3.11", *KERNEL)
 
     async def body(lab: Lab) -> None:
-        made = await lab.service.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
+        made = await lab.service.clusters.create(ClusterCreate(workers=1, requirements=TODAY, python="3.11"))
         await lab.ready(made.id, 1)
         tls = {f"{name}_file": str(cluster_dir(made.id) / f"{name}.pem") for name in ("ca", "cert", "key")}
-        address = lab.service.cluster(made.id).scheduler.address
+        address = lab.service.clusters.get(made.id).scheduler.address
         with contextlib.closing(await asyncio.to_thread(Notebook, kernel, address, tls)) as notebook:
             await cell(notebook, COUNTS)
             here = Site(lab, made.id, notebook)
@@ -507,11 +502,11 @@ def test_a_single_managed_worker_keeps_its_values_until_its_supervisor_is_killed
             assert (await lab.plan(made.id)).needs == ()
             ended = await here.sync(cancel(here), "rolling")
             assert await here.check(ended) in ("cancelled", "done"), told(ended)
-            await lab.until(lambda: len(lab.service.cluster(made.id).workers) == 1)
+            await lab.until(lambda: len(lab.service.clusters.get(made.id).workers) == 1)
             if ended.state != "done":
                 ended = await here.sync()
                 assert await here.check(ended) == "done", told(ended)
-            await lab.until(lambda: len(lab.service.cluster(made.id).workers) == 1)
+            await lab.until(lambda: len(lab.service.clusters.get(made.id).workers) == 1)
             await all_there(here)
             assert await cell(notebook, "client.gather(scattered)") == [1, 2, 3]
             assert await cell(notebook, "counts('kept')") == [40, 0]
@@ -532,18 +527,18 @@ def test_a_package_that_does_not_import_there_is_found_before_any_worker_moves(t
 
     async def body(site: Site) -> None:
         await values(site)
-        before = [worker.id for worker in site.service.cluster(site.cluster).workers]
+        before = [worker.id for worker in site.service.clusters.get(site.cluster).workers]
         ended = await site.sync()
         assert await site.check(ended) == "failed", told(ended)
         assert "libacme.so" in ended.result.text, told(ended)
-        assert [worker.id for worker in site.service.cluster(site.cluster).workers] == before
+        assert [worker.id for worker in site.service.clusters.get(site.cluster).workers] == before
         await all_there(site)
 
     site(*pair, body, kernel)
 
 
-def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cluster_was_let_go(pair, request):
-    full = request.config.getoption("--full-matrix")
+@pytest.mark.nightly
+def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cluster_was_let_go(pair, nightly):
 
     async def body(site: Site) -> None:
         await values(site)
@@ -568,13 +563,13 @@ def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cl
         await attached_again(site, counted)
 
     async def attached_again(site: Site, counted: list[int]) -> None:
-        await site.service.delete(site.cluster)
+        await site.service.clusters.delete(site.cluster)
         site.cluster = await site.lab.attach(site.lab.attached)
-        await site.lab.until(lambda: site.service.cluster(site.cluster).environment.layer is not None)
+        await site.lab.until(lambda: site.service.clusters.get(site.cluster).environment.layer is not None)
         assert (await site.lab.plan(site.cluster)).how == "nothing"
-        if full:
+        if nightly:
             # What is cancelled comes back to the layer, which the base would not be.
-            site.service._kernels.pythons["k"] = (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",))
+            site.lab.pythons["k"] = (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",))
             cancelled = await site.sync(cancel(site), "rolling")
             assert cancelled.state == "cancelled", told(cancelled)
             truth = await site.truth()
@@ -642,11 +637,18 @@ def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(
         while (plan := await site.lab.plan(site.cluster)).needs:
             assert time.monotonic() < deadline, plan.lost
             await asyncio.sleep(0.3)
-        await cell(site.notebook, "import time\nslow = client.submit(time.sleep, 12, key='slow-1')\nNone")
+        # Whatever the load, it runs until it is told to end.
+        ending = tmp_path / "ending"
+        await cell(
+            site.notebook,
+            f"def held():\n    import os, time\n    while not os.path.exists({str(ending)!r}):\n        time.sleep(0.05)\n"
+            "slow = client.submit(held, key='slow-1')\nNone",
+        )
         await asyncio.sleep(0.3)
         ended = await site.sync(drain_seconds=1.0)
         assert await site.check(ended) == "failed", told(ended)
         assert "longer than 1 s" in ended.result.text
+        ending.touch()
         await cell(site.notebook, "slow.result(timeout=30)")
         assert await cell(site.notebook, "counts('slow')") == [1, 0]
         assert await cell(site.notebook, "counts('kept')") == [40, 0]
@@ -656,7 +658,7 @@ def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(
     bare = python_of("3.11", *KERNEL)
 
     async def with_table(site: Site) -> None:
-        site.service._kernels.pythons["k"] = (bare, ("numpy",))
+        site.lab.pythons["k"] = (bare, ("numpy",))
         await body(site)
 
     with attached(tmp_path, base=(*TODAY, "tabulate==0.9.0")) as (cluster, home):
@@ -686,12 +688,12 @@ def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_
         async def fill(sync) -> None:
             # While its builder is held the roll can't begin, however soon an environment is made.
             while not (held := builders(home)):
-                assert site.state(sync.id) == "building"
+                assert await site.lab.reached(sync, "building")
                 await asyncio.sleep(0)
             for process in held:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.suspend()
-            assert site.state(sync.id) == "building"
+            assert await site.lab.reached(sync, "building")
             try:
                 await cell(site.notebook, "P = 'late'\n" + big)
             finally:
@@ -701,7 +703,7 @@ def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_
 
         ended = await site.sync(fill, "building")
         assert await site.check(ended) == "failed", told(ended)
-        assert "the others have no room for it" in ended.result.text
+        assert "the others have no room for them. The old state is back" in ended.result.text
         assert await cell(site.notebook, "[f.status for f in big]") == ["finished"] * 4
         assert await cell(site.notebook, "counts('late')") == [4, 0]
 
@@ -713,6 +715,7 @@ def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_
         site(cluster, home, body)
 
 
+@pytest.mark.nightly
 def test_a_single_worker_of_a_cluster_that_is_not_ours_asks_first_and_newcomers_join_the_layer(tmp_path):
     async def body(site: Site) -> None:
         await values(site, 5)
@@ -732,6 +735,7 @@ def test_a_single_worker_of_a_cluster_that_is_not_ours_asks_first_and_newcomers_
         site(cluster, home, body)
 
 
+@pytest.mark.nightly
 def test_nannies_of_one_process_move_together_and_five_rolls_leave_nothing_suspicious(tmp_path):
     async def body(site: Site) -> None:
         await values(site)
@@ -771,7 +775,7 @@ def test_a_notebooks_own_local_cluster_is_refused_with_the_reason(tmp_path):
     )  # fmt: skip
 
     async def body(lab: Lab) -> None:
-        made = await lab.service.attach(ClusterAttach(address=own.stdout.readline().strip()))
+        made = await lab.service.clusters.attach(ClusterAttach(address=own.stdout.readline().strip()))
         await lab.ready(made.id, 2)
         plan = await lab.plan(made.id)
         assert plan.how == "refused", plan
@@ -801,6 +805,7 @@ def read_only(top: Path, at: Path):
             subprocess.run(["umount", "-l", str(at)], check=True)
 
 
+@pytest.mark.nightly
 def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tmp_path):
     other = python_of("3.11", *TODAY, "numpy==2.4.6")
     base = python_of("3.11", *TODAY)
@@ -835,6 +840,7 @@ def test_groups_with_different_starts_end_alike_and_the_base_is_never_written(tm
         site(cluster, home, body)
 
 
+@pytest.mark.nightly
 def test_a_plan_holds_while_only_time_passes_and_not_when_packages_change(tmp_path):
     async def body(site: Site) -> None:
         plan = await site.lab.plan(site.cluster)
@@ -850,7 +856,7 @@ def test_a_plan_holds_while_only_time_passes_and_not_when_packages_change(tmp_pa
         assert (await site.lab.plan(site.cluster)).digest == plan.digest
         site.lab.attached.add_worker("other", python=python_of("3.11", *TODAY, "tabulate==0.9.0"))
         await site.lab.ready(site.cluster, 4)
-        await site.lab.until(lambda: site.service.cluster(site.cluster).other_clients)
+        await site.lab.until(lambda: site.service.clusters.get(site.cluster).other_clients)
         other = await site.lab.plan(site.cluster)
         assert other.digest != plan.digest
         # Whose results are in its workers is told, also where none is lost.
@@ -905,6 +911,7 @@ class Watch(threading.Thread):
         self.join()
 
 
+@pytest.mark.nightly
 def test_credentials_of_an_index_cross_only_where_that_was_agreed_and_reach_the_installer_alone(tmp_path, caplog):
     caplog.set_level("DEBUG")
     # No other test's, which may run beside this one.
@@ -926,7 +933,9 @@ def test_credentials_of_an_index_cross_only_where_that_was_agreed_and_reach_the_
         assert await site.check(ended) == "done", told(ended)
         assert index.asked > local, "the node's installer asked it too"
         shown.extend((plan, refused.value.to_wire(), ended, await site.lab.diff(site.cluster)))
-        shown.extend((site.service.syncs(), site.service.layers(), site.service.clusters()))
+        shown.extend(
+            (await site.service.changing.syncs(), await site.service.changing.layers(), site.service.clusters.all())
+        )
         undone = await site.lab.ended(await site.service.undo(ended.id))
         shown.append(undone)
         assert undone.state == "done", told(undone)
@@ -934,7 +943,7 @@ def test_credentials_of_an_index_cross_only_where_that_was_agreed_and_reach_the_
         for path in kept:
             if path.is_file() and path.stat().st_size < 1 << 22:
                 assert secret.encode() not in path.read_bytes(), path
-        shown.append(site.service.syncs())
+        shown.append(await site.service.changing.syncs())
 
     watch = Watch(secret)
     watch.start()
@@ -1002,7 +1011,8 @@ BREAKS = "import sys; sys.modules['dask'] = None\n"
 BREAKS_LATER = "import os, sys; 'rehearsal' in os.getcwd() or sys.modules.__setitem__('dask', None)\n"
 
 
-def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_environments(tmp_path, request):
+@pytest.mark.nightly
+def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_environments(tmp_path, nightly):
     wheels = tmp_path / "wheels"
     make_wheel(wheels, "cj_dead", {"cj_dead.py": "", "cj_dead.pth": BREAKS})
     make_wheel(wheels, "cj_late", {"cj_late.py": "", "cj_late.pth": BREAKS_LATER})
@@ -1011,19 +1021,21 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
         "more": (python_of("3.11", *KERNEL, "tabulate==0.9.0"), ("numpy",)),
         "dead": (environment_with(tmp_path / "dead", wheels, "cj-dead"), ("numpy",)),
     }
-    steps, full = ("Start the cluster anew",), request.config.getoption("--full-matrix")
-    if full:
+    steps = ("Restart the cluster",)
+    if nightly:
         kernels["late"] = (environment_with(tmp_path / "late", wheels, "cj-late"), ("numpy",))
-        steps = ("Build the environment", "Rehearse", *steps, "Verify")
+        steps = ("Build the environment", "Test start", *steps, "Verify")
 
     async def body(lab: Lab) -> None:
-        made = await lab.service.create(ClusterCreate(workers=2, requirements=(*TODAY, "numpy==1.26.4"), python="3.11"))
+        made = await lab.service.clusters.create(
+            ClusterCreate(workers=2, requirements=(*TODAY, "numpy==1.26.4"), python="3.11")
+        )
         await lab.ready(made.id, 2)
-        before = lab.service.cluster(made.id)
+        before = lab.service.clusters.get(made.id)
         tls = {f"{name}_file": str(cluster_dir(made.id) / f"{name}.pem") for name in ("ca", "cert", "key")}
 
-        def at(step: str, begun) -> bool:
-            sync = lab.service.find_sync(begun.id)
+        async def at(step: str, begun) -> bool:
+            sync = await lab.service.changing.find_sync(begun.id)
             # Of a step that takes no time, since its environment is there, only the end may be seen.
             return sync.state in FINAL or any(s.name == step and s.state != "waiting" for s in sync.steps)
 
@@ -1040,13 +1052,13 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             """See that the old cluster runs, at the same address, and that the same client works."""
             assert all(group.verified for group in ended.result.groups), told(ended)
             await lab.ready(made.id, 2)
-            present = lab.service.cluster(made.id)
+            present = lab.service.clusters.get(made.id)
             assert present.scheduler.address == before.scheduler.address
             assert present.environment.prefix == before.environment.prefix
             assert present.environment.layer == rolled.layer
             assert await cell(notebook, "client.submit(pow, 2, 3, pure=False).result(timeout=30)") == 8
             diff = await lab.diff(made.id, "good")
-            assert lab.row(diff, "numpy").severity == "block", lab.row(diff, "numpy")
+            assert lab.row(diff, "numpy").severity == "breaks", lab.row(diff, "numpy")
             see = "sorted(set(client.run(eval, \"__import__('numpy').__version__ + __import__('tabulate').__version__\").values()))"
             assert await cell(notebook, see) == ["1.26.40.9.0"]
 
@@ -1065,16 +1077,16 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             # Its workers are in a layer, which is what everything has to come back to.
             rolled = await lab.sync(await lab.plan(made.id, "more", scope=("tabulate",)))
             assert rolled.state == "done", told(rolled)
-            workers = [worker.id for worker in lab.service.cluster(made.id).workers]
+            workers = [worker.id for worker in lab.service.clusters.get(made.id).workers]
             await cell(notebook, "kept = client.map(pow, range(5), [2] * 5)\nlen(client.gather(kept))")
             ended = await replace("dead")
             assert (ended.state, ended.steps[1].state) == ("failed", "failed"), told(ended)
             assert "new environment" in ended.result.text
             # It was seen beside the cluster, of which nothing was touched.
-            assert [w.id for w in lab.service.cluster(made.id).workers] == workers
+            assert [w.id for w in lab.service.clusters.get(made.id).workers] == workers
             assert await cell(notebook, "client.gather(kept)") == [0, 1, 4, 9, 16]
             await as_before(ended)
-            if full:
+            if nightly:
                 ended = await replace("late")
                 assert (ended.state, ended.steps[2].state) == ("failed", "failed"), told(ended)
                 await as_before(ended)
@@ -1087,7 +1099,7 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
                     assert back.how == "replace", back
                     ended = await lab.sync(back)
                     assert ended.state == "done", told(ended)
-                    assert lab.service.cluster(made.id).environment.prefix == before.environment.prefix
+                    assert lab.service.clusters.get(made.id).environment.prefix == before.environment.prefix
                 else:
                     assert ended.state == "cancelled", told(ended)
                     await as_before(ended)
@@ -1100,10 +1112,10 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             ended = await replace("good")
             assert ended.state == "done", told(ended)
             await lab.ready(made.id, 2)
-            assert lab.service.cluster(made.id).scheduler.address == before.scheduler.address
+            assert lab.service.clusters.get(made.id).scheduler.address == before.scheduler.address
             assert await cell(notebook, "try_it()") == 6
             after = await lab.diff(made.id, "good")
-            assert after.verdict == "equal", [r for r in after.rows if r.severity != "ok"]
+            assert after.verdict == "equal", [r for r in after.rows if r.severity != "same"]
             # What is rolled on it is undone without a loss.
             more = await lab.sync(await lab.plan(made.id, "more", scope=("tabulate",)))
             assert more.state == "done", told(more)
@@ -1111,7 +1123,7 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             undone = await lab.ended(await lab.service.undo(more.id))
             assert undone.state == "done", told(undone)
             assert await cell(notebook, "client.gather(kept)") == [0, 1, 4, 9, 16]
-            assert lab.service.cluster(made.id).environment.layer == ended.layer
+            assert lab.service.clusters.get(made.id).environment.layer == ended.layer
             # What undoes the replacement is one too, and leads into the layer that there was before.
             with pytest.raises(Conflict, match="lose results"):
                 await lab.service.undo(ended.id)
@@ -1126,11 +1138,15 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             again = await lab.plan(made.id, "good", confirm=("lost_results",))
             assert again.how == "replace", again
             begun = await lab.service.sync(again.id)
-            await lab.until(lambda: at("Start the cluster anew", begun))
+            await lab.until(lambda: at("Restart the cluster", begun))
             os.kill(Ledger().get(made.id).pid, signal.SIGKILL)
             ended = await lab.ended(begun)
             assert ended.state == "lost", told(ended)
-            await lab.until(lambda: lab.service.cluster(made.id).status == "lost")
-            assert (await lab.service.diff(made.id, kernel="good")).verdict not in ("equal", "differs")
+            await lab.until(lambda: lab.service.clusters.get(made.id).status == "lost")
+            assert (await lab.service.comparing.diff(made.id, kernel="good")).verdict not in (
+                "equal",
+                "compatible",
+                "risky",
+            )
 
     lab(body, kernels, Configuration(index_options=("--find-links", str(wheels))))

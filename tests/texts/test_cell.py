@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from coiled_jupyter.texts import source
-from tests.texts.test_probe import interpreters
+from tests.environments import interpreters
 
 # Stands for Dask's worker: what a cell logs there is all that it needs of it.
 RUN = """

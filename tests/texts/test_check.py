@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coiled_jupyter.texts import source
-from tests.texts.test_probe import MINORS, interpreters
+from tests.environments import MINORS, interpreters
 
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 FIRST = "VALUE = 1\n\ndef where():\n    return where.__code__.co_filename\n"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.texts.test_probe import interpreters
+from tests.environments import interpreters
 
 TEXT = Path("coiled_jupyter/texts/clients.py").resolve()
 _RUN = """

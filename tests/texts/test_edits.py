@@ -10,7 +10,7 @@ import time
 import pytest
 
 from coiled_jupyter.texts import source
-from tests.texts.test_probe import interpreters
+from tests.environments import interpreters
 
 FIRST = "import os\nLIMIT = 1\n\ndef f(x):\n    return x + LIMIT\n\nclass C:\n    @property\n    def p(self):\n        return 1\n"
 RUN = """

@@ -8,17 +8,17 @@ import shutil
 import subprocess
 import sys
 import time
-from functools import cache
 from pathlib import Path
 
 import msgspec
 import pytest
-from uv import find_uv_bin
 
-from coiled_jupyter.core.environment import ReadContent, decode_reading
+from coiled_jupyter.core.reading import ReadContent
+from coiled_jupyter.texts import source
+from tests.environments import environment, interpreters
+from tests.readings import decode_reading
 
 PROBE = Path("coiled_jupyter/texts/probe.py").resolve()
-MINORS = [f"3.{minor}" for minor in range(8, 14)]
 _RUN = "import sys; n = {}; exec(compile(open(sys.argv[1], 'rb').read(), 'probe', 'exec'), n); print(n['probe']())"
 _TRUTH = """
 import importlib.metadata as m, json, re, sys
@@ -29,36 +29,6 @@ for d in m.distributions():
         seen.setdefault(re.sub(r"[-_.]+", "-", name).lower(), d.version)
 print(json.dumps(seen))
 """
-
-
-@cache
-def interpreters() -> dict[str, str]:
-    """{minor: path} of the CPythons on this machine."""
-    candidates = [shutil.which(f"python{minor}") for minor in MINORS]
-    found = subprocess.run(
-        [find_uv_bin(), "python", "list", "--only-installed", "--output-format", "json"],
-        capture_output=True,
-        check=True,
-    )
-    candidates += [entry["path"] for entry in json.loads(found.stdout) if entry["implementation"] == "cpython"]
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    candidates += [str(path) for path in sorted(root.glob("*/bin/python"))]
-    made: dict[str, str] = {}
-    for path in filter(None, candidates):
-        asked = subprocess.run(
-            [
-                path,
-                "-c",
-                "import platform, sys; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2])",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        implementation, _, minor = asked.stdout.strip().partition(" ")
-        if implementation == "CPython" and minor in MINORS:
-            made.setdefault(minor, path)
-    return made
 
 
 def run(python: str, *arguments: str, path: Path | None = None) -> dict:
@@ -248,6 +218,88 @@ def test_records_of_conda_are_read_without_their_secrets(minor, tmp_path):
     assert all(r["channel"].endswith("acme") for r in reading["conda"])
 
 
+# Run where py-rattler, which conda's tools for Rust are made of, is installed: makes a channel, and a prefix from it.
+_CONDA = """
+import asyncio, hashlib, io, json, pathlib, sys, tarfile
+import rattler
+from rattler.index import index_fs
+
+root = pathlib.Path(sys.argv[1])
+
+def build(name, version, build, subdir, depends=(), files={}, links={}, **more):
+    index = dict(name=name, version=version, build=build, build_number=0, depends=list(depends), subdir=subdir, **more)
+    kinds = [(path, "hardlink", text.encode()) for path, text in files.items()]
+    kinds += [(path, "softlink", pathlib.Path(to).read_bytes()) for path, to in links.items()]
+    paths = [
+        {"_path": path, "path_type": kind, "sha256": hashlib.sha256(data).hexdigest(), "size_in_bytes": len(data)}
+        for path, kind, data in kinds
+    ]
+    info = {
+        "info/index.json": json.dumps(index),
+        "info/files": "".join(f"{path}\\n" for path, *_ in kinds),
+        "info/paths.json": json.dumps({"paths": paths, "paths_version": 1}),
+    }
+    if more:
+        info["info/link.json"] = json.dumps({"noarch": {"type": "python"}, "package_metadata_version": 1})
+    folder = root / "channel" / subdir
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / f"{name}-{version}-{build}.tar.bz2", "w:bz2") as archive:
+        for path, text in {**info, **files}.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+        for path, to in links.items():
+            member = tarfile.TarInfo(path)
+            member.type, member.linkname = tarfile.SYMTYPE, to
+            archive.addfile(member)
+
+python, version = sys.argv[2:4]
+minor = version.rpartition(".")[0]
+# A list of files that is longer than what is read of a record.
+build("openssl", "3.3.1", "h1_0", "linux-64", files={f"share/{'x' * 100}{number}": "" for number in range(500)})
+# The interpreter is this machine's; in the prefix it is that prefix's.
+build("python", version, "h2_1_cpython", "linux-64", ["openssl"],
+      {"pyvenv.cfg": f"home = {pathlib.Path(python).parent}\\ninclude-system-site-packages = false\\n"}, {"bin/python": python})
+info = "site-packages/iniconfig-2.0.0.dist-info/"
+build("iniconfig", "2.0.0", "pyhd8ed1ab_0", "noarch", ["python"],
+      {"site-packages/iniconfig.py": "", info + "METADATA": "Name: iniconfig\\nVersion: 2.0.0\\n", info + "INSTALLER": "conda"},
+      noarch="python")
+
+async def main():
+    await index_fs(root / "channel")
+    channel = (root / "channel").as_uri()
+    records = await rattler.solve([channel], ["iniconfig"], platforms=["linux-64", "noarch"])
+    await rattler.install(records, root / "prefix", cache_dir=root / "cache", show_progress=False)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_a_prefix_that_condas_own_tools_have_solved_and_installed_is_read(minor, tmp_path):
+    truth = "import json, os, platform, sys; print(json.dumps([os.path.realpath(sys.executable), platform.python_version()]))"
+    executable, version = run(interpreters()[minor], "-c", truth)
+    solver = environment(sys.executable, "py-rattler>=0.28,<0.29")
+    subprocess.run([solver, "-c", _CONDA, str(tmp_path), executable, version], check=True)
+    prefix = tmp_path / "prefix"
+    assert (prefix / "conda-meta/history").exists()
+    reading = run(str(prefix / "bin/python"), "-c", _RUN, str(PROBE))
+    channel = (tmp_path / "channel").as_uri()
+    assert [(r["name"], r["version"], r["build"], r["channel"].rstrip("/"), r["noarch"]) for r in reading["conda"]] == [
+        ("iniconfig", "2.0.0", "pyhd8ed1ab_0", channel, True),
+        ("openssl", "3.3.1", "h1_0", channel, False),
+        ("python", version, "h2_1_cpython", channel, False),
+    ]
+    (package,) = reading["packages"]
+    assert (package["name"], package["version"], package["installer"]) == ("iniconfig", "2.0.0", "conda")
+    assert reading["python"] == version
+    assert reading["problems"] == []
+    decoded = {p.name: (p.version, p.build, p.channel) for p in decode_reading(json.dumps(reading)).packages}
+    builds = {r["name"]: (r["version"], r["build"], r["channel"]) for r in reading["conda"]}
+    assert decoded == {name: builds[name] for name in ("iniconfig", "openssl")}
+
+
 _KEYS = """
 import json, os, sys
 n = {}
@@ -279,10 +331,10 @@ def test_keys_change_with_what_is_installed_only(minor, tmp_path):
     assert third == fourth
 
 
-_MARK = """
+_FINGERPRINTS = """
 import json, os, sys
 n = {}
-exec(compile(open(sys.argv[1], 'rb').read(), 'mark', 'exec'), n)
+exec(compile(open(sys.argv[1], 'rb').read(), 'fingerprint', 'exec'), n)
 first = n['keys']()
 os.rename(sys.argv[2] + '/early-1.0.dist-info', sys.argv[2] + '/early-2.0.dist-info')
 second = n['keys']()
@@ -293,11 +345,13 @@ print(json.dumps([first, second, third, len(n['HISTORY'])]))
 
 
 @pytest.mark.parametrize("minor", sorted(interpreters()))
-def test_marks_tell_installed_from_imported(minor, tmp_path):
+def test_fingerprints_tell_installed_from_imported(minor, tmp_path):
     distribution(tmp_path, "early", "1.0")
     (tmp_path / "early.py").write_text("")
-    mark = PROBE.with_name("mark.py")
-    first, second, third, kept = run(interpreters()[minor], "-c", _MARK, str(mark), str(tmp_path), path=tmp_path)
+    fingerprint = PROBE.with_name("fingerprint.py")
+    first, second, third, kept = run(
+        interpreters()[minor], "-c", _FINGERPRINTS, str(fingerprint), str(tmp_path), path=tmp_path
+    )
     assert first.split()[0] != second.split()[0]
     # A new process would have what this one hasn't seen: they don't share an answer.
     assert first.split()[1] != second.split()[1]
@@ -309,7 +363,7 @@ def test_marks_tell_installed_from_imported(minor, tmp_path):
 _AGAIN = """
 import json, os, sys, shutil, time
 n = {}
-exec(compile(open(sys.argv[1], 'rb').read(), 'mark', 'exec'), n)
+exec(compile(open(sys.argv[1], 'rb').read(), 'fingerprint', 'exec'), n)
 folder = sys.argv[2]
 def install(name):
     time.sleep(1.2)
@@ -324,7 +378,7 @@ print(json.dumps(n['keys']().split()[1]))
 """
 
 
-def test_marks_tell_apart_who_imported_before_and_after_a_package_was_installed_again(tmp_path):
+def test_fingerprints_tell_apart_who_imported_before_and_after_a_package_was_installed_again(tmp_path):
     """Processes that have imported the same do not share an answer unless they run the same."""
     ways = {
         "before": ["look", ["imports", "early"], "look", ["install", "early"]],
@@ -346,7 +400,7 @@ def test_marks_tell_apart_who_imported_before_and_after_a_package_was_installed_
             interpreters()["3.11"],
             "-c",
             _AGAIN,
-            str(PROBE.with_name("mark.py")),
+            str(PROBE.with_name("fingerprint.py")),
             str(folder),
             json.dumps(acts),
             path=folder,
@@ -392,7 +446,8 @@ print(content['result']())
 def test_names_of_files_that_are_not_utf8_are_told_all_the_same(tmp_path):
     info = distribution(tmp_path, "odd", "1.0")
     (info / "RECORD").write_bytes(b"odd/\xff.py,sha256=x,3\nodd-1.0.dist-info/METADATA,,\n")
-    content = PROBE.with_name("content.py")
+    content = tmp_path / "content"
+    content.write_text(source("content"))
     done = subprocess.run(
         [interpreters()["3.11"], "-c", _FILES, str(PROBE), str(content)],
         capture_output=True,
@@ -444,3 +499,24 @@ def test_what_our_own_package_has_imported_counts_only_where_the_user_names_it()
     assert named == ["iniconfig", "msgspec"]
     # A module of somebody else's that has our name tells nothing.
     assert all("iniconfig" in found and "msgspec" in found for found in odd)
+
+
+_NAMESPACE = """
+import json, sys
+n = {"__name__": "probe"}
+exec(compile(open(sys.argv[1], "rb").read(), "probe", "exec"), n)
+import acme.alpha
+print(json.dumps({p: v[1] for p, v in json.loads(n["probe"]())["loaded"].items() if p.startswith("acme")}))
+"""
+
+
+@pytest.mark.parametrize("minor", sorted({"3.8", "3.12"} & set(interpreters())))
+def test_of_a_namespace_that_several_share_the_one_that_was_imported_is_in_use(minor, tmp_path):
+    for name in ("alpha", "beta"):
+        info = distribution(tmp_path, f"acme_core_{name}", "1.0")
+        (info / "RECORD").write_text(f"acme/{name}/__init__.py,,\nacme_core_{name}-1.0.dist-info/RECORD,,\n")
+        (info / "top_level.txt").write_text("acme\n")
+        module = tmp_path / "acme" / name / "__init__.py"
+        module.parent.mkdir(parents=True)
+        module.write_text("")
+    assert run(interpreters()[minor], "-c", _NAMESPACE, str(PROBE), path=tmp_path) == {"acme-core-alpha": True}

@@ -2,9 +2,9 @@
 import { Signal } from '@lumino/signaling';
 import { act } from 'react';
 
-import { ApiError, SCHEMA } from '../api';
-import type { IApi, ILogQuery, IMark } from '../api';
-import type { IActiveKernel, IActiveKernels } from '../kernels';
+import { ApiError, SCHEMA } from '../api/client';
+import type { IAnswer, IApi, ILogQuery } from '../api/client';
+import type { IActiveKernel, IActiveKernels } from '../model/kernel';
 import type {
   About,
   ChangedCluster,
@@ -27,7 +27,7 @@ import type {
   RulesChange,
   Sync,
   Usage
-} from '../wire';
+} from '../api/wire';
 
 export const NOW = Date.parse('2026-03-01T12:00:00.000Z');
 
@@ -98,7 +98,9 @@ export function cluster(id: string, more: Partial<Cluster> = {}): Cluster {
     },
     lease_until: null,
     clients: 0,
+    kernels: [],
     other_clients: [],
+    warnings: [],
     created_at: '2026-03-01T11:46:00.000Z',
     seen_at: null,
     revision: 1,
@@ -113,9 +115,10 @@ export function row(name: string, more: Partial<Row> = {}): Row {
     groups: [{ group: 'g1', version: '1.0', loaded: [], source: null }],
     software: null,
     status: 'same',
-    severity: 'ok',
+    severity: 'same',
     in_use: false,
     why: '',
+    modules: [],
     fix: '',
     ...more
   };
@@ -125,6 +128,7 @@ export function diff(more: Partial<Diff> = {}): Diff {
   return {
     schema: SCHEMA,
     verdict: 'equal',
+    deciding: 0,
     level: 'all',
     kernel: { id: 'k1', label: 'a.ipynb', python: '3.11.7', digest: 'd' },
     cluster: {
@@ -143,7 +147,7 @@ export function diff(more: Partial<Diff> = {}): Diff {
       ]
     },
     counts: {},
-    severities: { block: 0, warn: 0, note: 0, ok: 0 },
+    severities: { breaks: 0, risky: 0, minor: 0, same: 0 },
     unread: [],
     checked: { content: true },
     rows: [],
@@ -240,11 +244,20 @@ interface IPending {
 }
 
 /** Answers at once, or with `hold` when the test says so. */
+/** An answer that was sent now, with readings of now. */
+export function answer<T>(
+  value: T,
+  more: Partial<IAnswer<T>> = {}
+): IAnswer<T> {
+  return { value, path: '', tag: null, sent: NOW, held: NOW, age: 0, ...more };
+}
+
 export class FakeApi implements IApi {
   list: Cluster[] = [cluster('c1')];
   failure: Error | null = null;
   diffFailure: Error | null = null;
   verdict: Diff['verdict'] = 'equal';
+  rows: readonly Row[] = [];
   hold = false;
   readonly pending: IPending[] = [];
   readonly asked: [string, string][] = [];
@@ -254,28 +267,25 @@ export class FakeApi implements IApi {
   readonly explained: ExplainRequest[] = [];
   ruled: Rules = { ignores: [], overrides: {}, rules: [], faults: [] };
 
-  /** What is known of the answers that were given. */
-  readonly marks = new Map<object, IMark>();
+  /** What the server's folders or versions keep it from. */
+  problem: About['problem'] = null;
 
-  mark(answer: object): IMark | null {
-    return this.marks.get(answer) ?? null;
-  }
-
-  async about(): Promise<About> {
-    return {
+  async about(): Promise<IAnswer<About>> {
+    return answer({
       version: '0.1.0',
       schema: SCHEMA,
       uv: null,
       limits: { cores: 100, workers: 100, clusters: 10 },
-      factories: []
-    };
+      factories: [],
+      problem: this.problem
+    });
   }
 
-  async clusters(): Promise<readonly Cluster[]> {
+  async clusters(): Promise<IAnswer<readonly Cluster[]>> {
     if (this.failure) {
       throw this.failure;
     }
-    return this.list;
+    return answer(this.list);
   }
 
   async create(body: ClusterCreate): Promise<Cluster> {
@@ -398,8 +408,8 @@ export class FakeApi implements IApi {
     this.removed.push(id);
   }
 
-  async usage(): Promise<Usage> {
-    return usage();
+  async usage(): Promise<IAnswer<Usage>> {
+    return answer(usage());
   }
 
   /** What the server has of syncs, newest first. */
@@ -436,12 +446,12 @@ export class FakeApi implements IApi {
     return found;
   }
 
-  async syncs(): Promise<readonly Sync[]> {
+  async syncs(): Promise<IAnswer<readonly Sync[]>> {
     this.syncQueries.push('all');
     if (this.syncFailure) {
       throw this.syncFailure;
     }
-    return this.synced;
+    return answer(this.synced);
   }
 
   async sync(id: string, after: number | null): Promise<Sync> {
@@ -497,15 +507,16 @@ export class FakeApi implements IApi {
     return made;
   }
 
-  diff(kernelId: string, clusterId: string): Promise<Diff> {
+  diff(kernelId: string, clusterId: string): Promise<IAnswer<Diff>> {
     this.asked.push([kernelId, clusterId]);
     const base = diff();
-    const made = {
+    const made = answer({
       ...base,
       verdict: this.verdict,
+      rows: this.rows,
       kernel: { ...base.kernel, id: kernelId },
       cluster: { ...base.cluster, id: clusterId, name: clusterId }
-    };
+    });
     if (this.hold) {
       return new Promise((resolve, reject) => {
         this.pending.push({
@@ -529,6 +540,14 @@ export async function settle(): Promise<void> {
   }
 }
 
+/** Let React draw what has changed outside of an event. */
+export async function drawn(): Promise<void> {
+  for (let turn = 0; turn < 3; turn++) {
+    await new Promise(resolve => setTimeout(resolve, 0));
+    await settle();
+  }
+}
+
 /** Open all that can be unfolded, with the parts that come late. */
 export async function openAll(
   node: HTMLElement,
@@ -541,7 +560,21 @@ export async function openAll(
     });
     // Its event comes later.
     await new Promise(resolve => setTimeout(resolve, 0));
-    await import('../parts');
+    await Promise.all([
+      import('../panel/sync/card'),
+      import('../panel/clusters/workerList')
+    ]);
     await settle();
   });
+}
+
+/** Type or choose as a user does: React hears of a value only what the browser's own setter tells. */
+export function enter(
+  node: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement,
+  value: string
+): void {
+  const { prototype } = node.constructor as { prototype: object };
+  Object.getOwnPropertyDescriptor(prototype, 'value')!.set!.call(node, value);
+  const event = node instanceof HTMLSelectElement ? 'change' : 'input';
+  node.dispatchEvent(new Event(event, { bubbles: true }));
 }

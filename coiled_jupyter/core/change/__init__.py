@@ -1,0 +1,1 @@
+"""What a sync changes, decided without input or output."""

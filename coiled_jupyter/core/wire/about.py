@@ -1,0 +1,98 @@
+"""The server itself: its version and limits, the report for a bug, and the notices of changes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .base import Time, Wire
+from .clusters import Cluster, LogLine
+from .diff import Diff
+from .environments import Environment
+from .errors import Problematic
+from .plans import Plan
+from .software import Software, SoftwarePackage
+from .syncs import Layer, Sync
+from .usage import Usage
+
+
+class Option(Wire, frozen=True, kw_only=True):
+    """An option that a cluster factory declares."""
+
+    type: Literal["boolean", "integer", "number", "string"]
+    description: str
+    default: str | int | float | bool | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Factory(Wire, frozen=True, kw_only=True):
+    """A kind of cluster that can be created."""
+
+    name: str
+    description: str
+    options: dict[str, Option]
+
+
+class Limits(Wire, frozen=True, kw_only=True):
+    """The limits on the cores, workers and clusters of this user at one time."""
+
+    cores: int
+    workers: int
+    clusters: int
+
+
+class About(Wire, frozen=True, kw_only=True):
+    """Answer of ``GET about``. `problem` is what prevents clusters from being read or started, such as a folder."""
+
+    version: str
+    schema: int
+    uv: str | None
+    limits: Limits
+    factories: tuple[Factory, ...]
+    problem: Problematic | None = None
+
+
+class Doctor(Wire, frozen=True, kw_only=True):
+    """A report for a bug, without secrets.
+
+    Attributes
+    ----------
+    contents
+        What the report contains, in plain words.
+    system
+        The machine and the Python of the server.
+    packages
+        The packages that are installed beside the server.
+    environments, logs
+        For each cluster, by its id: its groups, and the last lines that its processes printed.
+    plans
+        The plans of the last ten minutes; from a shell one plan for each cluster.
+    failed
+        What could not be included, with the reason.
+
+    """
+
+    contents: tuple[str, ...]
+    about: About
+    system: dict[str, str]
+    packages: tuple[SoftwarePackage, ...]
+    usage: Usage | None
+    clusters: tuple[Cluster, ...]
+    kernel: Environment | None
+    environments: dict[str, tuple[Environment, ...]]
+    diffs: tuple[Diff, ...]
+    plans: tuple[Plan, ...]
+    syncs: tuple[Sync, ...]
+    layers: tuple[Layer, ...]
+    software: tuple[Software, ...]
+    logs: dict[str, tuple[LogLine, ...]]
+    failed: tuple[str, ...]
+    taken_at: Time
+
+
+class Change(Wire, frozen=True, kw_only=True):
+    """An event on Jupyter's event bus: this resource has changed and can be requested again."""
+
+    kind: Literal["cluster", "environment", "usage", "kernel", "sync"]
+    id: str
+    revision: int

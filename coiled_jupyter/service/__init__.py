@@ -1,0 +1,1 @@
+"""The orchestrator behind server, command line and magics: it compares and plans; supervisors carry requests out."""

@@ -1,0 +1,162 @@
+"""Reads environments of kernels and clusters and compares them by the rules of administrator and user."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ..core.choice import ENDED
+from ..core.compare.diff import compare
+from ..core.errors import CoiledError, Invalid, NotFound
+from ..core.explain import explain
+from ..core.groups import Readings, kernel_environment, modules
+from ..core.notebook import with_imports
+from ..core.times import now
+from ..core.wire import Cluster, Diff, Environment, ExplainRequest, Explanation, Rules, RulesChange, Unread
+from ..links import this_process
+from ..rulebook import RuleBook
+from ..software.named.store import NamedEnvironments
+from ..supervisor.client import SupervisorClient
+from .discovery import Discovery, Kernels
+from .plans.gather import Source
+
+FILES_SECONDS = 10.0
+"""How long an explanation waits for the comparison of files."""
+IMPORTED_SECONDS = 4.0
+"""How long it waits for code that was imported just now."""
+
+
+class Clusters(Protocol):
+    """The clusters that can be compared."""
+
+    async def fetch(self, cluster_id: str) -> Cluster:
+        """Return one cluster, or raise NotFound."""
+
+
+class Comparing:
+    """The environments that can be read from here, and how they differ.
+
+    Parameters
+    ----------
+    label
+        Returns the name of a kernel's notebook, or None.
+    imports
+        Returns the modules that the source of a kernel's notebook imports.
+
+    """
+
+    def __init__(
+        self,
+        clusters: Clusters,
+        kernels: Kernels,
+        discovery: Discovery,
+        software: NamedEnvironments,
+        rulebook: RuleBook,
+        *,
+        label: Callable[[str], Awaitable[str | None]],
+        imports: Callable[[str], Awaitable[frozenset[str]]],
+    ) -> None:
+        self._clusters, self._kernels, self._discovery = clusters, kernels, discovery
+        self._software, self._rulebook = software, rulebook
+        self._label, self._imports = label, imports
+
+    async def environments(self, *, kernel: str | None = None, cluster: str | None = None) -> list[Environment]:
+        """Return the environment of a kernel, or one per group of a cluster."""
+        if (kernel is None) == (cluster is None):
+            raise Invalid("kernel", "Name either a kernel or a cluster")
+        if kernel is not None:
+            return [(await self.source(kernel)).environment]
+        return list((await self.readings(await self._clusters.fetch(cluster or ""))).environments)
+
+    async def source(self, kernel_id: str | None) -> Source:
+        """Return the environment of a kernel (None: this process) and its Python; NotFound or Unavailable otherwise."""
+        if kernel_id is None:
+            reading, content_age = await asyncio.to_thread(this_process.read)
+            return Source(kernel_environment(reading, "kernel", now(), content_age), sys.executable)
+        found = await self._kernels.read(kernel_id)
+        environment = kernel_environment(found.reading, kernel_id, found.taken_at, found.content_age)
+        return Source(with_imports(environment, await self._imports(kernel_id)), found.reading.executable)
+
+    async def readings(self, cluster: Cluster, wanted: tuple[str, ...] = ()) -> Readings:
+        """Return the environments of a cluster's nodes; what can't be read is in `unread`."""
+        if cluster.source == "discovered":
+            return await self._discovery.readings(cluster.id, wanted)
+        never = cluster.status == "unreachable" and cluster.seen_at is None
+        if cluster.status in ENDED or cluster.status in ("starting", "stopping") or never:
+            return _unread(cluster.reason or f"The cluster is {cluster.status}")
+        try:
+            client = await SupervisorClient.connect(cluster.id, timeout=2)
+            try:
+                return await client.environments(wanted)
+            finally:
+                await client.close()
+        except CoiledError as error:
+            return _unread(error.message)
+
+    async def diff(self, cluster_id: str, *, kernel: str | None = None, software: str | None = None) -> Diff:
+        """Compare a kernel (None: this interpreter) with a cluster.
+
+        Nodes that can't be read are in `unread`; only an unknown id raises.
+        """
+        stored = self._software.get(software) if software is not None else None
+        cluster = await self._clusters.fetch(cluster_id)
+        environment: Environment | None = None
+        missing: tuple[Unread, ...] = ()
+        try:
+            environment = (await self.source(kernel)).environment
+        except NotFound:
+            raise
+        except CoiledError as error:
+            missing = (Unread(node="kernel", reason=error.message),)
+        readings = await self.readings(cluster, modules(environment) if environment else ())
+        label = Path(sys.prefix).name if kernel is None else await self._label(kernel)
+        return compare(
+            environment,
+            readings.environments,
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            kernel_id=kernel,
+            kernel_label=label or "kernel",
+            unread=(*missing, *readings.unread),
+            at=now(),
+            rules=self._rulebook.rules(),
+            software={**stored.versions, "python": stored.python} if stored else None,
+        )
+
+    async def explain(self, body: ExplainRequest) -> Explanation:
+        """Return the rows of a new diff that explain the text of a failure."""
+        deadline = time.monotonic() + FILES_SECONDS
+        diff = await self.diff(body.cluster, kernel=body.kernel)
+        # Local code is known once files have been compared.
+        while diff.level == "all" and not diff.checked.content and time.monotonic() < deadline:
+            await asyncio.sleep(0.3)
+            diff = await self.diff(body.cluster, kernel=body.kernel)
+        # In a thread: searching the longest text takes a quarter of a second.
+        found = await asyncio.to_thread(explain, body.text, diff)
+        # What the failed cell has imported, beside the notebook, may not have been looked at yet.
+        deadline = time.monotonic() + IMPORTED_SECONDS
+        while found.basis == "none" and "No module named" in body.text and time.monotonic() < deadline:
+            await asyncio.sleep(0.5)
+            diff = await self.diff(body.cluster, kernel=body.kernel)
+            found = await asyncio.to_thread(explain, body.text, diff)
+        return found
+
+    def rules(self) -> Rules:
+        """Return every rule in its order, and what this user ignores or rates otherwise."""
+        return self._rulebook.to_wire()
+
+    def change_rules(self, body: RulesChange) -> Rules:
+        """Change what this user ignores or rates otherwise, and return the resulting rules."""
+        return self._rulebook.change(body)
+
+    def conda_names(self) -> Mapping[str, str | None]:
+        """Return conda's names of distributions, with those of the rules' files."""
+        return self._rulebook.rules().conda
+
+
+def _unread(reason: str) -> Readings:
+    return Readings(unread=(Unread(node="cluster", reason=reason),))

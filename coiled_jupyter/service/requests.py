@@ -1,0 +1,198 @@
+"""Resolves a request to create a cluster into its supervisor's launch spec, or says which field is wrong and why."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from .. import factories
+from ..configuration import Configuration
+from ..core.errors import Conflict, Invalid, NotFound
+from ..core.launch import BuildSpec, LaunchSpec
+from ..core.reading import Reading
+from ..core.times import now
+from ..core.wire import Adaptive, AdaptiveRequest, ClusterChange, ClusterCreate
+from ..software import requirements as requirement_lines
+from ..software.named.store import NamedEnvironments
+
+_ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IGNORECASE)
+_MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?b?|b)?\s*", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_CHANGES = ("workers", "adaptive", "name", "lease_seconds")
+THREAD_LIMIT = 1024
+"""Threads of one worker."""
+
+
+class Requests:
+    """Validates requests against the administrator's limits and resolves them.
+
+    Parameters
+    ----------
+    read
+        Returns the reading of a kernel, or raises CoiledError.
+
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        software: NamedEnvironments,
+        read: Callable[[str], Awaitable[Reading]],
+    ) -> None:
+        self._configuration, self._software, self._read = configuration, software, read
+
+    async def launch_spec(self, body: ClusterCreate) -> LaunchSpec:
+        """Return the launch spec; Invalid with the wrong field, or any error of reading the kernel."""
+        self._check(body)
+        memory_limit = memory_bytes(body.memory_limit)
+        interpreter, build = await self._python(body)
+        cluster_id = secrets.token_hex(4)
+        bounds = body.adaptive and Adaptive(minimum=body.adaptive.minimum, maximum=body.adaptive.maximum)
+        workers = body.workers if body.workers is not None else bounds.minimum if bounds else 2
+        return LaunchSpec(
+            id=cluster_id,
+            name=body.name or f"cluster-{cluster_id[:4]}",
+            factory=body.factory or "local",
+            interpreter=interpreter,
+            build=build,
+            software=body.software,
+            workers=workers,
+            threads_per_worker=body.threads_per_worker or 1,
+            memory_limit=memory_limit,
+            adaptive=bounds or None,
+            environ=dict(body.environ or {}),
+            options=factories.check_options(body.factory or "local", body.options or {}),
+            lease_seconds=self._configuration.lease_seconds,
+            core_limit=self._configuration.core_limit,
+            created_at=now(),
+        )
+
+    async def _python(self, body: ClusterCreate) -> tuple[str | None, BuildSpec | None]:
+        """Return an existing interpreter, or the environment to build."""
+        if body.requirements is not None:
+            return None, self._build(requirement_lines.check(body.requirements), body.python)
+        if body.software is not None:
+            try:
+                return None, self._software.build_spec(self._software.get(body.software))
+            except NotFound as error:
+                raise Invalid("software", error.message, error.hint) from None
+        if body.kernel is not None:
+            reading = await self._read(body.kernel)
+            return None, self._build(pins(reading), reading.executable)
+        if body.interpreter is not None:
+            reading = await self._read(body.interpreter.kernel)
+            check_dask(reading)
+            return reading.executable, None
+        return sys.executable, None
+
+    def _build(self, lines: tuple[str, ...], python: str | None) -> BuildSpec:
+        return BuildSpec(
+            requirements=lines,
+            python=python or sys.executable,
+            index_options=self._configuration.index_options,
+            allow_source_builds=self._configuration.allow_source_builds,
+        )
+
+    def _check(self, body: ClusterCreate) -> None:
+        """Raise Invalid for what the types don't exclude; nothing is started, fetched or executed."""
+        check_one(body, "software", "kernel", "interpreter", "requirements")
+        if body.python is not None and body.requirements is None:
+            raise Invalid("python", "A Python version goes with requirements only")
+        if body.adaptive is not None:
+            self._check_bounds(body.adaptive)
+            if body.workers is not None and not body.adaptive.minimum <= body.workers <= body.adaptive.maximum:
+                raise Invalid("workers", "The number of workers must be between the minimum and the maximum")
+        check_name(body.name)
+        self._check_workers(body.workers or 0)
+        if (body.threads_per_worker or 0) > THREAD_LIMIT:
+            raise Invalid("threads_per_worker", f"At most {THREAD_LIMIT} threads are allowed for one worker")
+        if body.factory is not None and body.factory not in {f.name for f in factories.describe()}:
+            raise Invalid("factory", f"There is no cluster factory {body.factory}", "See the factories of GET about")
+        for key, value in (body.environ or {}).items():
+            if not _ENVIRON_NAME.fullmatch(key) or "\0" in value:
+                raise Invalid(
+                    "environ", f"{key[:40]!r} isn't a name of an environment variable, or its value isn't text"
+                )
+            if _ENVIRON_REFUSED.fullmatch(key):
+                raise Invalid("environ", f"The variable {key} can't be set: it would change how Python or Dask start")
+
+    def check_change(self, body: ClusterChange) -> None:
+        """Raise Invalid unless a request is exactly one change, within bounds."""
+        changes = [field for field in _CHANGES if getattr(body, field) is not msgspec.UNSET]
+        if len(changes) != 1:
+            raise Invalid(changes[1] if changes else "body", "Give one of workers, adaptive, name and lease_seconds")
+        if isinstance(body.workers, int):
+            self._check_workers(body.workers)
+        if isinstance(body.adaptive, AdaptiveRequest):
+            self._check_bounds(body.adaptive)
+        if isinstance(body.name, str):
+            check_name(body.name)
+
+    def _check_workers(self, workers: int) -> None:
+        limit = self._configuration.worker_limit
+        if workers > limit:
+            raise Invalid("workers", f"At most {limit} workers are allowed in one cluster", limit=limit)
+
+    def _check_bounds(self, bounds: AdaptiveRequest) -> None:
+        limit = self._configuration.worker_limit
+        if bounds.minimum > bounds.maximum:
+            raise Invalid("adaptive.minimum", "The minimum must not be larger than the maximum")
+        if bounds.maximum > limit:
+            raise Invalid("adaptive.maximum", f"At most {limit} workers are allowed in one cluster", limit=limit)
+        if bounds.maximum == 0:
+            raise Invalid("adaptive.maximum", "At least one worker must be allowed")
+
+
+def check_one(body: object, *fields: str) -> None:
+    """Raise Invalid if a request has more than one of these fields."""
+    chosen = [field for field in fields if getattr(body, field) is not None]
+    if len(chosen) > 1:
+        raise Invalid(chosen[1], f"Give one of {' and '.join(chosen)}, not both")
+
+
+def check_name(name: str | None) -> None:
+    """Raise Invalid for a name that can't be shown."""
+    if name is not None and not name.isprintable():
+        raise Invalid("name", "A name must be printable text")
+
+
+def check_dask(reading: Reading) -> None:
+    """Raise Conflict for an environment without Dask."""
+    if "distributed" not in {package.name for package in reading.packages}:
+        raise Conflict(
+            "The kernel's environment has no Dask: `distributed` isn't installed",
+            "Install it there with `%pip install distributed`, or choose another environment",
+        )
+
+
+def memory_bytes(limit: int | str | None) -> int | None:
+    """Return the bytes of a limit such as ``4 GiB``, or raise Invalid."""
+    if limit is None or isinstance(limit, int):
+        return limit
+    match = _MEMORY.fullmatch(limit)
+    if match is None:
+        raise Invalid("memory_limit", "Give memory as bytes or as text such as 4 GiB")
+    unit = (match[2] or "").lower()
+    size = int(float(match[1]) * (_BINARY if "i" in unit else _UNITS)[unit[:1]])
+    if size < 1:
+        raise Invalid("memory_limit", "The memory limit must be larger than 0")
+    return size
+
+
+def pins(reading: Reading) -> tuple[str, ...]:
+    """Return ``name==version`` of all packages of an environment that come from an index."""
+    check_dask(reading)
+    lines: list[str] = []
+    for package in reading.packages:
+        if package.source is None:
+            # No index accepts some forms of versions.
+            with contextlib.suppress(Invalid):
+                lines.extend(requirement_lines.check([f"{package.name}=={package.version}"]))
+    return tuple(lines)

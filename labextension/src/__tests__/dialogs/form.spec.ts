@@ -1,0 +1,239 @@
+import { nullTranslator } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
+
+import { ApiError } from '../../api/client';
+import type { ClusterAttach, ClusterCreate } from '../../api/wire';
+import { attachForm, requestOf as attached } from '../../dialogs/attachCluster';
+import { Form } from '../../dialogs/form';
+import type { IFormOptions, Values } from '../../dialogs/form';
+import { newClusterForm, requestOf as created } from '../../dialogs/newCluster';
+import { drawn, enter, kernel, settle, usage } from '../fakes';
+
+const trans = nullTranslator.load('coiled_jupyter');
+
+class Shown<V extends Values> {
+  constructor(options: IFormOptions<V>) {
+    this.form = new Form(options);
+    Widget.attach(this.form, document.body);
+  }
+
+  readonly form: Form<V>;
+
+  field(name: string): HTMLInputElement {
+    return this.form.node.querySelector<HTMLInputElement>(
+      `[data-field="${name}"]`
+    )!;
+  }
+
+  async type(name: string, value: string): Promise<void> {
+    enter(this.field(name), value);
+    await settle();
+  }
+
+  async refuse(field: string, message = 'No'): Promise<void> {
+    this.form.refuse(new ApiError('invalid', message, '', field));
+    await drawn();
+  }
+
+  /** What is wrong with a field, as it is read out. */
+  problem(name: string): string {
+    const id = this.field(name).getAttribute('aria-describedby')!;
+    return document.getElementById(id)!.textContent!;
+  }
+
+  get summary(): HTMLElement {
+    return this.form.node.querySelector('.jp-Coiled-summary')!;
+  }
+}
+
+async function show<V extends Values>(
+  options: IFormOptions<V>
+): Promise<Shown<V>> {
+  const shown = new Shown(options);
+  await drawn();
+  return shown;
+}
+
+describe('a new cluster', () => {
+  const make = (allocated = 2, id: string | null = 'k1') =>
+    show(newClusterForm(kernel(id), usage({ allocated }), trans));
+  let shown: Awaited<ReturnType<typeof make>>;
+  const request = (): ClusterCreate | null => {
+    const values = shown.form.getValue();
+    return values && created(values, 'k1');
+  };
+
+  beforeEach(async () => {
+    shown = await make();
+  });
+
+  afterEach(() => shown.form.dispose());
+
+  it('sends the least where nothing is changed', async () => {
+    expect(request()).toEqual({
+      workers: 2,
+      threads_per_worker: 1,
+      kernel: 'k1'
+    });
+    await shown.type('packages', 'interpreter');
+    expect(request()).toMatchObject({ interpreter: { kernel: 'k1' } });
+    await shown.type('packages', 'server');
+    expect(request()).toEqual({ workers: 2, threads_per_worker: 1 });
+  });
+
+  it('offers no kernel where none runs', async () => {
+    shown.form.dispose();
+    shown = await make(2, null);
+    const options = [...shown.form.node.querySelector('select')!.options];
+    expect(options.map(({ value }) => value)).toEqual([
+      'server',
+      'requirements'
+    ]);
+    expect(request()).toEqual({ workers: 2, threads_per_worker: 1 });
+  });
+
+  it('sends all that was entered, and states it', async () => {
+    await shown.type('name', ' mine ');
+    await shown.type('workers', '3');
+    await shown.type('threads_per_worker', '2');
+    await shown.type('memory_limit', ' 4GiB ');
+    await shown.type('adaptive.minimum', '1');
+    await shown.type('adaptive.maximum', '8');
+    await shown.type('environ', 'TOKEN=a=b \n\nOTHER=\n__proto__=1');
+    expect(request()).toEqual({
+      name: 'mine',
+      workers: 3,
+      threads_per_worker: 2,
+      memory_limit: '4GiB',
+      adaptive: { minimum: 1, maximum: 8 },
+      environ: Object.fromEntries([
+        ['TOKEN', 'a=b '],
+        ['OTHER', ''],
+        ['__proto__', '1']
+      ]),
+      kernel: 'k1'
+    });
+    const said = shown.summary.textContent!;
+    for (const part of [
+      'It uses 6 cores; 92 remain',
+      '1 to 8 workers, as the work needs them: at most 16 cores',
+      'Up to 4GiB for each worker',
+      '3 variables are set'
+    ]) {
+      expect(said).toContain(part);
+    }
+    // Values can be secret.
+    expect(said).not.toContain('a=b');
+  });
+
+  it('builds from a list of requirements, with a Python', async () => {
+    await shown.type('packages', 'requirements');
+    expect(request()).toBeNull();
+    await shown.type(
+      'requirements',
+      '# mine\ndask==2026.8.0\n\nnumpy  # fast\n'
+    );
+    expect(request()).toEqual({
+      workers: 2,
+      threads_per_worker: 1,
+      requirements: ['dask==2026.8.0', 'numpy']
+    });
+    await shown.type('python', '3.12');
+    expect(request()).toMatchObject({ python: '3.12' });
+    // What isn't chosen isn't sent.
+    await shown.type('packages', 'server');
+    expect(request()).toEqual({ workers: 2, threads_per_worker: 1 });
+  });
+
+  it('says how far it can grow', async () => {
+    shown.form.dispose();
+    shown = await make(90);
+    await shown.type('workers', '5');
+    await shown.type('adaptive.maximum', '20');
+    expect(shown.summary.textContent).toContain('at most 20 cores');
+    expect(shown.summary.textContent).toContain('only 10 are left now');
+    expect(request()).toMatchObject({ adaptive: { minimum: 0, maximum: 20 } });
+  });
+
+  it.each(['workers', 'threads_per_worker'])(
+    'is not asked for without %s',
+    async name => {
+      await shown.type(name, '');
+      expect(request()).toBeNull();
+    }
+  );
+
+  it('leads to what the server refuses, also where that is folded', async () => {
+    const details = shown.form.node.querySelector('details')!;
+    expect(details.open).toBe(false);
+    await shown.refuse(
+      'memory_limit',
+      'The memory limit must be larger than 0'
+    );
+    expect(details.open).toBe(true);
+    const memory = shown.field('memory_limit');
+    expect(memory.getAttribute('aria-invalid')).toBe('true');
+    expect(document.activeElement).toBe(memory);
+    expect(shown.problem('memory_limit')).toBe(
+      'The memory limit must be larger than 0'
+    );
+    await shown.type('memory_limit', '1GiB');
+    expect(memory.getAttribute('aria-invalid')).toBe('false');
+    expect(shown.problem('memory_limit')).toBe('');
+  });
+
+  it('finds the field of one of its lines', async () => {
+    await shown.type('packages', 'requirements');
+    await shown.refuse('requirements[2]', 'Not this');
+    expect(shown.problem('requirements')).toBe('Not this');
+  });
+
+  it('says below what concerns no field that is shown', async () => {
+    for (const field of ['', 'body', 'requirements']) {
+      await shown.refuse(field, `Not so: ${field}`);
+      expect(shown.summary.textContent).toBe(`Not so: ${field}`);
+      expect(shown.summary.classList).toContain('jp-Coiled-wrong');
+    }
+  });
+});
+
+describe('a cluster to attach', () => {
+  let shown: Shown<ReturnType<typeof attachForm>['initial']>;
+  const request = (): ClusterAttach | null => {
+    const values = shown.form.getValue();
+    return values && attached(values);
+  };
+
+  beforeEach(async () => {
+    shown = await show(attachForm(trans));
+  });
+
+  afterEach(() => shown.form.dispose());
+
+  it('sends an address, and a name where one is given', async () => {
+    expect(request()).toBeNull();
+    await shown.type('address', ' tcp://h:1 ');
+    expect(request()).toEqual({ address: 'tcp://h:1' });
+    await shown.type('name', 'theirs');
+    expect(request()).toEqual({ address: 'tcp://h:1', name: 'theirs' });
+  });
+
+  it('sends the certificates, and leads to them where they are missing', async () => {
+    const details = shown.form.node.querySelector('details')!;
+    await shown.type('address', 'tls://h:1');
+    await shown.refuse('tls', 'Give ca_file');
+    expect(details.open).toBe(true);
+    expect(shown.problem('tls.ca_file')).toBe('Give ca_file');
+    for (const name of ['ca_file', 'cert_file', 'key_file']) {
+      await shown.type(`tls.${name}`, `/home/me/${name}.pem`);
+    }
+    expect(request()?.tls?.key_file).toBe('/home/me/key_file.pem');
+  });
+
+  it("shows the server's words at the field, until it is edited", async () => {
+    await shown.refuse('tls.key_file', 'No such file');
+    expect(shown.problem('tls.key_file')).toBe('No such file');
+    await shown.type('tls.key_file', '/k');
+    expect(shown.problem('tls.key_file')).toBe('');
+  });
+});

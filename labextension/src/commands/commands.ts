@@ -1,0 +1,93 @@
+/** Commands; what changes anything opens our own dialog, and no argument skips it. */
+import type { CommandRegistry } from '@lumino/commands';
+
+import { isOurs } from '../model/capabilities';
+import { CommandIDs } from '../tokens';
+import { hasEnded } from '../model/model';
+import { addSteering } from './steering';
+import type { ISteeringOptions } from './steering';
+import { addSyncing } from './syncing';
+import { CommandAdder } from './adder';
+
+const DOCUMENTATION = 'https://coiled-jupyter.org';
+
+const dialogs = () => import('../dialogs');
+
+export function addCommands(
+  registry: CommandRegistry,
+  options: ISteeringOptions
+): void {
+  const { model, trans } = options;
+  const commands = new CommandAdder(registry, options);
+
+  addSteering(commands, options);
+  addSyncing(commands, options);
+
+  commands.add({
+    id: CommandIDs.showPanel,
+    label: trans.__('Show Coiled Jupyter'),
+    caption: trans.__(
+      'Compare the packages of the notebook with those of its cluster'
+    ),
+    execute: options.show
+  });
+  commands.add({
+    id: CommandIDs.refresh,
+    label: trans.__('Compare Packages Again'),
+    caption: trans.__('Read the clusters and compare the packages again'),
+    execute: () => model.invalidate()
+  });
+  commands.add({
+    id: CommandIDs.createCluster,
+    label: trans.__('New Cluster…'),
+    caption: trans.__('Start a cluster, after you have seen what it takes'),
+    execute: () => dialogs().then(it => it.createCluster(options))
+  });
+  commands.add({
+    id: CommandIDs.attachCluster,
+    label: trans.__('Attach Cluster…'),
+    caption: trans.__('Compare with a cluster that runs elsewhere'),
+    execute: () => dialogs().then(it => it.attachCluster(options))
+  });
+  commands.addForCluster({
+    id: CommandIDs.stopCluster,
+    label: trans.__('Stop Cluster…'),
+    caption: trans.__('Stop a cluster, after you have seen what is lost'),
+    allowed: isOurs,
+    execute: cluster => dialogs().then(it => it.stopCluster(cluster, options))
+  });
+  commands.addForCluster({
+    id: CommandIDs.insertClient,
+    label: trans.__('Insert Client of the Cluster…'),
+    caption: trans.__(
+      'Put code that connects to the cluster into the notebook; it is not run'
+    ),
+    allowed: cluster =>
+      isOurs(cluster) && !hasEnded(cluster) && model.kernel !== null,
+    execute: cluster => dialogs().then(it => it.insertClient(cluster, options))
+  });
+  commands.add({
+    id: CommandIDs.explain,
+    label: trans.__('Explain a Dask Error…'),
+    caption: trans.__(
+      'Find the differences between notebook and cluster that explain a failure'
+    ),
+    execute: () => dialogs().then(it => it.explainFailure(options))
+  });
+  commands.add({
+    id: CommandIDs.reportProblem,
+    label: trans.__('Report a Problem with Coiled Jupyter…'),
+    caption: trans.__(
+      'Gather what a report needs, look through it, and save it as a file'
+    ),
+    execute: () => dialogs().then(it => it.reportProblem(options))
+  });
+  commands.add({
+    id: CommandIDs.documentation,
+    label: trans.__('Coiled Jupyter Documentation'),
+    caption: trans.__('Open the documentation in a new tab'),
+    execute: () => {
+      window.open(DOCUMENTATION, '_blank', 'noopener');
+    }
+  });
+}

@@ -1,0 +1,418 @@
+/** The rows of a comparison, with filters; only visible rows of a long list are rendered. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import * as React from 'react';
+
+import type { IReveal } from '../../model/model';
+import type { Diff, Row, Rules } from '../../api/wire';
+import { rowStatusWords, severityWords } from '../../words/words';
+import { PackageRow, SEVERITIES, SEVERITY_ICONS } from './row';
+import type { IRowActions } from './row';
+
+export interface ISoftwareTableProps {
+  diff: Diff;
+  rules: Rules | null;
+  actions: IRowActions;
+  /** Why no package can be synced now, '' if it can. */
+  blocked: string;
+  /** The row to open and scroll to. */
+  reveal: IReveal | null;
+  trans: TranslationBundle;
+}
+
+type Severity = Row['severity'];
+
+/** By name, or null for the server's order: most severe first. */
+type Order = 'ascending' | 'descending' | null;
+
+/** What rows are grouped by, '' for nothing. */
+type Grouping = '' | 'status' | 'use';
+
+/** A row, or the heading of a group. */
+type Entry =
+  { readonly row: Row } | { readonly title: string; readonly count: number };
+
+/** The next order on a click on the heading. */
+const NEXT = { ascending: 'descending', descending: null } as const;
+const ARROWS = { ascending: '▲', descending: '▼' };
+
+/** The assumed height of a closed row in pixels, until it is measured. */
+const ROW_HEIGHT = 42;
+/** Rows rendered beyond the visible ones, for tabbing and the browser's search. */
+const OVERSCAN = 30;
+/** Frames after which a row that should get the focus is given up. */
+const SCROLLS = 300;
+/** The assumed viewport before there is a layout, and in tests without one. */
+const FIRST = { width: 320, height: 900 };
+
+/** Handled requests to show a row: neither a new comparison nor another table handles them again. */
+const done = new WeakSet<IReveal>();
+
+/** Rendered only for a new comparison: it can have hundreds of rows. */
+export const SoftwareTable = React.memo(function SoftwareTable(
+  props: ISoftwareTableProps
+): JSX.Element {
+  const { diff, reveal, rules, trans } = props;
+  const [shown, setShown] = React.useState<readonly Severity[]>(SEVERITIES);
+  const [all, setAll] = React.useState(false);
+  const [text, setText] = React.useState('');
+  const [order, setOrder] = React.useState<Order>(null);
+  const [grouping, setGrouping] = React.useState<Grouping>('');
+  const [open, setOpen] = React.useState<readonly string[]>([]);
+  const wanted = text.trim().toLowerCase();
+  const named = diff.rows.filter(row =>
+    row.name.toLowerCase().includes(wanted)
+  );
+  const rows = named.filter(
+    row => shown.includes(row.severity) && (all || row.status !== 'same')
+  );
+  const hidden = named.length - rows.length;
+  React.useEffect(() => {
+    const row = diff.rows.find(({ name }) => name === reveal?.name);
+    if (row && reveal && !done.has(reveal)) {
+      setText('');
+      setShown(before =>
+        before.includes(row.severity) ? before : [...before, row.severity]
+      );
+      setAll(before => before || row.status === 'same');
+      setOpen(before =>
+        before.includes(row.name) ? before : [...before, row.name]
+      );
+    }
+  }, [reveal]);
+  return (
+    <div>
+      <div
+        className="jp-Coiled-row"
+        role="group"
+        aria-label={trans.__('Show packages by severity')}
+      >
+        {SEVERITIES.map(severity => (
+          <button
+            key={severity}
+            className="jp-Coiled-pill"
+            data-severity={severity}
+            aria-pressed={shown.includes(severity)}
+            onClick={() => setShown(toggled(shown, severity))}
+          >
+            <span className="jp-Coiled-icon" aria-hidden="true">
+              {SEVERITY_ICONS[severity]}
+            </span>{' '}
+            {severityWords(severity, diff.severities[severity], trans)}
+          </button>
+        ))}
+      </div>
+      <input
+        className="jp-Coiled-filter"
+        type="search"
+        value={text}
+        placeholder={trans.__('Filter packages')}
+        aria-label={trans.__('Filter packages')}
+        onChange={event => setText(event.target.value)}
+      />
+      <div className="jp-Coiled-row">
+        <label className="jp-Coiled-check">
+          <input
+            type="checkbox"
+            checked={!all}
+            onChange={event => setAll(!event.target.checked)}
+          />
+          {trans.__('Differences only')}
+        </label>
+        <label className="jp-Coiled-select">
+          {trans.__('Group by')}
+          <select
+            value={grouping}
+            onChange={event => setGrouping(event.target.value as Grouping)}
+          >
+            <option value="">{trans.__('nothing')}</option>
+            <option value="status">{trans.__('what differs')}</option>
+            <option value="use">{trans.__('use')}</option>
+          </select>
+        </label>
+      </div>
+      {rules && rules.faults.length > 0 && (
+        <ul
+          className="jp-Coiled-unread"
+          aria-label={trans.__('Rules that can not be used')}
+        >
+          {rules.faults.map(fault => (
+            <li key={fault}>{fault}</li>
+          ))}
+        </ul>
+      )}
+      {rows.length > 0 && (
+        <Rows
+          {...props}
+          entries={grouped(ordered(rows, order), grouping, trans)}
+          order={order}
+          onOrder={() => setOrder(order === null ? 'ascending' : NEXT[order])}
+          open={open}
+          onToggle={name => setOpen(toggled(open, name))}
+        />
+      )}
+      {rows.length === 0 && (wanted || !all) && !(wanted && hidden) && (
+        <div className="jp-Coiled-sub">
+          {wanted ? trans.__('No matches') : trans.__('No differences')}
+        </div>
+      )}
+      {wanted && hidden > 0 && (
+        <div className="jp-Coiled-row">
+          <span className="jp-Coiled-sub">
+            {trans._n('%1 more is hidden', '%1 more are hidden', hidden)}
+          </span>
+          <button
+            className="jp-Coiled-button"
+            onClick={() => {
+              setShown(SEVERITIES);
+              setAll(true);
+            }}
+          >
+            {trans.__('Show all')}
+          </button>
+        </div>
+      )}
+    </div>
+  );
+});
+
+interface IRowsProps extends ISoftwareTableProps {
+  entries: readonly Entry[];
+  order: Order;
+  onOrder: () => void;
+  open: readonly string[];
+  onToggle: (name: string) => void;
+}
+
+function Rows(props: IRowsProps): JSX.Element {
+  const { diff, entries, open, order, reveal, trans } = props;
+  const names = entries.map(nameOf);
+  const table = React.useRef<HTMLTableElement>(null);
+  const [margin, setMargin] = React.useState(0);
+  const virtual = useVirtualizer<Element, HTMLTableSectionElement>({
+    count: entries.length,
+    getScrollElement: () => scroller(table.current),
+    // No package has such a name.
+    getItemKey: index => names[index] ?? `/${index}`,
+    estimateSize: () => ROW_HEIGHT,
+    overscan: OVERSCAN,
+    scrollMargin: margin,
+    // Room for the sticky elements at the top.
+    scrollPaddingStart: ROW_HEIGHT,
+    initialRect: FIRST,
+    useFlushSync: false
+  });
+  React.useLayoutEffect(() => {
+    const outer = scroller(table.current);
+    const head = table.current?.tHead;
+    if (head && outer) {
+      const top =
+        head.getBoundingClientRect().bottom -
+        outer.getBoundingClientRect().top +
+        outer.scrollTop;
+      // Content above changes its height; a difference of a pixel needs no rendering.
+      if (Math.abs(top - margin) > 1) {
+        setMargin(top);
+      }
+    }
+  });
+  // The row is rendered some frames after the scroll, and later on a busy machine.
+  const target = React.useRef(-1);
+  const focus = (index: number, left = SCROLLS) => {
+    const name =
+      left < SCROLLS &&
+      table.current?.querySelector<HTMLElement>(
+        `[data-index="${index}"] .jp-Coiled-name`
+      );
+    target.current = name || left === 0 ? -1 : index;
+    if (name) {
+      name.focus();
+    } else if (left > 0) {
+      // At each frame: rows that have just come have no layout at the first time.
+      virtual.scrollToIndex(index, { align: 'auto' });
+      requestAnimationFrame(
+        () => target.current === index && focus(index, left - 1)
+      );
+    }
+  };
+  React.useEffect(() => {
+    const index = names.indexOf(reveal?.name ?? '');
+    if (index >= 0 && reveal && !done.has(reveal)) {
+      done.add(reveal);
+      focus(index);
+    }
+  });
+  // A row whose severity was changed moves, and the user still works on it.
+  const followed = React.useRef<{ name: string; index: number } | null>(null);
+  React.useEffect(() => {
+    const row = followed.current;
+    const index = names.indexOf(row?.name ?? '');
+    if (row && index >= 0 && index !== row.index) {
+      row.index = index;
+      focus(index);
+    }
+  });
+  const onKeyDown = (event: React.KeyboardEvent) => {
+    const target = event.target as HTMLElement;
+    const index = Number(
+      target.closest('.jp-Coiled-name') &&
+        target.closest('[data-index]')?.getAttribute('data-index')
+    );
+    // Headings are skipped.
+    const rows = [...names.keys()].filter(it => names[it] !== null);
+    const place = rows.indexOf(index);
+    const next = {
+      ArrowDown: rows[place + 1],
+      ArrowUp: rows[place - 1],
+      Home: rows[0],
+      End: rows[rows.length - 1]
+    }[event.key];
+    if (next !== undefined && target.closest('.jp-Coiled-name')) {
+      event.preventDefault();
+      focus(next);
+    }
+  };
+  const items = virtual.getVirtualItems();
+  const before = items.length ? items[0].start - margin : 0;
+  const after = items.length
+    ? virtual.getTotalSize() - (items[items.length - 1].end - margin)
+    : 0;
+  // An open row is two rows.
+  const opened = names.flatMap((name, index) =>
+    name !== null && open.includes(name) ? [index] : []
+  );
+  const more = (end: number) => opened.filter(it => it < end).length;
+  return (
+    <table
+      ref={table}
+      className="jp-Coiled-table"
+      aria-label={trans.__('Packages of the kernel and the cluster')}
+      aria-rowcount={1 + names.length + more(names.length)}
+      onKeyDown={onKeyDown}
+    >
+      <thead>
+        <tr aria-rowindex={1}>
+          <th scope="col" aria-sort={order ?? 'none'}>
+            <button
+              className="jp-Coiled-sort"
+              title={
+                order === 'descending'
+                  ? trans.__('Sort by severity')
+                  : trans.__('Sort by name')
+              }
+              onClick={props.onOrder}
+            >
+              {trans.__('Package')}{' '}
+              <span aria-hidden="true">{order && ARROWS[order]}</span>
+            </button>
+          </th>
+          <th scope="col">{trans.__('Kernel')}</th>
+          <th scope="col">{trans.__('Cluster')}</th>
+        </tr>
+      </thead>
+      <Gap height={before} />
+      {items.map(({ index, key }) => {
+        const entry = entries[index];
+        if (!('row' in entry)) {
+          return (
+            <tbody key={key} ref={virtual.measureElement} data-index={index}>
+              <tr aria-rowindex={index + 2 + more(index)}>
+                <th
+                  className="jp-Coiled-group"
+                  colSpan={3}
+                  scope="rowgroup"
+                  data-group={entry.title}
+                >
+                  {trans.__('%1 (%2)', entry.title, entry.count)}
+                </th>
+              </tr>
+            </tbody>
+          );
+        }
+        const { row } = entry;
+        return (
+          <tbody key={key} ref={virtual.measureElement} data-index={index}>
+            <PackageRow
+              row={row}
+              kernel={diff.kernel}
+              groups={diff.cluster.groups}
+              rules={props.rules}
+              actions={props.actions}
+              blocked={props.blocked}
+              open={open.includes(row.name)}
+              rowIndex={index + 2 + more(index)}
+              trans={trans}
+              onToggle={() => {
+                followed.current = null;
+                props.onToggle(row.name);
+              }}
+              onChange={() => {
+                followed.current = { name: row.name, index };
+              }}
+            />
+          </tbody>
+        );
+      })}
+      <Gap height={after} />
+    </table>
+  );
+}
+
+/** The space of rows that aren't rendered. */
+function Gap({ height }: { height: number }): JSX.Element | null {
+  return height > 0 ? (
+    <tbody aria-hidden="true">
+      <tr>
+        <td colSpan={3} className="jp-Coiled-gap" style={{ height }} />
+      </tr>
+    </tbody>
+  ) : null;
+}
+
+function ordered(rows: readonly Row[], order: Order): readonly Row[] {
+  const sign = order === 'descending' ? -1 : 1;
+  return order === null
+    ? rows
+    : [...rows].sort((one, other) => sign * one.name.localeCompare(other.name));
+}
+
+/** Group rows; groups are in the order of their first rows. */
+function grouped(
+  rows: readonly Row[],
+  by: Grouping,
+  trans: TranslationBundle
+): readonly Entry[] {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const title =
+      by === 'use'
+        ? row.in_use
+          ? trans.__('imported here')
+          : trans.__('not imported here')
+        : by && rowStatusWords(row.status, trans);
+    const group = groups.get(title);
+    if (group) {
+      group.push(row);
+    } else {
+      groups.set(title, [row]);
+    }
+  }
+  return [...groups].flatMap<Entry>(([title, found]) => [
+    ...(by ? [{ title, count: found.length }] : []),
+    ...found.map(row => ({ row }))
+  ]);
+}
+
+function nameOf(entry: Entry): string | null {
+  return 'row' in entry ? entry.row.name : null;
+}
+
+function scroller(table: Element | null): Element | null {
+  return table?.closest('#coiled-jupyter-panel') ?? null;
+}
+
+function toggled<T>(list: readonly T[], item: T): T[] {
+  return list.includes(item)
+    ? list.filter(other => other !== item)
+    : [...list, item];
+}

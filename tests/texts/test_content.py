@@ -1,0 +1,133 @@
+"""What somebody else named in a RECORD or put into a tree is looked at without waiting, or named with the reason."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from coiled_jupyter.configuration import Configuration
+from coiled_jupyter.core.wire import ClusterAttach
+from coiled_jupyter.service.facade import Service
+from tests.environments import environment
+from tests.fakes import InterpreterKernels
+from tests.links.test_kernel import readable, specs, with_kernel  # noqa: F401 - a fixture
+from tests.remote import RemoteCluster
+from tests.texts.test_probe import interpreters
+
+
+def distribution(folder: Path, name: str, version: str = "1.0") -> tuple[Path, Path]:
+    """Return the metadata and the only file of a distribution whose RECORD is true, and older than its file."""
+    about = folder / f"{name}-{version}.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\n")
+    (about / "RECORD").write_text(f"{name}.py,sha256=abc,5\n{name}-{version}.dist-info/RECORD,,\n")
+    (about / "INSTALLER").write_text("pip\n")
+    return about, folder / f"{name}.py"
+
+
+def trap(folder: Path) -> dict[str, str]:
+    """Make a distribution for each thing that isn't a file; return for each what its problem says."""
+    said = {}
+    _, file = distribution(folder, "piped")
+    os.mkfifo(file)
+    said["piped"] = f"{file} is a pipe, not a file"
+    _, file = distribution(folder, "endless")
+    file.symlink_to("/dev/zero")
+    said["endless"] = f"{file} is a device, not a file"
+    _, file = distribution(folder, "socketed")
+    # The path of a socket is limited.
+    with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(file.name)
+    said["socketed"] = f"{file} is a socket, not a file"
+    _, file = distribution(folder, "foldered")
+    file.mkdir()
+    said["foldered"] = f"{file} is a folder, not a file"
+    _, file = distribution(folder, "sparse")
+    with file.open("wb") as stream:
+        stream.truncate(1 << 42)
+    said["sparse"] = f"{file} is larger than 16 GiB"
+    about, _ = distribution(folder, "recorded")
+    (about / "RECORD").unlink()
+    os.mkfifo(about / "RECORD")
+    said["recorded"] = f"{about / 'RECORD'} is a pipe, not a file"
+    about, file = distribution(folder, "described")
+    file.write_text("")
+    (about / "METADATA").unlink()
+    (about / "METADATA").symlink_to("/dev/zero")
+    said["described"] = f"{about / 'METADATA'} is a device, not a file"
+    # A tree that leads back into itself, with a pipe in it.
+    about, _ = distribution(folder, "looping")
+    tree = folder.parent / "tree"
+    (tree / "looping").mkdir(parents=True)
+    (tree / "looping" / "__init__.py").write_text("")
+    (tree / "looping" / "again").symlink_to(tree, target_is_directory=True)
+    (about / "RECORD").write_text("__editable__.looping.pth,,\n")
+    (folder / "__editable__.looping.pth").write_text(f"{tree}\n")
+    (about / "direct_url.json").write_text(f'{{"url": "{tree.as_uri()}", "dir_info": {{"editable": true}}}}')
+    return said
+
+
+def problems(reading) -> dict[str, str]:
+    return {p.package: p.where for p in reading.problems if p.kind == "unreadable" and p.package}
+
+
+@pytest.mark.parametrize("minor", sorted({"3.8", "3.11"} & set(interpreters())))
+def test_what_is_no_file_is_named_and_never_waited_for(minor, tmp_path, monkeypatch):
+    said = trap(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+    async def read():
+        return await InterpreterKernels({"k": (interpreters()[minor], ())}).read("k")
+
+    reading = asyncio.run(read()).reading
+    assert {name: problems(reading).get(name) for name in said} == said
+    contents = {package.name: package.content for package in reading.packages}
+    assert contents["looping"].startswith("pure:")
+    assert [contents[name] for name in said] == [None] * len(said)
+
+
+def test_a_real_kernel_names_them(specs, tmp_path, monkeypatch):  # noqa: F811
+    said = trap(tmp_path / "site")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+    async def body(session, link):
+        while (found := await readable(link, session.id)).content_age is None:
+            await asyncio.sleep(0.1)
+        return found.reading
+
+    reading = with_kernel("python3", body, specs, monkeypatch)
+    assert {name: problems(reading).get(name) for name in said} == said
+
+
+def test_real_workers_name_them_in_what_could_not_be_read(tmp_path):
+    said = trap(tmp_path / "site")
+    python = environment(interpreters()["3.11"], "distributed==2026.8.0")
+
+    async def go(remote: RemoteCluster):
+        service = Service(Configuration())
+        await service.start()
+        cluster = await service.clusters.attach(msgspec.convert(remote.body(), ClusterAttach))
+        try:
+            deadline = time.monotonic() + 90
+            while True:
+                with contextlib.suppress(AssertionError):
+                    diff = await service.comparing.diff(cluster.id)
+                    reasons = {entry.reason for entry in diff.unread}
+                    wanted = {f"Could not be read of {name}: {where}" for name, where in said.items()}
+                    assert wanted <= reasons, (wanted - reasons, diff.unread)
+                    return
+                assert time.monotonic() < deadline, (said, diff.unread)
+                await asyncio.sleep(0.3)
+        finally:
+            await service.clusters.delete(cluster.id)
+            await service.close()
+
+    with RemoteCluster(tmp_path / "remote", python, workers=1, extra={"PYTHONPATH": str(tmp_path / "site")}) as remote:
+        asyncio.run(go(remote))
