@@ -20,7 +20,7 @@ def environment(role: Role, patch: int, each: int) -> Environment:
         id=role, role=role, host="h", prefix="/p", python="3.11.7", implementation="cpython", platform="linux-x86_64",
         packages=tuple(
             Package(
-                name=f"package-{number}", version=version, content=f"pure:{version}", in_use=number < 200,
+                name=f"package-{number}", version=version, content=f"pure:{version}", use="imported" if number < 200 else "",
                 loaded=(Loaded(version=version, nodes=("n",)),) if number < 200 else (),
             )
             for number, version in enumerate(versions)

@@ -31,7 +31,7 @@ def _paths() -> dict:
 def template(path: str) -> str:
     """Return the path of the document that a path below our prefix is of."""
     pieces = path.split("?")[0].split("/")
-    if pieces[0] in ("clusters", "plans", "syncs", "layers") and len(pieces) > 1:
+    if pieces[0] in ("clusters", "kernels", "plans", "syncs", "layers") and len(pieces) > 1:
         pieces[1] = "{id}"
     if pieces[0] == "software" and len(pieces) > 1:
         pieces[1] = "{name}"

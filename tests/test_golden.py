@@ -26,9 +26,9 @@ def _side(**versions: str) -> dict[str, ReadPackage]:
 
 def _breaks() -> wire.Diff:
     kernel = _side(numpy="2.4.6", dask="2026.8.0", distributed="2026.8.0", toolz="1.1.0", polars="1.32.0")
-    kernel["numpy"] = package("numpy", "2.4.6", in_use=True, loaded="2.4.6")
+    kernel["numpy"] = package("numpy", "2.4.6", use="imported", loaded="2.4.6")
     source = wire.Source(url="file:///home/me/mylib", kind="editable")
-    kernel["mylib"] = package("mylib", "0.1", source=source, in_use=True)
+    kernel["mylib"] = package("mylib", "0.1", source=source, use="imported")
     one = _side(numpy="1.26.4", dask="2026.8.0", distributed="2026.8.0", toolz="1.0.0", mylib="0.1")
     two = {**one, "toolz": package("toolz", "1.1.0")}
     nodes = {"tls://a:1": reading(one), "tls://a:2": reading(one), "tls://b:1": reading(two, host="b")}

@@ -98,6 +98,7 @@ files = st.builds(
             RuleSpec,
             severity=st.just("minor"),
             why=short,
+            imported=st.sampled_from([None, True]),
             in_use=st.sampled_from([None, True]),
             status=st.just(("same",)),
         ),

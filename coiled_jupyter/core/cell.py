@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .change.goals import SCHEDULER_BOUND
-from .notebook import distributions_of
+from .uses import distributions_of
 from .wire import Diff, Row
 
 
@@ -15,8 +15,12 @@ def in_the_way(diff: Diff, modules: Collection[str]) -> tuple[Row, ...]:
     Parameters
     ----------
     modules
-        Top-level modules that the cell imports, and those of the types of the values that go along.
+        Modules that the cell imports, and those of the types of the values that go along.
 
     """
     names = distributions_of(modules) | SCHEDULER_BOUND
-    return tuple(row for row in diff.rows if row.severity == "breaks" and row.name in names)
+    return tuple(
+        row
+        for row in diff.rows
+        if row.severity == "breaks" and (row.name in names or not set(row.modules).isdisjoint(modules))
+    )

@@ -151,6 +151,7 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "attr": ("attrs",),
     "blosc": ("blosc", "python-blosc"),
     "bs4": ("beautifulsoup4",),
+    "dask.distributed": ("distributed",),
     "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     "dateutil": ("python-dateutil",),
     "docx": ("python-docx",),
@@ -233,6 +234,27 @@ def explain(text: str, diff: Diff) -> Explanation:
         causes = _causes(warned, rows)
         return _explanation(_about_warning(warned, rows), causes, "warned" if causes else "none", diff)
     return _explanation(_unexplained(hints, diff, rows), [], "none", diff)
+
+
+def proven(found: Explanation, text: str) -> dict[str, str]:
+    """Return ``{row: evidence}`` of the causes that make tasks fail, as a failure shows that came from the cluster.
+
+    A module that the notebook has and that is missing was missing there; for other failures, Dask's code lies on the way.
+    """
+    if found.basis != "named":
+        return {}
+    through_dask = any(
+        match and match[1] in _DASK
+        for line in text.split("\n")
+        if _is_frame(line)
+        for match in [_INSTALLED.search(line[:2000])]
+    )
+    return {
+        cause.row.name: cause.evidence
+        for cause in found.causes
+        if (cause.row.status == "only_kernel" and "No module named" in cause.evidence)
+        or (through_dask and cause.row.status not in ("only_kernel", "only_cluster"))
+    }
 
 
 def _explanation(said: list[str], causes: list[Cause], basis: Basis, diff: Diff) -> Explanation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from .reading import Reading, decode_versions
 from .times import ago
+from .uses import uses
 from .wire import Environment, Loaded, Package, Problem, Role, Unread
 
 
@@ -76,10 +77,20 @@ def group(
 
 
 def kernel_environment(
-    reading: Reading, kernel_id: str, taken_at: str, content_age: float | None = None
+    reading: Reading,
+    kernel_id: str,
+    taken_at: str,
+    content_age: float | None = None,
+    modules: Collection[str] = (),
 ) -> Environment:
-    """Return a kernel's environment; its only node is the kernel."""
-    return _environment({kernel_id: reading}, "kernel", digest(reading), taken_at, content_age)
+    """Return a kernel's environment; its only node is the kernel, whose notebook's source names `modules`."""
+    made = _environment({kernel_id: reading}, "kernel", digest(reading), taken_at, content_age)
+    found = uses(reading.packages, {*reading.named, *modules}, reading.requires)
+    packages = []
+    for package in made.packages:
+        use, needed_by = found.get(package.name, ("", ""))
+        packages.append(msgspec.structs.replace(package, use=use, needed_by=needed_by))
+    return msgspec.structs.replace(made, packages=tuple(packages))
 
 
 def versions_environment(answers: Mapping[str, Any], role: Role, *, taken_at: str) -> tuple[Environment, ...]:
@@ -134,7 +145,7 @@ def _environment(
         for package in readings[nodes[0]].packages:
             if package.loaded is not None:
                 loaded[package.name][package.loaded] += nodes
-            if package.in_use:
+            if package.use:
                 used.add(package.name)
     key = hashlib.blake2b(msgspec.json.encode([role, first.host, first.prefix, content]), digest_size=8)
     return Environment(
@@ -162,7 +173,7 @@ def _environment(
                 build=package.build,
                 channel=package.channel,
                 requested=package.requested,
-                in_use=package.name in used,
+                use="loaded" if package.name in used else "",
                 modules=package.modules,
             )
             for package in first.packages

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection
 from typing import Any
-
-import msgspec
-
-from .explain import DISTRIBUTIONS
-from .wire import Environment
 
 CELL_LIMIT = 2000
 SIZE_LIMIT = 200_000
@@ -19,19 +13,18 @@ _LOOSE = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w{0,99})", re.MULTI
 
 
 def imports(notebook: Any) -> frozenset[str]:
-    """Return the top-level modules that the code cells of a notebook (its JSON, hostile) name in imports."""
+    """Return the modules that the code cells of a notebook (its JSON, hostile) name in imports, as `cell_imports`."""
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
-    found: set[str] = set()
+    sources = []
     for cell in (cells if isinstance(cells, list) else [])[:CELL_LIMIT]:
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source")
-            text = "".join(map(str, source)) if isinstance(source, list) else str(source or "")
-            found |= cell_imports(text)
-    return frozenset(found)
+            sources.append("".join(map(str, source)) if isinstance(source, list) else str(source or ""))
+    return frozenset().union(*map(cell_imports, sources))
 
 
 def cell_imports(text: str) -> set[str]:
-    """Return the top-level modules that one cell names in imports."""
+    """Return the modules that one cell names in imports: top-level ones, and names one level below them."""
     text = text[:SIZE_LIMIT]
     if text.lstrip().startswith("%%") and not text.lstrip().startswith(("%%time", "%%capture", "%%coiled")):
         # Code of another language, or the content of a file.
@@ -42,26 +35,15 @@ def cell_imports(text: str) -> set[str]:
         tree = ast.parse(plain)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set(_LOOSE.findall(plain))
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found.update(*(_upper(alias.name) for alias in node.names))
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
+            found.update(*(_upper(f"{node.module}.{alias.name}") for alias in node.names))
     return found
 
 
-def distributions_of(modules: Collection[str]) -> set[str]:
-    """Return the distributions that top-level modules may belong to."""
-    names = {name.replace("_", "-").lower() for name in modules}
-    return names | {name for module in modules for name in DISTRIBUTIONS.get(module, ())}
-
-
-def with_imports(environment: Environment, modules: frozenset[str]) -> Environment:
-    """Return the environment with the packages of these modules marked as in use."""
-    names = distributions_of(modules)
-    packages = tuple(
-        msgspec.structs.replace(package, in_use=True) if package.name in names and not package.in_use else package
-        for package in environment.packages
-    )
-    return msgspec.structs.replace(environment, packages=packages)
+def _upper(name: str) -> set[str]:
+    parts = name.split(".")[:2]
+    return {parts[0], ".".join(parts)}

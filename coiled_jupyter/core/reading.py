@@ -21,7 +21,7 @@ from . import conda
 from .errors import Invalid, TooLarge
 from .names import normal
 from .rules import equal_versions
-from .wire import Source
+from .wire import Source, Use
 
 SIZE_LIMIT = 4 * 1024 * 1024
 PACKAGE_LIMIT = 20_000
@@ -31,6 +31,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
 )
+_NOT_USED: Use = ""
 _KINDS = frozenset(
     {"duplicate", "leftover", "unreadable", "no_record", "missing_files", "edited", "conda_conflict", "truncated"}
 )
@@ -45,7 +46,7 @@ class ReadPackage(Struct, frozen=True):
     loaded: _Text | None = None
     source: Source | None = None
     installer: _Text | None = None
-    in_use: bool = False
+    use: Use = ""
     requested: bool = False
     content: _Text | None = None
     build: _Text | None = None
@@ -90,6 +91,7 @@ class ReadContent(Struct, frozen=True, kw_only=True):
     packages: dict[str, ReadFiles] = {}
     modules: tuple[ReadModule, ...] = ()
     conditional: dict[str, tuple[_Text, ...]] = {}
+    requires: dict[str, tuple[tuple[_Text, ...], tuple[_Text, ...]]] = {}
     library: _Text | None = None
     shadows: tuple[_Text, ...] = ()
     unknown: tuple[tuple[_Text, _Text], ...] = ()
@@ -121,8 +123,12 @@ class Reading(Struct, frozen=True, kw_only=True):
     packages: tuple[ReadPackage, ...]
     problems: tuple[ReadProblem, ...] = ()
     conda: tuple[ReadConda, ...] = ()
-    loaded: dict[str, tuple[_Text | None, bool]] = {}
-    """What the process runs, as the probe tells it: ``{name: (version or None, in use)}``; in `packages` afterwards."""
+    loaded: dict[str, tuple[_Text | None, Use]] = {}
+    """What the process runs, as the probe tells it: ``{name: (version or None, use)}``; in `packages` afterwards."""
+    named: tuple[_Text, ...] = ()
+    """The modules that the user's code names in imports, also below a top-level one."""
+    requires: dict[str, tuple[tuple[_Text, ...], tuple[_Text, ...]]] = {}
+    """By distribution: what it requires, and what its extras require."""
     conditional: dict[str, tuple[str, ...]] = {}
     library: _Text | None = None
     """A digest of the standard library, once the files were looked at."""
@@ -195,12 +201,12 @@ def decode_answer(data: str | bytes, names: Mapping[str, str | None] = conda.NAM
     return Answer(keys=_show(answer.keys)[:100], content_age=age, reading=reading)
 
 
-def decode_loaded(data: str | bytes) -> dict[str, tuple[str | None, bool]]:
-    """Decode what a probe's ``loaded`` answers: ``{name: (version or None, in use)}``."""
-    found: dict[str, tuple[str | None, bool]] = _decode(data, dict[str, tuple[_Text | None, bool]])
+def decode_loaded(data: str | bytes) -> dict[str, tuple[str | None, Use]]:
+    """Decode what a probe's ``loaded`` answers: ``{name: (version or None, use)}``."""
+    found: dict[str, tuple[str | None, Use]] = _decode(data, dict[str, tuple[_Text | None, Use]])
     if len(found) > PACKAGE_LIMIT:
         raise TooLarge(f"The answer names {len(found)} packages, more than can be compared")
-    return {name: (version and _show(version), in_use) for name, (version, in_use) in found.items()}
+    return {name: (version and _show(version), use) for name, (version, use) in found.items()}
 
 
 def decode_versions(answer: Any) -> tuple[str, ...]:
@@ -223,14 +229,14 @@ def decode_versions(answer: Any) -> tuple[str, ...]:
     return (python, "cpython", f"{system}-{machine}" if system else "", *found)
 
 
-def with_loaded(reading: Reading, loaded: Mapping[str, tuple[str | None, bool]]) -> Reading:
+def with_loaded(reading: Reading, loaded: Mapping[str, tuple[str | None, Use]]) -> Reading:
     """Return a reading of the same installation in another process, which runs `loaded`."""
     return replace(
         reading,
         packages=tuple(
-            replace(package, loaded=version, in_use=in_use)
+            replace(package, loaded=version, use=use)
             for package in reading.packages
-            for version, in_use in [loaded.get(package.name, (None, False))]
+            for version, use in [loaded.get(package.name, (None, _NOT_USED))]
         ),
     )
 
@@ -243,7 +249,7 @@ def _checked(reading: Reading, names: Mapping[str, str | None] = conda.NAMES) ->
     return _clean(reading, names)
 
 
-def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, tuple[str | None, bool]]) -> Reading:
+def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, tuple[str | None, Use]]) -> Reading:
     if content.error is not None or len(content.modules) > PACKAGE_LIMIT:
         where = f"the files ({_show(content.error or 'too many modules')[:200]})"
         problem = ReadProblem("unreadable", None, where, "Run `coiled-jupyter doctor` there")
@@ -269,7 +275,7 @@ def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, t
     for module in content.modules:
         source = Source(url=_show(module.path), kind="module")
         name = _show(module.name)[:200]
-        runs, _ = loaded.get(name, (None, True))
+        runs, _ = loaded.get(name, (None, _NOT_USED))
         if module.error:
             problems.append(ReadProblem("unreadable", name, module.error, "Look at this file"))
         packages.append(
@@ -278,7 +284,7 @@ def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, t
                 "",
                 loaded=runs and _show(runs),
                 source=source,
-                in_use=module.used,
+                use="imported" if module.used else "",
                 content=module.content and _show(module.content)[:80],
             )
         )
@@ -298,9 +304,14 @@ def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, t
         packages=tuple(packages),
         problems=tuple(problems),
         conditional=conditional,
+        requires={normal(name): (_names(always), _names(extra)) for name, (always, extra) in content.requires.items()},
         library=content.library and _show(content.library)[:80],
         looked=True,
     )
+
+
+def _names(some: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(normal(name)[:200] for name in some[:PACKAGE_LIMIT])
 
 
 def _examples(some: tuple[int | str, ...]) -> str:
@@ -344,7 +355,7 @@ def _clean(reading: Reading, names: Mapping[str, str | None]) -> Reading:
                 loaded=package.loaded and _show(package.loaded),
                 source=source,
                 installer=package.installer and _show(package.installer),
-                in_use=package.in_use,
+                use=package.use,
                 requested=package.requested,
             )
     _add_conda(reading, packages, problems, names)
@@ -354,6 +365,7 @@ def _clean(reading: Reading, names: Mapping[str, str | None]) -> Reading:
         **{key: _show(getattr(reading, key)) for key in texts},
         packages=tuple(packages[name] for name in sorted(packages)),
         problems=tuple(problems),
+        named=reading.named[:PACKAGE_LIMIT],
         conda=(),
     )
 

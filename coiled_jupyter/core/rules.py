@@ -55,6 +55,7 @@ class RuleSpec(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     distance: tuple[Distance, ...] = ()
     direction: Direction | None = None
     older: _Text | None = None
+    imported: bool | None = None
     in_use: bool | None = None
     requested: bool | None = None
     role: Role | None = None
@@ -93,6 +94,7 @@ class Case(Struct, frozen=True):
     status: RowStatus
     kernel: str = ""
     cluster: str = ""
+    imported: bool = False
     in_use: bool = False
     requested: bool = False
     kind: Kind = "package"
@@ -120,6 +122,7 @@ class _Compiled:
         return (
             (not spec.status or case.status in spec.status)
             and self.concerns(case.name)
+            and spec.imported in (None, case.imported)
             and spec.in_use in (None, case.in_use)
             and spec.requested in (None, case.requested)
             and spec.kind in (None, case.kind)
@@ -173,7 +176,7 @@ class RuleSet:
     def rule(self, case: Case) -> RuleSpec:
         """Return the first rule that holds."""
         key = (
-            case.name, case.status, case.in_use, case.requested, case.kind, case.role, case.same_platform,
+            case.name, case.status, case.imported, case.in_use, case.requested, case.kind, case.role, case.same_platform,
             case.same_python, case.problem, case.evidence,
         )  # fmt: skip
         candidates = self._chosen.get(key)
@@ -243,6 +246,7 @@ def _wire_rule(spec: RuleSpec, origin: Origin) -> Rule:
         distances=spec.distance,
         direction=spec.direction,
         older=spec.older,
+        imported=spec.imported,
         in_use=spec.in_use,
         requested=spec.requested,
         role=spec.role,

@@ -15,7 +15,7 @@ from ..core.choice import ENDED
 from ..core.errors import Conflict, NotFound, Unavailable
 from ..core.wire import Cluster, ClusterCreate
 from ..service.facade import Service
-from .connect import connect
+from .connect import connect_to
 from .threads import finished
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def cluster(
     )
     made: list[str] = []
     try:
-        _with_service(lambda service: _started(service, request, made))
-        client = connect(made[0], **kwargs)
+        client = connect_to(_with_service(lambda service: _started(service, request, made)), **kwargs)
         try:
             yield client
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..activity import doing, following
 from ..core.choice import choose
 from ..core.errors import NotFound, Unavailable
+from ..core.wire import Cluster
 from ..factories.local import tls_paths
 from ..ledger import Ledger, Row
 from ..paths import cluster_dir
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 10.0
 """How much longer than Dask's own timeout of a connection all steps of connecting may take."""
+
+LEDGER_SECONDS = 2.0
+"""How long a cluster that has just started may be told as starting by the ledger."""
 
 
 def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
@@ -50,26 +55,36 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
         if name_or_address is None or "://" not in name_or_address:
             raise
         return _client(name_or_address, **kwargs)
-    scheduler = row.snapshot.scheduler
-    if scheduler is None or row.snapshot.status in ("starting", "stopping"):
-        raise Unavailable(f"{row.name} is {row.snapshot.status}", "Try again when the panel shows it as running")
-    tls = {name: str(path) for name, path in tls_paths(cluster_dir(row.id)).items()}
-    if row.spec is not None and row.spec.address is not None:
-        # Somebody else's: with the files that it was attached with, if any.
-        if row.spec.tls is None:
-            return _client(row.spec.address, **kwargs)
-        tls = {"ca": row.spec.tls.ca, "cert": row.spec.tls.cert, "key": row.spec.tls.key}
+    if row.spec is None or row.spec.address is None:
+        return connect_to(row.snapshot, **kwargs)
+    _address(row.snapshot)
+    # Somebody else's: by the address, and with the files if any, with which it was attached.
+    given = row.spec.tls
+    return _client(
+        row.spec.address, {"ca": given.ca, "cert": given.cert, "key": given.key} if given else None, **kwargs
+    )
+
+
+def connect_to(cluster: Cluster, **kwargs: Any) -> Client:
+    """Return a client of a cluster of ours in the state in which it was seen last; raises Unavailable as `connect`."""
+    tls = {name: str(path) for name, path in tls_paths(cluster_dir(cluster.id)).items()}
+    return _client(_address(cluster), tls, **kwargs)
+
+
+def _address(cluster: Cluster) -> str:
+    """Return the address of a scheduler that runs, or raise Unavailable."""
+    if cluster.scheduler is None or cluster.status in ("starting", "stopping"):
+        raise Unavailable(f"{cluster.name} is {cluster.status}", "Try again when the panel shows it as running")
+    return cluster.scheduler.address
+
+
+def _client(address: str, tls: dict[str, str] | None = None, **kwargs: Any) -> Client:
+    from distributed import Client
     from distributed.security import Security
 
-    security = Security(
-        tls_ca_file=tls["ca"], tls_client_cert=tls["cert"], tls_client_key=tls["key"], require_encryption=True
-    )
-    return _client(scheduler.address, **{"security": security, **kwargs})
-
-
-def _client(address: str, **kwargs: Any) -> Client:
-    from distributed import Client
-
+    if tls is not None:
+        files = {"tls_ca_file": tls["ca"], "tls_client_cert": tls["cert"], "tls_client_key": tls["key"]}
+        kwargs = {"security": Security(**files, require_encryption=True), **kwargs}
     try:
         with (
             following(lambda text: print(f"… {text}", file=sys.stderr)),
@@ -106,6 +121,16 @@ def _in_time(make: Callable[[], Client]) -> Client:
 
 
 def _find(name: str | None) -> Row:
+    """Return the row of a cluster in the ledger, which is written a little later than the panel shows a state."""
+    end = time.monotonic() + LEDGER_SECONDS
+    while True:
+        row = _row(name)
+        if row.snapshot.status != "starting" or time.monotonic() > end:
+            return row
+        time.sleep(0.05)
+
+
+def _row(name: str | None) -> Row:
     ledger = Ledger()
     # An attached cluster goes on without its supervisor, which ends when nobody looks.
     rows = {

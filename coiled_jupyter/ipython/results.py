@@ -91,7 +91,7 @@ class Result:
                         "software": row.software.version if row.software else None,
                         "status": row.status,
                         "severity": row.severity,
-                        "in_use": row.in_use,
+                        "use": row.use,
                         "why": row.why,
                         "fix": row.fix,
                     }

@@ -24,7 +24,7 @@ from ..core.groups import Readings, group, versions_environment
 from ..core.paces import NORMAL
 from ..core.reading import Answer, Reading, decode_answer, decode_loaded, unpack, with_loaded
 from ..core.times import now
-from ..core.wire import Environment, Role, Unread
+from ..core.wire import Environment, Role, Unread, Use
 from .ports import NodeLink
 
 SWEEP_SECONDS = NORMAL.sweep
@@ -100,7 +100,7 @@ class Reader:
         self._sweep_seconds = sweep_seconds
         self._nodes: dict[str, _Node] = {}
         self._places: dict[str, _Place] = {}
-        self._loaded: dict[tuple[str, str], dict[str, tuple[str | None, bool]]] = {}
+        self._loaded: dict[tuple[str, str], dict[str, tuple[str | None, Use]]] = {}
         self._complete: dict[tuple[str, str, str], Reading] = {}
         self._reasons: dict[str, CoiledError] = {}
         self._refused: set[str] = set()
@@ -293,7 +293,7 @@ class Reader:
                 self._places[installed] = place
         elif installed in fresh:
             # Another node has sent this installation meanwhile; what it has loaded is its own.
-            self._loaded[installed, loaded] = {p.name: (p.loaded, p.in_use) for p in answer.reading.packages}
+            self._loaded[installed, loaded] = {p.name: (p.loaded, p.use) for p in answer.reading.packages}
         else:
             self._places[installed] = _Place(speaker, answer.keys, answer.reading, loaded, answer.content_age)
         fresh.add(installed)

@@ -53,8 +53,8 @@ def _read(deadline: float) -> tuple[Reading, float | None]:
         time.sleep(0.05)
     if _begun:
         return answer.reading, answer.content_age
-    packages = tuple(msgspec.structs.replace(package, in_use=False) for package in answer.reading.packages)
-    return msgspec.structs.replace(answer.reading, packages=packages), answer.content_age
+    packages = tuple(msgspec.structs.replace(package, use="") for package in answer.reading.packages)
+    return msgspec.structs.replace(answer.reading, packages=packages, named=()), answer.content_age
 
 
 def schedulers() -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from ..core.errors import Invalid, NotFound
 from ..service.doctor import doctor
 from ..service.facade import Service
 
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Permission = Literal["read", "write", "execute"]
 _OPTIONAL, _REQUIRED = False, True
 
@@ -127,6 +127,8 @@ ROUTES: tuple[Route, ...] = (
     # A POST only because a traceback is too long for a URL: it reads what GET diff reads, and changes nothing.
     Route("POST", "explain", "read", "The rows of a diff that explain a failure",
           lambda s, r: s.comparing.explain(r.body), wire.Explanation, body=(wire.ExplainRequest,)),
+    Route("PUT", "kernels/{id}/imports", "write", "What the cells of a kernel's notebook import, saved or not",
+          lambda s, r: s.comparing.tell_imports(r.id, r.body), None, body=(wire.NotebookImports,), status=204),
     Route("GET", "usage", "read", "Core usage of this user on this host", lambda s, _: s.clusters.usage(), wire.Usage),
     Route("POST", "plans", "execute", "What a sync would do, before anything is touched",
           lambda s, r: s.changing.plan(r.body, r.user), wire.Plan, body=(wire.PlanCreate,), status=201),
@@ -163,6 +165,7 @@ ROUTES: tuple[Route, ...] = (
 UNKNOWN = (
     Route("GET", ".*", "read", "", _refuse, None),
     Route("POST", ".*", "write", "", _refuse, None),
+    Route("PUT", ".*", "write", "", _refuse, None),
     Route("PATCH", ".*", "write", "", _refuse, None),
     Route("DELETE", ".*", "write", "", _refuse, None),
 )

@@ -7,16 +7,26 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..core.choice import ENDED
 from ..core.compare.diff import compare
 from ..core.errors import CoiledError, Invalid, NotFound
-from ..core.explain import explain
+from ..core.explain import explain, proven
 from ..core.groups import Readings, kernel_environment, modules
-from ..core.notebook import with_imports
+from ..core.notebook import cell_imports
 from ..core.times import now
-from ..core.wire import Cluster, Diff, Environment, ExplainRequest, Explanation, Rules, RulesChange, Unread
+from ..core.wire import (
+    Cluster,
+    Diff,
+    Environment,
+    ExplainRequest,
+    Explanation,
+    NotebookImports,
+    Rules,
+    RulesChange,
+    Unread,
+)
 from ..links import this_process
 from ..rulebook import RuleBook
 from ..software.named.store import NamedEnvironments
@@ -28,6 +38,12 @@ FILES_SECONDS = 10.0
 """How long an explanation waits for the comparison of files."""
 IMPORTED_SECONDS = 4.0
 """How long it waits for code that was imported just now."""
+
+
+KERNELS = 200
+"""Of how many kernels, or pairs of kernel and cluster, something is remembered."""
+SEEN = 50
+"""The most packages to which failures have pointed, of one kernel and cluster."""
 
 
 class Clusters(Protocol):
@@ -45,7 +61,9 @@ class Comparing:
     label
         Returns the name of a kernel's notebook, or None.
     imports
-        Returns the modules that the source of a kernel's notebook imports.
+        Returns the modules that the source of a kernel's notebook, as last saved, imports.
+    changed
+        Called with the id of a kernel that would be compared otherwise now.
 
     """
 
@@ -59,10 +77,13 @@ class Comparing:
         *,
         label: Callable[[str], Awaitable[str | None]],
         imports: Callable[[str], Awaitable[frozenset[str]]],
+        changed: Callable[[str], None],
     ) -> None:
         self._clusters, self._kernels, self._discovery = clusters, kernels, discovery
         self._software, self._rulebook = software, rulebook
-        self._label, self._imports = label, imports
+        self._label, self._imports, self._changed = label, imports, changed
+        self._live: dict[str, frozenset[str]] = {}
+        self._seen: dict[tuple[str | None, str], dict[str, str]] = {}
 
     async def environments(self, *, kernel: str | None = None, cluster: str | None = None) -> list[Environment]:
         """Return the environment of a kernel, or one per group of a cluster."""
@@ -78,8 +99,11 @@ class Comparing:
             reading, content_age = await asyncio.to_thread(this_process.read)
             return Source(kernel_environment(reading, "kernel", now(), content_age), sys.executable)
         found = await self._kernels.read(kernel_id)
-        environment = kernel_environment(found.reading, kernel_id, found.taken_at, found.content_age)
-        return Source(with_imports(environment, await self._imports(kernel_id)), found.reading.executable)
+        named = self._live.get(kernel_id)
+        if named is None:
+            named = await self._imports(kernel_id)
+        environment = kernel_environment(found.reading, kernel_id, found.taken_at, found.content_age, named)
+        return Source(environment, found.reading.executable)
 
     async def readings(self, cluster: Cluster, wanted: tuple[str, ...] = ()) -> Readings:
         """Return the environments of a cluster's nodes; what can't be read is in `unread`."""
@@ -114,7 +138,7 @@ class Comparing:
             missing = (Unread(node="kernel", reason=error.message),)
         readings = await self.readings(cluster, modules(environment) if environment else ())
         label = Path(sys.prefix).name if kernel is None else await self._label(kernel)
-        return compare(
+        made = compare(
             environment,
             readings.environments,
             cluster_id=cluster.id,
@@ -125,7 +149,10 @@ class Comparing:
             at=now(),
             rules=self._rulebook.rules(),
             software={**stored.versions, "python": stored.python} if stored else None,
+            seen=self._seen.get((kernel, cluster.id), {}),
         )
+        self._forget(kernel, made)
+        return made
 
     async def explain(self, body: ExplainRequest) -> Explanation:
         """Return the rows of a new diff that explain the text of a failure."""
@@ -143,7 +170,28 @@ class Comparing:
             await asyncio.sleep(0.5)
             diff = await self.diff(body.cluster, kernel=body.kernel)
             found = await asyncio.to_thread(explain, body.text, diff)
+        seen = proven(found, body.text)
+        if seen:
+            known = self._seen.pop((body.kernel, diff.cluster.id), {})
+            _remember(self._seen, (body.kernel, diff.cluster.id), dict([*known.items(), *seen.items()][-SEEN:]))
+            self._changed(body.kernel or "")
         return found
+
+    def _forget(self, kernel: str | None, diff: Diff) -> None:
+        """Forget failures that a whole reading shows to have lost their cause."""
+        seen = self._seen.get((kernel, diff.cluster.id))
+        if seen and diff.level == "all" and diff.checked.content and not diff.unread:
+            differing = {row.name for row in diff.rows if row.status != "same"}
+            for name in set(seen) - differing:
+                del seen[name]
+
+    def tell_imports(self, kernel_id: str, body: NotebookImports) -> None:
+        """Take what the cells of a kernel's notebook import now, whether or not they were saved."""
+        named = frozenset().union(*map(cell_imports, body.cells))
+        if self._live.get(kernel_id) != named:
+            self._live.pop(kernel_id, None)
+            _remember(self._live, kernel_id, named)
+            self._changed(kernel_id)
 
     def rules(self) -> Rules:
         """Return every rule in its order, and what this user ignores or rates otherwise."""
@@ -156,6 +204,13 @@ class Comparing:
     def conda_names(self) -> Mapping[str, str | None]:
         """Return conda's names of distributions, with those of the rules' files."""
         return self._rulebook.rules().conda
+
+
+def _remember(known: dict[Any, Any], key: object, value: object) -> None:
+    """Keep a value; of too many the oldest goes."""
+    while len(known) >= KERNELS:
+        del known[next(iter(known))]
+    known[key] = value
 
 
 def _unread(reason: str) -> Readings:

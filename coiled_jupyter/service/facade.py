@@ -84,7 +84,14 @@ class Service:
         requests = Requests(settings, store, read)
         self.clusters = Clusters(settings, self._ledger, self._following, self._discovery, requests)
         self.comparing = Comparing(
-            self.clusters, kernels, self._discovery, store, rulebook, label=label, imports=imports or _no_imports
+            self.clusters,
+            kernels,
+            self._discovery,
+            store,
+            rulebook,
+            label=label,
+            imports=imports or _no_imports,
+            changed=lambda kernel_id: changed(Change(kind="kernel", id=kernel_id, revision=0)),
         )
         self.changing = Changing(settings, self._ledger, rulebook, store, self.clusters, self.comparing, changed)
         self.software = SoftwareEnvironments(

@@ -16,6 +16,8 @@ unknown
     ``[[what, why]]``: what could not be compared.
 conditional
     ``{required distribution: [markers]}``.
+requires
+    ``{distribution: [[required], [required by an extra]]}``, where local modules are asked for.
 watched
     Paths whose time of change shows most changes.
 
@@ -375,6 +377,7 @@ class _Installed:
         self.errors = {}
         self.roots = {}
         self.markers = {}
+        self.requires = {}
         self._files = {}
         self._owners = {}
         self._deep = False
@@ -405,7 +408,7 @@ class _Installed:
         self.records[name] = self._files[name] = files
         for top in _heads(files) - {"..", "", key}:
             self._owners.setdefault(top, set()).add(name)
-        self._requirements(metadata)
+        self._requirements(name, metadata)
         try:
             origin = json.loads(_text(at, key, "direct_url.json") or "{}") if folder else {}
             if origin.get("dir_info", {}).get("editable") and origin.get("url", "").startswith("file://"):
@@ -427,13 +430,18 @@ class _Installed:
                         self._owners.setdefault("/".join(parts[:depth]), set()).add(name)
         return self._owners.get(file, set())
 
-    def _requirements(self, metadata):
+    def _requirements(self, name, metadata):
+        always, extra = self.requires[name] = [], []
         for line in metadata.split("\n\n")[0].splitlines():
             if line.startswith("Requires-Dist:"):
                 requirement, _, marker = line[14:].partition(";")
                 match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
-                if match and "extra" not in marker:
-                    self.markers.setdefault(_normal(match.group(1)), set()).add(marker.strip())
+                required = match and _normal(match.group(1))
+                if match and "extra" in marker:
+                    extra.append(_clip(required))
+                elif match:
+                    always.append(_clip(required))
+                    self.markers.setdefault(required, set()).add(marker.strip())
 
 
 def _listed(at, key, suffixes):
@@ -519,6 +527,12 @@ class _Map:
             "conditional": self._conditional(),
             "watched": self._watched(),
         }
+        if self.asked.get("local"):
+            installed = self.installed.items()
+            # Of two of one name the first is what is imported.
+            answer["requires"] = {
+                n: r for _, each in sorted(installed, reverse=True) for n, r in each.requires.items() if any(r)
+            }
         if self.asked.get("names"):
             answer["names"] = {name: found.digest for name, found in self.names.items()}
         return answer

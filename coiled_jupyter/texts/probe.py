@@ -2,7 +2,9 @@
 
 Evaluated with ``exec(text, namespace)`` in a kernel, scheduler or worker. Then ``probe()`` returns the whole reading as
 one JSON text; ``keys()`` returns ``"<installed> <loaded>"``, two digests that stay equal while nothing changes, at almost
-no cost; ``loaded()`` returns as JSON what this process has loaded, ``{name: [version or null, in use]}``.
+no cost; ``loaded()`` returns as JSON what this process has loaded, ``{name: [version or null, use]}``, where the use is
+``imported`` (the user's code names it), ``loaded`` (another package, or nobody knows who, has imported it) or ``""`` (the
+program's own).
 
 Rules: Python 3.8, standard library only, never raises, no network, no subprocess, writes nothing; the user's modules are
 examined through ``vars`` only, since a module's ``__getattr__`` may run code or warn.
@@ -36,6 +38,14 @@ _LAST = {}
 _EDITED = [tuple]
 # The user's namespaces, if the program has any: a module named there counts as the user's, whoever imported it.
 _NAMESPACES = []
+# What a shell puts into the user's namespace by itself.
+_SHELL = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+_IMPORT = re.compile(
+    r"(?:^|;)[ \t]*(?:import[ \t]+([^#;\n]{1,500})|from[ \t]+([\w.]{1,200})[ \t]+import[ \t]+([^#;\n]{0,500}))", re.M
+)
+# What the cells that ran name in imports, and how many they are; likewise the files of local modules, by path and time.
+_CELLS = {"seen": 0, "names": set()}
+_FILES = {}
 
 
 def _clip(value):
@@ -316,7 +326,7 @@ def _tops(record):
 
 
 def _use(found):
-    """Mark what the process has imported, with the loaded version where a module has one."""
+    """Mark what the process has imported, with the loaded version where a module has one; return what the user's code names."""
     modules = _modules()
     versions, tops = {}, {}
     for name, (_, version, origin) in modules.items():
@@ -342,11 +352,17 @@ def _use(found):
             versions[key] = known[0] if len(known) == 1 else (None, "")
             tops[key] = set(hits)
     brought = _brought()
-    named = _named() if _OWN or brought else set()
+    named = _named()
+    if _NAMESPACES:
+        named |= _local(found)
+        named.update([_normal(name) for name in named])
     started = None if _LOOKS else _started()
     for key, record in found.items():
         own = key in _OWN or (key in tops and tops[key] <= brought)
-        record["in_use"] = key in versions and (not own or not named.isdisjoint((key, *_tops(record))))
+        if named and not named.isdisjoint((key, *tops.get(key, ()))):
+            record["use"] = "imported"
+        else:
+            record["use"] = "loaded" if key in versions and not own else ""
         record["loaded"] = None
         if key in versions:
             seen, origin = versions[key]
@@ -361,6 +377,7 @@ def _use(found):
             again = version == record["version"] and stamp != record["stamp"] and not editable
             record["loaded"] = OLDER if again or (version == OLDER and seen == record["version"]) else _clip(seen)
     _LOOKS[:] = [({key: (record["version"], record["stamp"]) for key, record in found.items()}, frozenset(modules))]
+    return sorted(map(_clip, named))[:LIMIT]
 
 
 def _brought():
@@ -395,16 +412,96 @@ def _first(record, tops, started):
 
 
 def _named():
-    module_type = type(sys)
+    """Return the modules that the user's cells and values name, also below a top-level one."""
     names = set()
     for namespace in _NAMESPACES:
-        for value in list(namespace.values()):
-            if isinstance(value, module_type):
-                name = vars(value).get("__name__")
-                if isinstance(name, str):
-                    names.add(name.split(".")[0])
-                    names.add(_normal(name.split(".")[0]))
+        cells = namespace.get("In")
+        if type(cells) is list:
+            if len(cells) < _CELLS["seen"]:
+                _CELLS.update(seen=0)
+            for cell in cells[_CELLS["seen"] :]:
+                _CELLS["names"].update(_imports(cell) if isinstance(cell, str) else ())
+            _CELLS["seen"] = len(cells)
+        for name, value in list(namespace.items()):
+            home = _home(value) if name not in _SHELL else None
+            if isinstance(home, str) and (name[:1] != "_" or type(value) is type(sys)):
+                names.update(_wholes(home))
+    return names | _CELLS["names"] if _NAMESPACES else names
+
+
+def _home(value):
+    """Return the module that a value is, or comes from."""
+    try:
+        kind = type(value)
+        if kind is type(sys):
+            return vars(value).get("__name__")
+        if issubclass(kind, type):
+            return vars(value).get("__module__")
+        if kind is type(_home) or kind is type(len):
+            return value.__module__
+        home = vars(kind).get("__module__")
+        # What %coiled has answered was imported by nobody.
+        return None if str(home).startswith("coiled_jupyter.") else home
+    except Exception:
+        return None
+
+
+def _wholes(name):
+    parts = name.split(".")[:2]
+    return [parts[0], ".".join(parts)]
+
+
+def _imports(text):
+    """Return the modules that a source names in imports; one that is written as text counts too."""
+    names = set()
+    for whole, source, inner in _IMPORT.findall(text[: TEXT_LIMIT * 400]):
+        for each in whole.split(","):
+            names.update(_wholes(each.split()[0]) if each.split() else ())
+        if source and source[:1] != ".":
+            names.update(_wholes(source))
+            if "." not in source:
+                names.update(source + "." + each.split()[0].strip("()") for each in inner.split(",") if each.split())
     return names
+
+
+def _local(found):
+    """Return the modules that imported code of no installation, such as what lies beside a notebook, names in imports."""
+    key = hash(tuple(sys.modules))
+    if _FILES.get("") != key:
+        installed = [os.path.dirname(os.path.realpath(os.__file__)), *_trees(found)]
+        installed += [sys.prefix] if sys.prefix != sys.base_prefix else []
+        inside = tuple(os.path.join(path, "") for path in installed)
+        paths = set()
+        for module in list(sys.modules.values()):
+            try:
+                path = vars(module).get("__file__")
+            except Exception:
+                continue
+            if isinstance(path, str) and path.endswith(".py") and os.path.isabs(path):
+                real = os.path.realpath(path)
+                if not real.startswith(inside) and "site-packages" not in real and "dist-packages" not in real:
+                    paths.add(path)
+        for path in paths - set(_FILES):
+            try:
+                _FILES[path] = _imports(_read(path, 1 << 18))
+            except OSError:
+                _FILES[path] = set()
+        for path in set(_FILES) - paths:
+            del _FILES[path]
+        _FILES[""] = key
+    return set().union(*(names for path, names in _FILES.items() if path))
+
+
+def _trees(found):
+    """Return ``{folder, with links resolved: distribution}`` of the editable installs."""
+    from urllib.parse import unquote, urlsplit
+
+    trees = {}
+    for key, record in found.items():
+        source = record["source"] or {}
+        if source.get("kind") == "editable" and source.get("url", "").startswith("file://"):
+            trees[os.path.join(os.path.realpath(unquote(urlsplit(source["url"]).path)), "")] = key
+    return trees
 
 
 def baseline(fresh=False, namespaces=(), own=None):
@@ -417,7 +514,7 @@ def baseline(fresh=False, namespaces=(), own=None):
         found = _look()["found"]
         _NAMESPACES[:] = namespaces
         if fresh:
-            _OWN.update(key for key, record in found.items() if record.get("in_use") and (own is None or key in own))
+            _OWN.update(key for key, record in found.items() if record.get("use") and (own is None or key in own))
         _LAST.clear()
         return True
     except Exception:
@@ -431,13 +528,7 @@ def watch(edited):
 
 def _older(edited, found):
     """Return ``{name: [version, in use]}`` of loaded code that differs from its file; mark editable installs."""
-    from urllib.parse import unquote, urlsplit
-
-    others, trees = {}, {}
-    for key, record in found.items():
-        source = record["source"] or {}
-        if source.get("kind") == "editable" and source.get("url", "").startswith("file://"):
-            trees[os.path.join(os.path.realpath(unquote(urlsplit(source["url"]).path)), "")] = key
+    others, trees = {}, _trees(found)
     for name, path in edited:
         real = os.path.realpath(path)
         owners = [key for root, key in trees.items() if real.startswith(root)]
@@ -446,7 +537,7 @@ def _older(edited, found):
         else:
             top, dot, _ = name.partition(".")
             package = dot or os.path.basename(path) == "__init__.py"
-            others[_clip(top + ("/" if package else ".py"))] = [OLDER, True]
+            others[_clip(top + ("/" if package else ".py"))] = [OLDER, "imported"]
     return others
 
 
@@ -582,8 +673,9 @@ def _look():
     before = [len(sys.modules), _stamps()]
     problems = []
     found = _scan(problems)
+    named = []
     try:
-        _use(found)
+        named = _use(found)
     except Exception as error:
         fix = "The imported modules could not be read: " + type(error).__name__
         problems.append({"kind": "unreadable", "package": None, "where": "sys.modules", "fix": fix})
@@ -592,9 +684,9 @@ def _look():
     keys = ("name", "version", "source", "installer", "requested")
     installed = [{key: found[name][key] for key in keys} for name in sorted(found)]
     loaded = {
-        name: [record.get("loaded"), bool(record.get("in_use"))]
+        name: [record.get("loaded"), record.get("use", "")]
         for name, record in sorted(found.items())
-        if record.get("loaded") or record.get("in_use")
+        if record.get("loaded") or record.get("use")
     }
     loaded.update(others)
     where = _where()
@@ -610,8 +702,9 @@ def _look():
         conda=conda,
         problems=problems[:LIMIT],
         loaded=loaded,
+        named=named,
         installed_key=_digest([where, packages, conda, problems]),
-        loaded_key=_digest(loaded),
+        loaded_key=_digest([loaded, named]),
     )
     # Taken before where possible, so that the next reading notices what changed meanwhile.
     _LAST["signature"] = _signature() if before == [len(sys.modules), _stamps()] else None
@@ -652,6 +745,7 @@ def probe():
         reading = _where()
         reading["keys"] = last["installed_key"] + " " + last["loaded_key"]
         reading["loaded"] = last["loaded"]
+        reading["named"] = last["named"]
         reading["conda"] = last["conda"]
         reading["problems"] = last["problems"]
         return json.dumps(reading)[:-1] + ', "packages": ' + last["packages"] + "}"

@@ -26,6 +26,7 @@ import { VerdictItem } from './panel/verdict/verdictItem';
 import { Hints } from './notebook/failureHints';
 import { CommandIDs } from './tokens';
 import { ActiveKernels } from './notebook/kernels';
+import { followImports } from './notebook/liveImports';
 import { Model } from './model/model';
 import { Panel } from './panel/panel';
 import { DEFAULTS, preferencesOf } from './model/preferences';
@@ -74,8 +75,14 @@ const plugin: JupyterFrontEndPlugin<void> = {
       consoles,
       shell: app.shell
     });
+    const api = new Api(app.serviceManager.serverSettings);
+    if (notebooks) {
+      followImports(notebooks, (kernel, cells) =>
+        api.tellImports(kernel, cells)
+      );
+    }
     const model = new Model({
-      api: new Api(app.serviceManager.serverSettings),
+      api,
       kernels,
       memory: state
     });

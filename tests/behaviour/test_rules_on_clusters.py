@@ -139,7 +139,10 @@ def clusters():
 
 def environment(env: Env, role: Role, *more: Package, in_use: str = "") -> Environment:
     found = dict(listed(env))
-    packages = [Package(name=name, version=version, in_use=name == in_use) for name, version in found.pop("packages")]
+    packages = [
+        Package(name=name, version=version, use="imported" if name == in_use else "")
+        for name, version in found.pop("packages")
+    ]
     return Environment(
         id=role, role=role, host="h", prefix=role, packages=(*packages, *more), problems=(), level="all", digest=role,
         nodes=(role,), taken_at=AT, content_at=AT, **found,
@@ -188,7 +191,7 @@ def test_what_is_rated_is_what_happens(title, clusters):
 
 def module(content: str | None, *, in_use: bool = False) -> Package:
     source = Source(url="file:///home/me/helpers.py", kind="module")
-    return Package(name="helpers", version="", source=source, content=content, in_use=in_use)
+    return Package(name="helpers", version="", source=source, content=content, use="imported" if in_use else "")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def lab(tmp_path_factory):
     (root / "work" / "story.ipynb").write_text(json.dumps(notebook))
     server = app(root)
     yield server
+    for cluster in server.api("GET", "clusters")[1]:
+        server.api("DELETE", f"clusters/{cluster['id']}")
     server.close()
 
 

@@ -42,14 +42,15 @@ def package(name: str, version: str, **rest) -> ReadPackage:
     return ReadPackage(name=name, version=version, **rest)
 
 
+USES = st.sampled_from(["", "loaded", "imported"])
 sources = st.one_of(
     st.none(),
     st.builds(Source, url=st.sampled_from(["file:///x", "https://h/r"]), kind=st.sampled_from(["editable", "vcs"])),
 )
 packages = st.dictionaries(
     st.sampled_from(NAMES),
-    st.tuples(st.sampled_from(VERSIONS), st.one_of(st.none(), st.sampled_from(VERSIONS)), sources, st.booleans()),
-).map(lambda d: {n: package(n, v, loaded=loaded, source=s, in_use=u) for n, (v, loaded, s, u) in d.items()})
+    st.tuples(st.sampled_from(VERSIONS), st.one_of(st.none(), st.sampled_from(VERSIONS)), sources, USES),
+).map(lambda d: {n: package(n, v, loaded=loaded, source=s, use=u) for n, (v, loaded, s, u) in d.items()})
 readings = st.builds(reading, packages, python=st.sampled_from(["3.11.7", "3.11.9", "3.12.1"]))
 
 
@@ -65,11 +66,14 @@ def diff(kernel: Reading | None, workers: dict[str, Reading], *, unread=(), at: 
     return compared(mine, [looked_at(g) for g in groups], unread=unread, at=at)
 
 
-def compared(kernel: Environment | None, groups: list[Environment], *, unread=(), at: str = AT, rules=None) -> Diff:
+def compared(
+    kernel: Environment | None, groups: list[Environment], *, unread=(), at: str = AT, rules=None, seen=None
+) -> Diff:
     return compare(
         kernel,
         groups,
         rules=rules,
+        seen=seen,
         cluster_id="c",
         cluster_name="c",
         kernel_id="k",
@@ -128,7 +132,7 @@ def test_the_verdict_follows_the_rows(a, b):
     if "breaks" in severities:
         assert made.verdict == "breaks"
     elif "risky" in severities or any(
-        row.severity == "minor" and row.in_use and row.name != "python" for row in made.rows
+        row.severity == "minor" and row.use == "imported" and row.name != "python" for row in made.rows
     ):
         assert made.verdict == "risky"
     else:
@@ -186,7 +190,7 @@ def test_nodes_that_differ_are_split_and_named():
 
 
 def test_a_process_that_runs_another_version_must_restart():
-    kernel = reading({"toolz": package("toolz", "1.1", loaded="1.0", in_use=True)})
+    kernel = reading({"toolz": package("toolz", "1.1", loaded="1.0", use="imported")})
     made = diff(kernel, {"w": reading({"toolz": package("toolz", "1.1")})})
     assert row(made, "toolz").status == "restart_needed"
     assert "kernel still runs 1.0" in row(made, "toolz").why
@@ -194,7 +198,7 @@ def test_a_process_that_runs_another_version_must_restart():
 
 
 def test_what_was_replaced_under_a_process_is_not_green_though_no_version_says_what_runs():
-    kernel = reading({"toolz": package("toolz", "1.1", in_use=True)})
+    kernel = reading({"toolz": package("toolz", "1.1", use="imported")})
     made = diff(kernel, {"w": reading({"toolz": package("toolz", "1.1", loaded=OLDER)})})
     assert row(made, "toolz").status == "restart_needed"
     assert row(made, "toolz").why == "Worker w still runs what was there before its files were changed."
@@ -205,7 +209,7 @@ def test_what_was_replaced_under_a_process_is_not_green_though_no_version_says_w
 
 def test_equal_versions_of_other_source_are_not_green():
     editable = Source(url="file:///home/me/lib", kind="editable")
-    kernel = reading({"my-lib": package("my-lib", "1.0", source=editable, in_use=True)})
+    kernel = reading({"my-lib": package("my-lib", "1.0", source=editable, use="imported")})
     made = diff(kernel, {"w": reading({"my-lib": package("my-lib", "1.0")})})
     assert row(made, "my-lib").status == "content_differs"
     elsewhere = diff(kernel, {"w": reading({"my-lib": package("my-lib", "1.0", source=editable)}, host="b")})
@@ -221,7 +225,7 @@ def test_python_minor_breaks_and_patch_does_not():
 
 
 def test_an_imported_package_that_workers_lack_breaks():
-    made = diff(reading({"polars": package("polars", "1.0", in_use=True)}), {"w": reading({})})
+    made = diff(reading({"polars": package("polars", "1.0", use="imported")}), {"w": reading({})})
     assert (row(made, "polars").status, made.verdict) == ("only_kernel", "breaks")
     unused = diff(reading({"polars": package("polars", "1.0")}), {"w": reading({})}, scheduler=reading({}))
     assert unused.verdict == "compatible"
@@ -229,7 +233,7 @@ def test_an_imported_package_that_workers_lack_breaks():
 
 
 def test_digest_covers_what_is_installed_only():
-    a = reading({"toolz": package("toolz", "1.0", loaded="1.0", in_use=True)})
+    a = reading({"toolz": package("toolz", "1.0", loaded="1.0", use="imported")})
     b = reading({"toolz": package("toolz", "1.0")})
     assert digest(a) == digest(b)
     assert digest(a) != digest(reading({"toolz": package("toolz", "1.1")}))
@@ -274,8 +278,8 @@ DAMAGE = {
     "nothing": lambda env, name: replace(env, level="none", packages=()),
     "loaded another": lambda env, name: running(env, name, "99.1"),
 }
-plain = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(VERSIONS), st.booleans()), min_size=1).map(
-    lambda d: reading({name: package(name, version, in_use=used) for name, (version, used) in d.items()})
+plain = st.dictionaries(st.sampled_from(NAMES), st.tuples(st.sampled_from(VERSIONS), USES), min_size=1).map(
+    lambda d: reading({name: package(name, version, use=used) for name, (version, used) in d.items()})
 )
 
 
@@ -310,7 +314,7 @@ def one(kernel: Environment, *groups: Environment, name: str = "my-lib", **rest)
 
 def test_content_decides_before_the_source_does():
     editable = Source(url="file:///home/me/lib", kind="editable")
-    mine = env_of(some(content="pure:aa", source=editable, in_use=True), role="kernel")
+    mine = env_of(some(content="pure:aa", source=editable, use="imported"), role="kernel")
     assert one(mine, env_of(some(content="pure:aa"))).status == "same"
     assert one(mine, env_of(some(content="pure:bb"))).status == "content_differs"
     assert one(mine, env_of(some())).status == "content_differs"
@@ -354,7 +358,7 @@ def test_nodes_that_differ_are_counted_in_words():
 
 
 def test_what_differs_only_on_the_scheduler_says_so():
-    kernel, workers = env_of(some("2.0", in_use=True), role="kernel"), env_of(some("2.0"), nodes=4)
+    kernel, workers = env_of(some("2.0", use="imported"), role="kernel"), env_of(some("2.0"), nodes=4)
     made = one(kernel, workers, env_of(some("1.0"), role="scheduler"))
     assert (made.status, made.severity) == ("split", "same")
     assert made.why.startswith("All 4 workers have my-lib 2.0 as the notebook does, the scheduler has 1.0.")
@@ -367,7 +371,7 @@ def test_what_differs_only_on_the_scheduler_says_so():
 
 
 def test_a_level_of_versions_knows_only_what_it_names():
-    kernel = env_of(some("1.0", in_use=True), some("2.1", "numpy"), some("1.0", "other"), role="kernel")
+    kernel = env_of(some("1.0", use="imported"), some("2.1", "numpy"), some("1.0", "other"), role="kernel")
     group = env_of(some("1.26.4", "numpy"), level="versions", content_at=None)
     made = compared(kernel, [group])
     assert (row(made, "my-lib").status, row(made, "my-lib").severity) == ("unknown", "risky")
@@ -382,7 +386,7 @@ def test_a_level_of_versions_knows_only_what_it_names():
 
 
 def test_restarts_name_the_processes():
-    kernel = env_of(some("1.1", loaded=(Loaded(version="1.0", nodes=("k",)),), in_use=True), role="kernel")
+    kernel = env_of(some("1.1", loaded=(Loaded(version="1.0", nodes=("k",)),), use="imported"), role="kernel")
     made = one(kernel, env_of(some("1.1")))
     assert (made.status, made.severity) == ("restart_needed", "risky")
     assert made.fix == "Restart the notebook's kernel."
@@ -422,7 +426,7 @@ def test_the_scheduler_is_rated_by_what_it_runs():
 
 
 def test_broken_rows_say_the_repair():
-    kernel = env_of(some("1.0", in_use=True), role="kernel")
+    kernel = env_of(some("1.0", use="imported"), role="kernel")
     group = with_problem(env_of(some("1.0", installer="uv"), nodes=2), "missing_files", "my-lib")
     made = one(kernel, group, env_of(some("1.0"), nodes=2))
     assert (made.status, made.severity) == ("broken", "breaks")
@@ -443,7 +447,7 @@ def test_broken_rows_say_the_repair():
 
 def test_what_the_other_side_need_not_have_is_ok_and_says_why():
     windows = {"platform": "win-amd64"}
-    kernel = env_of(some("306", "pywin32", in_use=True), some("0.4", "colorama"), role="kernel", **windows)
+    kernel = env_of(some("306", "pywin32", use="imported"), some("0.4", "colorama"), role="kernel", **windows)
     made = compared(kernel, [env_of()])
     assert (row(made, "pywin32").status, row(made, "pywin32").severity) == ("only_kernel", "same")
     assert "linux-x86_64" in row(made, "pywin32").why
@@ -454,7 +458,7 @@ def test_what_the_other_side_need_not_have_is_ok_and_says_why():
 
 def test_markers_of_requirements_excuse_an_absence():
     conditional = {"tomli": ("python_version < '3.11'",)}
-    mine = some("2.0", "tomli", in_use=True)
+    mine = some("2.0", "tomli", use="imported")
     kernel = env_of(mine, role="kernel", python="3.10.2", conditional=conditional)
     assert one(kernel, env_of(python="3.11.7"), name="tomli").severity == "same"
     assert one(kernel, env_of(python="3.10.9"), name="tomli").severity == "breaks"
@@ -474,7 +478,7 @@ def module(content: str | None = None, **fields) -> Package:
 
 
 def test_local_modules():
-    kernel = env_of(module("pure:aa", in_use=True), role="kernel")
+    kernel = env_of(module("pure:aa", use="imported"), role="kernel")
     missing = one(kernel, env_of(), name="helpers")
     assert (missing.status, missing.severity) == ("only_kernel", "breaks")
     assert "ModuleNotFoundError" in missing.why
@@ -510,7 +514,7 @@ def test_libraries_of_conda_are_compared_where_both_sides_have_conda():
 
 def test_what_is_ignored_stays_and_is_ok():
     own = combine(user=RuleFile(ignore=("my-lib",), overrides={"numpy": "minor"}))
-    kernel = env_of(some("2.0", in_use=True), some("2.0", "numpy"), role="kernel")
+    kernel = env_of(some("2.0", use="imported"), some("2.0", "numpy"), role="kernel")
     theirs = [env_of(some("1.0"), some("1.26", "numpy"), role=role) for role in ("worker", "scheduler")]
     made = compared(kernel, theirs, rules=own)
     assert (row(made, "my-lib").status, row(made, "my-lib").severity) == ("differs", "same")
@@ -554,7 +558,7 @@ def test_the_verdict_in_one_line_names_the_cluster_and_counts_what_decides():
         # A tool of the notebook's makes no difference to tasks, and is no package that differs for them.
         "No known problem on c": compared(env_of(tool, role="kernel"), bare),
         "No known problem on c · 1 package differs": compared(env_of(tool, other, role="kernel"), bare),
-        "1 package will break on c": compared(env_of(some("2.0", "my-lib", in_use=True), role="kernel"), bare),
+        "1 package will break on c": compared(env_of(some("2.0", "my-lib", use="imported"), role="kernel"), bare),
     }
     assert [headline(diff) for diff in lines.values()] == list(lines)
 
@@ -567,3 +571,19 @@ def test_two_platforms_are_compatible_at_best():
     assert (compared(mac, there).verdict, compared(mac, there).deciding) == ("compatible", 0)
     same = [env_of(numpy, role=role, platform="macosx-14.0-arm64") for role in ("worker", "scheduler")]
     assert compared(mac, same).verdict == "equal"
+
+
+# ---- failures that were seen ------------------------------------------------------------------------------------------
+
+
+def test_what_a_task_has_failed_for_breaks_until_it_is_the_same():
+    kernel = env_of(some("1.0"), role="kernel")
+    seen = {"my-lib": "ModuleNotFoundError: No module named 'my_lib'"}
+    missing, there = env_of(), env_of(some("1.0"))
+    found = one(kernel, missing, seen=seen)
+    assert (found.status, found.severity) == ("only_kernel", "breaks")
+    assert found.why.startswith("A task has failed: ModuleNotFoundError: No module named 'my_lib'. my-lib isn't on ")
+    assert one(kernel, missing).severity == "minor"
+    assert one(kernel, there, seen=seen).severity == "same"
+    # What a user rates otherwise stays so.
+    assert one(kernel, missing, seen=seen, rules=combine(user=RuleFile(ignore=("my-lib",)))).severity == "same"

@@ -40,7 +40,8 @@ def row(name, here, there, severity, *, status=None, in_use=False, kind=None):
         software=None,
         status=status,
         severity=severity,
-        in_use=in_use,
+        use="imported" if in_use else "",
+        needed_by="",
         why=f"About {name}.",
         fix=f"Mend {name}.",
     )

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coiled_jupyter.core.notebook import imports, with_imports
-from coiled_jupyter.core.wire import Environment, Package
+from coiled_jupyter.core.notebook import imports
 
 anything = st.recursive(
     st.none() | st.integers() | st.text(max_size=30),
@@ -23,8 +22,9 @@ def notebook(*sources, kind="code"):
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("import numpy as np, pandas.core", {"numpy", "pandas"}),
-        ("from sklearn.linear_model import X\nfrom . import own", {"sklearn"}),
+        ("import numpy as np, pandas.core", {"numpy", "pandas", "pandas.core"}),
+        ("from sklearn.linear_model import X\nfrom . import own", {"sklearn", "sklearn.linear_model"}),
+        ("from google import protobuf\nimport google.cloud.storage", {"google", "google.protobuf", "google.cloud"}),
         (["import a\n", "import b"], {"a", "b"}),
         ("%pip install x\n!ls\nimport yaml", {"yaml"}),
         ("%%time\nimport a", {"a"}),
@@ -47,13 +47,3 @@ def test_any_json_is_survived(value):
     imports(value)
     imports({"cells": value})
     imports({"cells": [{"cell_type": "code", "source": value}]})
-
-
-def test_packages_are_marked_by_their_modules():
-    environment = Environment(
-        id="k", role="kernel", host="h", prefix="/p", python="3.11.7", implementation="cpython", platform="linux-x86_64",
-        packages=tuple(Package(name=name, version="1") for name in ("pyyaml", "numpy", "typing-extensions")),
-        problems=(), level="all", digest="d", nodes=("k",), taken_at="2026-01-01T00:00:00.000Z",
-    )  # fmt: skip
-    marked = with_imports(environment, frozenset({"yaml", "typing_extensions"}))
-    assert {package.name for package in marked.packages if package.in_use} == {"pyyaml", "typing-extensions"}

@@ -69,7 +69,7 @@ DIFFERENCES = [
 
 @pytest.mark.parametrize(("name", "kernel", "cluster", "in_use", "severity"), DIFFERENCES)
 def test_versions(name, kernel, cluster, in_use, severity):
-    rule = shipped().rule(Case(name, "differs", kernel, cluster, in_use=in_use))
+    rule = shipped().rule(Case(name, "differs", kernel, cluster, imported=in_use, in_use=in_use))
     assert rule.severity == severity
     assert rule.why.endswith(".")
     assert rule.severity == "same" or rule.fix.endswith(".")
@@ -78,39 +78,39 @@ def test_versions(name, kernel, cluster, in_use, severity):
 @pytest.mark.parametrize(
     ("case", "severity"),
     [
-        (Case("mylib", "only_kernel", in_use=True), "breaks"),
-        (Case("mylib", "only_kernel", in_use=True, role="scheduler"), "breaks"),
+        (Case("mylib", "only_kernel", imported=True, in_use=True), "breaks"),
+        (Case("mylib", "only_kernel", imported=True, in_use=True, role="scheduler"), "breaks"),
         (Case("mylib", "only_kernel", requested=True), "minor"),
         (Case("mylib", "only_kernel"), "minor"),
-        (Case("ipykernel", "only_kernel", in_use=True), "same"),
-        (Case("lz4", "only_kernel", in_use=True), "same"),
-        (Case("lz4", "only_kernel", in_use=True, requested=True), "minor"),
-        (Case("distributed", "only_kernel", in_use=True), "breaks"),
+        (Case("ipykernel", "only_kernel", imported=True, in_use=True), "same"),
+        (Case("lz4", "only_kernel", imported=True, in_use=True), "same"),
+        (Case("lz4", "only_kernel", imported=True, in_use=True, requested=True), "minor"),
+        (Case("distributed", "only_kernel", imported=True, in_use=True), "breaks"),
         (Case("distributed", "only_cluster"), "breaks"),
         (Case("mylib", "only_cluster"), "minor"),
         (Case("mylib", "differs", "2.0", "1.0", requested=True), "risky"),
-        (Case("mylib", "differs", "2.0", "1.0", in_use=True, role="scheduler"), "same"),
+        (Case("mylib", "differs", "2.0", "1.0", imported=True, in_use=True, role="scheduler"), "same"),
         (Case("numpy", "differs", "2.0", "1.0", role="scheduler"), "breaks"),
         (Case("numpy", "differs", "1.0", "2.0", role="scheduler"), "risky"),
         (Case("numpy", "differs", "2.1", "2.0", role="scheduler"), "same"),
         (Case("toolz", "content_differs", role="scheduler", evidence="content"), "risky"),
-        (Case("mylib", "content_differs", in_use=True, evidence="content"), "risky"),
+        (Case("mylib", "content_differs", imported=True, in_use=True, evidence="content"), "risky"),
         (Case("mylib", "content_differs", evidence="build"), "minor"),
         (Case("numpy", "content_differs", evidence="build"), "risky"),
         (Case("ipykernel", "content_differs", evidence="edited"), "risky"),
-        (Case("mylib", "broken", in_use=True, problem="missing_files"), "breaks"),
-        (Case("mylib", "broken", in_use=True, problem="duplicate"), "breaks"),
+        (Case("mylib", "broken", imported=True, in_use=True, problem="missing_files"), "breaks"),
+        (Case("mylib", "broken", imported=True, in_use=True, problem="duplicate"), "breaks"),
         (Case("mylib", "broken", problem="duplicate"), "risky"),
-        (Case("mylib", "broken", in_use=True, problem="no_record"), "risky"),
+        (Case("mylib", "broken", imported=True, in_use=True, problem="no_record"), "risky"),
         (Case("ipykernel", "broken", problem="leftover"), "risky"),
         (Case("mylib", "restart_needed"), "risky"),
         (Case("mylib", "split"), "risky"),
         (Case("ipykernel", "split"), "same"),
-        (Case("mylib", "unknown", in_use=True), "risky"),
+        (Case("mylib", "unknown", imported=True, in_use=True), "risky"),
         (Case("mylib", "unknown"), "minor"),
-        (Case("helpers", "only_kernel", kind="module", in_use=True), "breaks"),
-        (Case("helpers", "content_differs", kind="module", in_use=True, evidence="content"), "risky"),
-        (Case("helpers", "content_differs", kind="module", in_use=True, role="scheduler"), "same"),
+        (Case("helpers", "only_kernel", kind="module", imported=True, in_use=True), "breaks"),
+        (Case("helpers", "content_differs", kind="module", imported=True, in_use=True, evidence="content"), "risky"),
+        (Case("helpers", "content_differs", kind="module", imported=True, in_use=True, role="scheduler"), "same"),
         (Case("openssl", "differs", "3.1", "3.0", kind="conda"), "minor"),
         (Case("libblas", "content_differs", kind="conda"), "risky"),
         (Case("libblas", "content_differs", kind="conda", same_platform=False), "same"),
@@ -127,7 +127,7 @@ texts = st.text(max_size=10) | st.from_regex(r"[0-2]?!?[0-3](\.[0-3]){0,3}(a1|\.
 
 @given(texts, texts, st.sampled_from(["python", "numpy", "dask", "mylib", "pip"]))
 def test_no_text_is_a_fault(a, b, name):
-    assert shipped().rule(Case(name, "differs", a, b, in_use=True)).severity in ORDER
+    assert shipped().rule(Case(name, "differs", a, b, imported=True, in_use=True)).severity in ORDER
     assert equal_versions(a, a)
     assert equal_versions(a, b) == equal_versions(b, a)
     assert distance(a, b) == distance(b, a)

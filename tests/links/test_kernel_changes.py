@@ -79,7 +79,7 @@ def test_an_upgrade_in_a_cell_is_in_the_next_reading(specs, monkeypatch):
     # It has no version of its own; what ran before the upgrade still runs.
     assert (found["iniconfig"].version, found["iniconfig"].loaded) == ("2.1.0", "2.0.0")
     assert (found["tabulate"].version, found["tabulate"].loaded) == ("0.9.0", "0.9.0")
-    assert found["six"].in_use
+    assert found["six"].use == "imported"
     assert kernel_id in noticed
     environment = kernel_environment(after.reading, kernel_id, after.taken_at, after.content_age)
     diff = compare(

@@ -28,7 +28,7 @@ async def go():
     link = SchedulerLink(sys.argv[1])
     for ask in (link.identity, lambda seconds: link.evaluate_on_scheduler("1", {}, seconds)):
         try:
-            await ask(20.0)
+            await ask(5.0)
             print("believed")
         except CoiledError as error:
             print(error.message)

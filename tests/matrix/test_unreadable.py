@@ -73,8 +73,14 @@ def today():
     return environment(interpreters()["3.12"], "distributed==2026.8.0")
 
 
-def read_in_full(nodes):
-    return lambda diff, environments: sum(len(e.nodes) for e in environments if e.level == "all") == nodes
+def read_in_full(nodes, level="all"):
+    """Whether so many nodes were read in full, and compared: the two are asked for one after the other."""
+
+    def condition(diff, environments):
+        read = sum(len(e.nodes) for e in environments if e.level == level)
+        return read == nodes == sum(len(group.nodes) for group in diff.cluster.groups)
+
+    return condition
 
 
 REFUSE = {
@@ -88,7 +94,7 @@ def test_where_run_is_refused_dasks_own_versions_are_told(dask, tmp_path):
     python = today() if dask == "2026.8.0" else environment(interpreters()["3.10"], f"distributed=={dask}")
 
     async def body(lab):
-        return await lab.until(lambda d, e: sum(len(x.nodes) for x in e) == 3 and d.level == "versions")
+        return await lab.until(lambda d, e: read_in_full(3, "versions")(d, e) and d.level == "versions")
 
     with RemoteCluster(tmp_path / "r", python, workers=2, extra=REFUSE) as remote:
         diff, environments = attached(body, remote.body())

@@ -74,7 +74,7 @@ ASKED = [
 
 def test_what_each_method_needs():
     """The contract: who may read sees everything, and what starts or plans something needs to execute."""
-    by_method = {"GET": "read", "POST": "execute", "PATCH": "write", "DELETE": "write"}
+    by_method = {"GET": "read", "POST": "execute", "PUT": "write", "PATCH": "write", "DELETE": "write"}
     others = {(r.method, r.path): r.permission for r in ROUTES if r.permission != by_method[r.method]}
     # Its body is only too long for a URL.
     assert others == {("POST", "explain"): "read"}
@@ -94,7 +94,7 @@ def test_the_handlers_answer_what_the_table_has_and_nothing_else():
 def test_each_route_asks_for_its_action_on_our_resource(server, method, path, action):
     # All but the one that it needs.
     server.ask("PUT", "/control", sorted({"read", "write", "execute"} - {action}))
-    status, answer = server.api(method, path, {} if method in ("POST", "PATCH") else None)
+    status, answer = server.api(method, path, {} if method in ("POST", "PUT", "PATCH") else None)
     assert status == 403
     assert answer["error"]["kind"] == "forbidden"
     assert server.ask("GET", "/control")[1]["asked"] == [[action, "coiled-jupyter"]]
@@ -104,7 +104,7 @@ def test_each_route_asks_for_its_action_on_our_resource(server, method, path, ac
 @pytest.mark.parametrize(("method", "path", "action"), ASKED)
 def test_no_route_answers_without_credentials(server, method, path, action):
     server.ask("PUT", "/control", ["read", "write", "execute"])
-    body = {} if method in ("POST", "PATCH") else None
+    body = {} if method in ("POST", "PUT", "PATCH") else None
     for headers in ({}, {"Authorization": "token wrong"}, {"Cookie": f"_xsrf={action}"}):
         assert server.api(method, path, body, headers=headers)[0] == 403
     # Nobody was even asked.

@@ -36,7 +36,7 @@ def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("server")
     spec = root / "home" / "data" / "kernels" / "today"
     spec.mkdir(parents=True)
-    python = environment(interpreters()["3.11"], *TODAY)
+    python = environment(interpreters()["3.11"], *TODAY, "tabulate==0.9.0")
     argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "today", "language": "python"}))
     server = JupyterServer(root, env={"COILED_JUPYTER_RUNTIME_DIR": short_folder()})
@@ -197,7 +197,8 @@ def test_a_cluster_of_another_environment_differs_and_is_unreachable_while_it_is
         cluster = appeared(server, 2)
         assert cluster["name"] == f"Dask at {cluster['scheduler']['address']}"
         diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
-        assert (diff["verdict"] in ("risky", "breaks"), diff["unread"]) == (True, [])
+        # Dask needs toolz; that the notebook imports it itself is not so.
+        assert (diff["verdict"] in ("compatible", "risky", "breaks"), diff["unread"]) == (True, [])
         rows = {row["name"]: row for row in diff["rows"]}
         assert rows["toolz"]["status"] == "differs"
         assert {group["version"] for group in rows["toolz"]["groups"]} == {"1.0.0"}
@@ -213,6 +214,19 @@ def test_a_cluster_of_another_environment_differs_and_is_unreachable_while_it_is
         notebook.run("os.kill(child.pid, signal.SIGCONT)")
         wait_for(lambda: discovered(server)[0]["status"] == "idle", what="the recovery", seconds=15)
         assert discovered(server)[0]["reason"] is None
+        # What nobody imports here breaks as soon as a task has failed for it.
+        assert (rows["tabulate"]["status"], rows["tabulate"]["severity"]) == ("only_kernel", "minor")
+        body = {
+            "kernel": notebook.kernel,
+            "cluster": cluster["id"],
+            "text": "ModuleNotFoundError: No module named 'tabulate'",
+        }
+        status, explained = server.api("POST", "explain", body, timeout=30)
+        assert (status, [cause["row"]["name"] for cause in explained["causes"]]) == (200, ["tabulate"])
+        diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
+        (row,) = [row for row in diff["rows"] if row["name"] == "tabulate"]
+        assert (diff["verdict"], row["severity"]) == ("breaks", "breaks")
+        assert row["why"].startswith("A task has failed: ModuleNotFoundError: No module named 'tabulate'. ")
         notebook.run("child.kill(); child.wait(); child.stdout.close()")
         wait_for(
             lambda: not discovered(server) or "lost the scheduler" in (discovered(server)[0]["reason"] or ""),
@@ -267,7 +281,7 @@ def test_a_managed_cluster_is_not_listed_twice(server):
         server.api("DELETE", path)
 
 
-def test_what_the_notebooks_source_imports_is_in_use_before_it_runs(server):
+def test_what_the_notebooks_source_imports_is_in_use_before_it_runs_and_before_it_is_saved(server):
     def save(source: str) -> None:
         cell = {
             "cell_type": "code",
@@ -283,7 +297,7 @@ def test_what_the_notebooks_source_imports_is_in_use_before_it_runs(server):
 
     def used() -> set[str]:
         status, found = server.api("GET", f"environments?kernel={notebook.kernel}")
-        return {p["name"] for p in found[0]["packages"] if p["in_use"]} if status == 200 else set()
+        return {p["name"] for p in found[0]["packages"] if p["use"]} if status == 200 else set()
 
     save("import sortedcontainers")
     notebook = Notebook(server, "plan.ipynb")
@@ -292,5 +306,13 @@ def test_what_the_notebooks_source_imports_is_in_use_before_it_runs(server):
         time.sleep(1.1)
         save("import yaml")
         wait_for(lambda: {"pyyaml"} <= used() and "sortedcontainers" not in used(), what="the new source", seconds=20)
+        # What the page tells of its cells comes before what was saved, and holds at once.
+        path = f"kernels/{notebook.kernel}/imports"
+        assert server.api("PUT", path, {"cells": ["%%time\nimport sortedcontainers, toolz as t", "from"]})[0] == 204
+        assert {"sortedcontainers", "toolz"} <= used()
+        assert server.api("PUT", path, {"cells": []})[0] == 204
+        assert not {"sortedcontainers", "toolz"} & used()
+        assert server.api("PUT", path, {"cells": ["import a"] * 2001})[0] == 400
+        assert server.api("PUT", path, {"cells": ["a" * 2001]})[0] == 400
     finally:
         notebook.close()

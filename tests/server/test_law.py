@@ -62,6 +62,7 @@ BODIES = {
     ("POST", "explain"): {"cluster": "x", "text": "x"},
     ("POST", "plans"): {"cluster": "x"},
     ("POST", "syncs"): {"plan": "x"},
+    ("PUT", "kernels/{id}/imports"): {"cells": []},
     ("PATCH", "rules"): {},
 }
 QUERIES = {"diff": "?kernel=x&cluster=x", "environments": "?cluster=x"}
@@ -117,6 +118,7 @@ def test_a_server_that_cannot_make_its_folders_says_so_and_recovers_and_ends(kin
                     ("POST", "syncs", 404),
                     ("GET", "rules", 200),
                     ("PATCH", "rules", 200),
+                    ("PUT", "kernels/{id}/imports", 204),
                     ("GET", "software/{name}", 404),
                     ("GET", "software/{name}/export", 404),
                 }, (method, path, status, answer)

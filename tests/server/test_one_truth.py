@@ -123,7 +123,7 @@ def test_a_cell_and_the_panel_tell_the_same_rows(server, notebook, cluster):
     theirs = settled(server, notebook, cluster)
 
     def told(diff: dict) -> dict:
-        return {row["name"]: (row["kernel"], row["status"], row["severity"], row["in_use"]) for row in diff["rows"]}
+        return {row["name"]: (row["kernel"], row["status"], row["severity"], row["use"]) for row in diff["rows"]}
 
     ours, others = told(mine), told(theirs)
     assert ours.keys() == others.keys()
@@ -133,7 +133,7 @@ def test_a_cell_and_the_panel_tell_the_same_rows(server, notebook, cluster):
     rows = {row["name"]: row for row in theirs["rows"]}
     assert rows["iniconfig"]["status"] == "differs"
     # What only %coiled has imported isn't the notebook's.
-    assert (rows["argcomplete"]["status"], rows["argcomplete"]["in_use"]) == ("only_kernel", False)
+    assert (rows["argcomplete"]["status"], rows["argcomplete"]["use"]) == ("only_kernel", "")
 
 
 def test_a_sync_of_a_cell_is_a_sync_of_the_panels_and_the_other_way_round(server, notebook, cluster):

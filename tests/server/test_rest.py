@@ -350,6 +350,7 @@ def test_every_documented_operation_answers_what_the_document_says(server):
     assert cluster["id"] in {diff["cluster"]["id"] for diff in report["diffs"]}
     assert server.token not in str(report)
     assert str(Path.home()) not in str(report)
+    assert server.api("PUT", f"kernels/{kernel['id']}/imports", {"cells": ["import numpy"]})[0] == 204
     assert server.api("PATCH", "rules", {"ignores": ["toolz"]})[0] == 200
     assert server.api("PATCH", "rules", {"ignores": []})[0] == 200
     assert server.api("PATCH", path, {"name": "renamed"})[0] == 200

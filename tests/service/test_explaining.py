@@ -19,7 +19,7 @@ import pytest
 import uv
 
 from coiled_jupyter.core.compare.diff import compare
-from coiled_jupyter.core.explain import explain
+from coiled_jupyter.core.explain import explain, proven
 from coiled_jupyter.core.groups import group, kernel_environment
 from coiled_jupyter.core.times import now
 from coiled_jupyter.texts import source
@@ -206,6 +206,8 @@ def test_a_real_failure_is_explained_by_the_right_rows(name, tmp_path):
     assert part in text
     made = explained(text, kernel, server)
     assert (made.basis, sorted(cause.row.name for cause in made.causes)) == (basis, rows), (made.text, text)
+    # A failure that names its cause shows that it makes tasks fail.
+    assert sorted(proven(made, text)) == (rows if basis == "named" and name != "connect" else [])
 
 
 def test_equal_environments_explain_nothing(tmp_path):

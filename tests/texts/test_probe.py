@@ -140,8 +140,8 @@ def test_what_runs_is_told_from_what_is_installed(tmp_path):
         (tmp_path / f"{name}.py").write_text(text)
     reading = run(interpreters()["3.11"], "-c", _UPGRADE, str(PROBE), str(tmp_path), path=tmp_path)
     found = {p["name"]: (p["version"], *reading["loaded"].get(p["name"], ())) for p in reading["packages"]}
-    assert found["plain"] == ("2.0", "1.0", True)
-    assert found["versioned"] == ("2.0", "1.0", True)
+    assert found["plain"] == ("2.0", "1.0", "loaded")
+    assert found["versioned"] == ("2.0", "1.0", "loaded")
 
 
 _UPGRADE_OF_A_SLOPPY_ONE = """
@@ -172,7 +172,7 @@ def test_a_module_that_tells_another_version_than_its_distribution_runs_what_is_
         interpreters()["3.11"], "-c", _UPGRADE_OF_A_SLOPPY_ONE, str(PROBE), str(tmp_path), path=tmp_path
     )
     for name in ("sloppy", "packed"):
-        assert first["loaded"][name] == ["1.0.post1", True]
+        assert first["loaded"][name] == ["1.0.post1", "loaded"]
         # And what a later upgrade has left behind is seen.
         assert second["loaded"][name][0] in ("1.0", "1.0.post1")
 
@@ -519,4 +519,60 @@ def test_of_a_namespace_that_several_share_the_one_that_was_imported_is_in_use(m
         module = tmp_path / "acme" / name / "__init__.py"
         module.parent.mkdir(parents=True)
         module.write_text("")
-    assert run(interpreters()[minor], "-c", _NAMESPACE, str(PROBE), path=tmp_path) == {"acme-core-alpha": True}
+    assert run(interpreters()[minor], "-c", _NAMESPACE, str(PROBE), path=tmp_path) == {"acme-core-alpha": "loaded"}
+
+
+_NAMED = """
+import json, sys
+n = {"__name__": "probe"}
+exec(compile(open(sys.argv[1], "rb").read(), "probe", "exec"), n)
+space = {"In": [""]}
+n["baseline"](True, [space])
+
+def ran(cell):
+    space["In"].append(cell)
+    exec(cell, space)
+
+def uses():
+    found = json.loads(n["probe"]())["loaded"]
+    return {name: found.get(name, [None, "no"])[1] for name in ("direct", "within", "value", "local", "other", "unused")}
+
+ran("import direct, late_; from value import Thing, function\\nthing = Thing(); del Thing, function")
+ran("def f():\\n    import unused\\n")
+sys.path.append(sys.argv[2])
+ran("import beside")
+print(json.dumps([uses(), json.loads(n["probe"]())["named"]]))
+"""
+
+
+@pytest.mark.parametrize("minor", sorted({"3.8", "3.13"} & set(interpreters())))
+def test_what_code_of_the_user_names_is_told_from_what_that_loads(minor, tmp_path):
+    """In cells, in values of the session, and in code beside the notebook; `direct` loads `other`."""
+    sources = {
+        "direct": "import other",
+        "value": "class Thing: pass\ndef function(): pass",
+        "local": "",
+        "other": "",
+        "unused": "",
+        "within": "",
+        "late_": "",
+    }
+    for name, text in sources.items():
+        info = distribution(tmp_path / "site-packages", name, "1.0")
+        (info / "RECORD").write_text(f"{name}.py,,\n")
+        (tmp_path / "site-packages" / f"{name}.py").write_text(text)
+    work = tmp_path / "work"
+    (work / "beside").mkdir(parents=True)
+    (work / "beside" / "__init__.py").write_text("from . import part\n")
+    (work / "beside" / "part.py").write_text("if True:\n    from local import *\n")
+    found, named = run(interpreters()[minor], "-c", _NAMED, str(PROBE), str(work), path=tmp_path / "site-packages")
+    assert found == {
+        "direct": "imported",
+        "within": "no",
+        "value": "imported",
+        "local": "imported",
+        "other": "loaded",
+        # A function of a cell names it, though nothing has loaded it yet.
+        "unused": "imported",
+    }
+    assert "beside" in named

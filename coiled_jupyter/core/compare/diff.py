@@ -25,6 +25,7 @@ def compare(
     unread: Sequence[Unread] = (),
     software: Mapping[str, str] | None = None,
     rules: RuleSet | None = None,
+    seen: Mapping[str, str] | None = None,
 ) -> Diff:
     """Compare a kernel with all groups of a cluster.
 
@@ -38,9 +39,13 @@ def compare(
         The present time, against which the readings' ages are judged.
     rules
         What decides severities; None is the shipped rules.
+    seen
+        By package, the text of a failure on this cluster that points at it.
 
     """
-    rows = Rows(Sides(kernel, groups), software or {}, rules or shipped()).all() if kernel and groups else []
+    rows = (
+        Rows(Sides(kernel, groups), software or {}, rules or shipped(), seen or {}).all() if kernel and groups else []
+    )
     read = [environment for environment in (kernel, *groups) if environment is not None]
     missing = [*unread, *(entry for environment in read for entry in unread_parts(environment))]
     if kernel is None and not any(entry.node == "kernel" for entry in missing):

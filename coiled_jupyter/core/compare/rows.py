@@ -22,10 +22,11 @@ _SAME: tuple[RowStatus, Severity, str, str] = ("same", "same", "", "")
 class Rows:
     """The rows of one kernel and all groups of a cluster."""
 
-    def __init__(self, sides: Sides, software: Mapping[str, str], rules: RuleSet) -> None:
+    def __init__(self, sides: Sides, software: Mapping[str, str], rules: RuleSet, seen: Mapping[str, str]) -> None:
         self.sides = sides
         self.software = software
         self.rules = rules
+        self.seen = seen
         self.finder = Finder(sides, rules)
 
     def all(self) -> list[Row]:
@@ -48,6 +49,8 @@ class Rows:
             status, severity, why, fix = _SAME
         else:
             status, severity, why, fix = self._judge(name, mine, theirs)
+        if name in self.seen and status != "same":
+            severity, why = "breaks", f"A task has failed: {self.seen[name].rstrip('.')}. {why}".strip()
         severity, why, fix = self.rules.decided(name, status, severity, why, fix)
         return Row(
             name=name,
@@ -68,7 +71,8 @@ class Rows:
             software=RowSoftware(version=self.software[name]) if name in self.software else None,
             status=status,
             severity=severity,
-            in_use=bool(mine and mine.in_use),
+            use=mine.use if mine else "",
+            needed_by=mine.needed_by if mine else "",
             why=why,
             fix=fix,
             modules=next((package.modules for package in (mine, *theirs) if package is not None), ()),
@@ -111,6 +115,7 @@ class Rows:
             "kernel": listed(f.kernel for f in alike) if several else finding.kernel,
             "cluster": listed(f.cluster for f in alike) if several else finding.cluster,
             "where": self.sides.where(tuple(f.side for f in alike)),
+            "uses": _uses(self.sides.kernel.packages.get(finding.name)),
             **finding.values,
         }
         why, fix = rulebook.words(finding.spec.why, values), rulebook.words(finding.spec.fix, values)
@@ -122,6 +127,15 @@ class Rows:
             for side in self.sides.all
             if name in side.edited
         ]
+
+
+def _uses(mine: Package | None) -> str:
+    """Return, as a clause, how the notebook uses a package."""
+    if mine is not None and mine.use == "needed":
+        return f"{mine.needed_by}, which this notebook imports, needs it"
+    if mine is not None and mine.use == "loaded":
+        return "it is loaded in this notebook"
+    return "this notebook imports it"
 
 
 def _unique(findings: Iterable[Finding]) -> list[Finding]:

@@ -25,7 +25,9 @@ class Side:
         if environment.python:
             name = environment.implementation
             version = environment.python if name == "cpython" else f"{name} {environment.python}"
-            self.packages["python"] = Package(name="python", version=version, content=environment.library, in_use=True)
+            self.packages["python"] = Package(
+                name="python", version=version, content=environment.library, use="imported"
+            )
         self.damaged: dict[str, Damage] = {}
         self.folders: dict[str, str] = {}
         self.edited: dict[str, str] = {}

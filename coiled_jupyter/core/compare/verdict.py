@@ -53,7 +53,7 @@ def verdict(
 
 def _is_risky(row: Row) -> bool:
     # Every notebook names Python; a rule says what another patch release means.
-    return row.severity == "risky" or (row.severity == "minor" and row.in_use and row.name != "python")
+    return row.severity == "risky" or (row.severity == "minor" and row.use == "imported" and row.name != "python")
 
 
 def headline(diff: Diff) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from .base import SCHEMA, Time, Wire
-from .environments import Level, Loaded, Role, Source
+from .environments import Level, Loaded, Role, Source, Use
 
 RowStatus: TypeAlias = Literal[
     "broken",
@@ -97,11 +97,18 @@ class Row(Wire, frozen=True, kw_only=True):
     software: RowSoftware | None
     status: RowStatus
     severity: Severity
-    in_use: bool
+    use: Use
+    """How the notebook uses it, as of a package of an environment."""
+    needed_by: str
     why: str
     fix: str
     modules: tuple[str, ...] = ()
     """The modules by which it is imported, where these have other names."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the notebook uses it in any way."""
+        return bool(self.use)
 
 
 class Severities(Wire, frozen=True, kw_only=True):

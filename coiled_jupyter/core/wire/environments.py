@@ -10,6 +10,7 @@ from .base import Time, Wire
 
 Role: TypeAlias = Literal["kernel", "scheduler", "worker"]
 Level: TypeAlias = Literal["all", "versions", "none"]
+Use: TypeAlias = Literal["", "loaded", "needed", "imported"]
 """How much of a place was read: every distribution, the ten names that Dask's own handler reports, or nothing."""
 
 
@@ -42,8 +43,11 @@ class Package(Wire, frozen=True, kw_only=True):
         The build and the channel of a package that conda installed.
     requested
         Whether it was installed by name, and not only because another package requires it.
-    in_use
-        Whether a process of this environment has imported it.
+    use
+        How a process of this environment uses it: ``imported`` by the notebook's own code, ``needed`` by what that imports,
+        ``loaded`` by something else; empty where none has loaded it for the user.
+    needed_by
+        The package that needs it, where the use is ``needed``.
 
     """
 
@@ -56,9 +60,15 @@ class Package(Wire, frozen=True, kw_only=True):
     build: str | None = None
     channel: str | None = None
     requested: bool = False
-    in_use: bool = False
+    use: Use = ""
+    needed_by: str = ""
     modules: tuple[str, ...] = ()
     """The modules by which it is imported, where these have other names."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it is used in any way."""
+        return bool(self.use)
 
 
 class Problem(Wire, frozen=True, kw_only=True):

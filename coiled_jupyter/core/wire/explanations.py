@@ -24,6 +24,12 @@ class ExplainRequest(Request, frozen=True, kw_only=True):
     text: Annotated[str, Meta(min_length=1, max_length=200_000)]
 
 
+class NotebookImports(Request, frozen=True, kw_only=True):
+    """Body of ``PUT kernels/{id}/imports``: of each code cell, saved or not, the lines that import something."""
+
+    cells: Annotated[tuple[Annotated[str, Meta(max_length=2000)], ...], Meta(max_length=2000)]
+
+
 class Cause(Wire, frozen=True, kw_only=True):
     """A row of the diff that explains a failure, the part of the text that is the `evidence`, and the reason."""
 

@@ -20,6 +20,7 @@ class Rule(Wire, frozen=True, kw_only=True):
     distances: tuple[str, ...] = ()
     direction: str | None = None
     older: str | None = None
+    imported: bool | None = None
     in_use: bool | None = None
     requested: bool | None = None
     role: Role | None = None

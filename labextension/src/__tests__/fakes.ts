@@ -116,7 +116,8 @@ export function row(name: string, more: Partial<Row> = {}): Row {
     software: null,
     status: 'same',
     severity: 'same',
-    in_use: false,
+    use: '',
+    needed_by: '',
     why: '',
     modules: [],
     fix: '',
@@ -369,6 +370,8 @@ export class FakeApi implements IApi {
   private _put(after: Cluster): void {
     this.list = this.list.map(it => (it.id === after.id ? after : it));
   }
+
+  async tellImports(): Promise<void> {}
 
   async explain(body: ExplainRequest): Promise<Explanation> {
     this.explained.push(body);

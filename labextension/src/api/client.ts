@@ -98,6 +98,8 @@ export interface IApi {
     cluster: string,
     last?: Last<Diff>
   ): Promise<IAnswer<Diff>>;
+  /** What the cells of a kernel's notebook import now. */
+  tellImports(kernel: string, cells: string[]): Promise<void>;
   explain(body: ExplainRequest): Promise<Explanation>;
   /** What a report of a problem needs, of one kernel or of the server alone. */
   doctor(kernel: string | null): Promise<Doctor>;
@@ -179,6 +181,13 @@ export class Api implements IApi {
   ): Promise<IAnswer<Diff>> {
     const query = URLExt.objectToQueryString({ kernel, cluster });
     return current(await this._read(`diff${query}`, last));
+  }
+
+  tellImports(kernel: string, cells: string[]): Promise<void> {
+    return this._ask(`kernels/${encodeURIComponent(kernel)}/imports`, {
+      method: 'PUT',
+      body: JSON.stringify({ cells })
+    });
   }
 
   explain(body: ExplainRequest): Promise<Explanation> {

@@ -642,6 +642,64 @@ export interface paths {
     readonly patch?: never;
     readonly trace?: never;
   };
+  readonly '/kernels/{id}/imports': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    /** What the cells of a kernel's notebook import, saved or not */
+    readonly put: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['NotebookImports'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 204: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content?: never;
+        };
+      };
+    };
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/layers': {
     readonly parameters: {
       readonly query?: never;
@@ -2106,6 +2164,13 @@ export interface components {
       readonly used: number;
     };
     /**
+     * NotebookImports
+     * @description Body of ``PUT kernels/{id}/imports``: of each code cell, saved or not, the lines that import something.
+     */
+    readonly NotebookImports: {
+      readonly cells: readonly string[];
+    };
+    /**
      * Option
      * @description An option that a cluster factory declares.
      */
@@ -2132,8 +2197,11 @@ export interface components {
      *         The build and the channel of a package that conda installed.
      *     requested
      *         Whether it was installed by name, and not only because another package requires it.
-     *     in_use
-     *         Whether a process of this environment has imported it.
+     *     use
+     *         How a process of this environment uses it: ``imported`` by the notebook's own code, ``needed`` by what that imports,
+     *         ``loaded`` by something else; empty where none has loaded it for the user.
+     *     needed_by
+     *         The package that needs it, where the use is ``needed``.
      */
     readonly Package: {
       /** @default null */
@@ -2142,8 +2210,6 @@ export interface components {
       readonly channel: string | null;
       /** @default null */
       readonly content: string | null;
-      /** @default false */
-      readonly in_use: boolean;
       /** @default null */
       readonly installer: string | null;
       /** @default [] */
@@ -2151,10 +2217,17 @@ export interface components {
       /** @default [] */
       readonly modules: readonly string[];
       readonly name: string;
+      /** @default  */
+      readonly needed_by: string;
       /** @default false */
       readonly requested: boolean;
       /** @default null */
       readonly source: components['schemas']['Source'] | null;
+      /**
+       * @default
+       * @enum {unknown}
+       */
+      readonly use: '' | 'imported' | 'loaded' | 'needed';
       readonly version: string;
     };
     /**
@@ -2384,11 +2457,11 @@ export interface components {
     readonly Row: {
       readonly fix: string;
       readonly groups: readonly components['schemas']['RowGroup'][];
-      readonly in_use: boolean;
       readonly kernel: components['schemas']['RowSide'] | null;
       /** @default [] */
       readonly modules: readonly string[];
       readonly name: string;
+      readonly needed_by: string;
       /** @enum {unknown} */
       readonly severity: 'breaks' | 'minor' | 'risky' | 'same';
       readonly software: components['schemas']['RowSoftware'] | null;
@@ -2403,6 +2476,8 @@ export interface components {
         | 'same'
         | 'split'
         | 'unknown';
+      /** @enum {unknown} */
+      readonly use: '' | 'imported' | 'loaded' | 'needed';
       readonly why: string;
     };
     /**
@@ -2448,6 +2523,8 @@ export interface components {
       readonly evidence: readonly string[];
       /** @default  */
       readonly fix: string;
+      /** @default null */
+      readonly imported: boolean | null;
       /** @default null */
       readonly in_use: boolean | null;
       /** @default null */
@@ -2869,6 +2946,7 @@ export type Loaded = components['schemas']['Loaded'];
 export type LogLine = components['schemas']['LogLine'];
 export type Logs = components['schemas']['Logs'];
 export type Memory = components['schemas']['Memory'];
+export type NotebookImports = components['schemas']['NotebookImports'];
 export type Option = components['schemas']['Option'];
 export type Package = components['schemas']['Package'];
 export type Plan = components['schemas']['Plan'];

@@ -114,7 +114,7 @@ def rows(kernel, scheduler, added) -> tuple[Row, ...]:
 
 
 def test_what_the_scheduler_lacks_it_gets_without_a_restart():
-    used = Package(name="numpy", version="2.4.6", in_use=True)
+    used = Package(name="numpy", version="2.4.6", use="imported")
     kernel = environment("kernel", {}, packages=(used,))
     scheduler = environment("scheduler", {})
     assert [r.name for r in actions.remaining(kernel, scheduler, {}, shipped(), AT)] == ["numpy"]

@@ -158,7 +158,7 @@ describe('SoftwareTable', () => {
           anyRow('numpy', {
             status: 'differs',
             severity: 'breaks',
-            in_use: true
+            use: 'imported'
           }),
           anyRow('zict', { status: 'only_kernel', severity: 'minor' }),
           anyRow('dask', { status: 'differs', severity: 'minor' })

@@ -15,6 +15,7 @@ import type {
   Rules
 } from '../../api/wire';
 import type { IWords } from '../../words/words';
+import { rowUseWords } from '../../words/rows';
 import {
   packageSourceWords,
   problemWords,
@@ -119,7 +120,7 @@ export function PackageRow(props: IPackageRowProps): JSX.Element {
             </span>
             <span>
               {rowStatusWords(row.status, trans)}
-              {row.in_use && ` · ${trans.__('imported here')}`}
+              {row.use && ` · ${rowUseWords(row, trans)}`}
             </span>
           </div>
         </th>

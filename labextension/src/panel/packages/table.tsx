@@ -6,6 +6,7 @@ import * as React from 'react';
 import type { IReveal } from '../../model/model';
 import type { Diff, Row, Rules } from '../../api/wire';
 import { rowStatusWords, severityWords } from '../../words/words';
+import { useWords } from '../../words/rows';
 import { PackageRow, SEVERITIES, SEVERITY_ICONS } from './row';
 import type { IRowActions } from './row';
 
@@ -386,9 +387,7 @@ function grouped(
   for (const row of rows) {
     const title =
       by === 'use'
-        ? row.in_use
-          ? trans.__('imported here')
-          : trans.__('not imported here')
+        ? useWords(row.use, trans)
         : by && rowStatusWords(row.status, trans);
     const group = groups.get(title);
     if (group) {

@@ -1,0 +1,21 @@
+/** How a row's package is used, in words. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { Row } from '../api/wire';
+
+/** How the notebook uses a package. */
+export function useWords(use: Row['use'], trans: TranslationBundle): string {
+  return {
+    imported: trans.__('imported here'),
+    needed: trans.__('needed by what is imported here'),
+    loaded: trans.__('loaded here'),
+    '': trans.__('not imported here')
+  }[use];
+}
+
+/** The same of one row, with the package that needs it; empty where the notebook doesn't use it. */
+export function rowUseWords(row: Row, trans: TranslationBundle): string {
+  return row.use === 'needed' && row.needed_by
+    ? trans.__('needed by %1', row.needed_by)
+    : row.use && useWords(row.use, trans);
+}
