@@ -322,7 +322,8 @@ def _distributions(module: str, brought: Mapping[str, str]) -> tuple[str, ...]:
     if not read and parts[0] in _LIBRARY:
         return ("python",)
     local = [name for whole in wholes for name in (whole.replace(".", "/") + ".py", whole.replace(".", "/") + "/")]
-    return tuple(dict.fromkeys([*read, *DISTRIBUTIONS.get(parts[0], ()), *map(normal, wholes), *local]))
+    known = [name for whole in wholes for name in DISTRIBUTIONS.get(whole, ())]
+    return tuple(dict.fromkeys([*read, *known, *map(normal, wholes), *local]))
 
 
 def _frames(lines: Iterable[str], brought: Mapping[str, str]) -> list[_Hint]:
