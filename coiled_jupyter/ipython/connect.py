@@ -17,6 +17,7 @@ from ..core.errors import NotFound, Unavailable
 from ..core.wire import Cluster
 from ..factories.local import tls_paths
 from ..ledger import Ledger, Row
+from ..links.this_process import schedulers
 from ..paths import cluster_dir
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
     Parameters
     ----------
     name_or_address
-        Name or id of one of this user's clusters, or the address of any scheduler; without it the only cluster.
+        Name or id of one of this user's clusters, or the address of any scheduler; without it the cluster of which this
+        process has a client already, else the only one.
     kwargs
         For `distributed.Client`.
 
@@ -138,4 +140,9 @@ def _row(name: str | None) -> Row:
         for row in ledger.list()
         if not row.ended and (ledger.owner_alive(row) or row.snapshot.source == "attached")
     }
+    if name is None:
+        used = {identity for identity, _ in schedulers()}
+        mine = [row for row in rows.values() if row.snapshot.scheduler and row.snapshot.scheduler.id in used]
+        if mine:
+            return max(mine, key=lambda row: row.snapshot.created_at)
     return rows[choose(name, [row.snapshot for row in rows.values()]).id]

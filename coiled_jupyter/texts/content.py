@@ -65,8 +65,10 @@ _STATE = {
     "key": "",
     "imported": 0,
 }
-# {path: its time when it was last examined} of the folders and files at the top of what was examined.
+# {path: (its time when it was last examined, what in it matters)} of the folders and files at the top of what
+# was examined. A folder beside the program may be written to all the time, so only there that is kept.
 _WATCHED = {}
+_MATTERS = (".py", ".pyc", ".so", ".pyd", ".pth", ".zip", ".egg", ".egg-link", ".dist-info", ".egg-info")
 
 
 # ---- the places ----------------------------------------------------------------------------------------------------
@@ -242,6 +244,7 @@ def _work(records, local, wanted, forget):
     except BaseException as error:
         answer = {"error": type(error).__name__}
     watched = answer.pop("watched", ())
+    beside = _beside()
     if any(stamp is not None and stamp != _time(path) for _, path, stamp, _, _ in records):
         # Something changed within a folder of metadata, which a reading of packages doesn't open each time.
         forget()
@@ -252,15 +255,24 @@ def _work(records, local, wanted, forget):
     with _LOCK:
         _WATCHED.clear()
         for path in watched:
+            names = _names(path) if path in beside else None
             moment = _time(path)
             # What changed since it was begun is examined again.
-            _WATCHED[path] = -1 if begun <= moment / 1e9 <= time.time() else moment
+            _WATCHED[path] = (-1 if begun <= moment / 1e9 <= time.time() else moment, names)
         _STATE.update(thread=None, ended=now, glanced=now, took=now - start, result=answer, key=key)
 
 
 def _glance(*work):
     """Examine everything again if what an installer touches first was touched since."""
-    if all(_time(path) == moment for path, moment in list(_WATCHED.items())):
+    changed = False
+    for path, (before, names) in list(_WATCHED.items()):
+        moment = _time(path)
+        if moment != before:
+            if before == -1 or names is None or _names(path) != names:
+                changed = True
+                break
+            _WATCHED[path] = (moment, names)
+    if not changed:
         with _LOCK:
             _STATE.update(thread=None, glanced=time.monotonic())
         return
@@ -268,6 +280,28 @@ def _glance(*work):
         # Earlier results no longer hold.
         _STATE.update(result=None, key="")
     _work(*work)
+
+
+def _beside():
+    """Return the folders on the path into which no installer writes."""
+    installed = [os.path.realpath(path) for path in _sites() + _library()]
+    places = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
+    return {path for path in places if os.path.realpath(path) not in installed}
+
+
+def _names(path):
+    """Return what of a folder an import could find, with the times of its files."""
+    found = set()
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if "." not in entry.name and entry.is_dir():
+                    found.add((entry.name, 0))
+                elif entry.name.endswith(_MATTERS):
+                    found.add((entry.name, entry.stat().st_mtime_ns))
+    except OSError:
+        found.add(("", time.monotonic()))
+    return frozenset(found)
 
 
 def _time(path):

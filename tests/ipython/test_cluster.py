@@ -21,6 +21,11 @@ if __name__ == "__main__":
     try:
         with coiled_jupyter.cluster(workers=1, name="breaks") as client:
             print(client.submit(pow, 2, 10).result())
+            with coiled_jupyter.cluster(workers=1, name="second") as second:
+                second.close()
+                # Of several clusters, the one of which this process has a client.
+                with coiled_jupyter.connect() as again:
+                    print(again.scheduler.address == client.scheduler.address)
             if len(sys.argv) > 1:
                 raise ValueError("in the block")
     except ValueError as error:
@@ -46,7 +51,7 @@ def test_it_lives_as_long_as_its_block(tmp_path, fails):
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    assert said == ["1024", *(["in the block"] if fails else []), "Unavailable True", "Invalid"]
+    assert said == ["1024", "True", *(["in the block"] if fails else []), "Unavailable True", "Invalid"]
     listed = [sys.executable, "-m", "coiled_jupyter.cli", "cluster", "list", "--json"]
     assert json.loads(subprocess.run(listed, capture_output=True, text=True, env=env, check=True).stdout) == []
 

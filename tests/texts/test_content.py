@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import pytest
 from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.wire import ClusterAttach
 from coiled_jupyter.service.facade import Service
+from coiled_jupyter.texts import source
 from tests.environments import environment
 from tests.fakes import InterpreterKernels
 from tests.links.test_kernel import readable, specs, with_kernel  # noqa: F401 - a fixture
@@ -131,3 +135,49 @@ def test_real_workers_name_them_in_what_could_not_be_read(tmp_path):
 
     with RemoteCluster(tmp_path / "remote", python, workers=1, extra={"PYTHONPATH": str(tmp_path / "site")}) as remote:
         asyncio.run(go(remote))
+
+
+_WRITING = """
+import json, sys, time, zlib, base64
+sys.path.insert(0, "")
+content = {"__name__": "content"}
+exec(compile(open(sys.argv[1]).read(), "content", "exec"), content)
+
+def look():
+    return content["look"](lambda: [], "installed", True, (), lambda: None)
+
+def until(done):
+    end = time.monotonic() + 60
+    while not done(look()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return look()
+
+first = until(bool)
+# The folder may have changed within a tick of its clock.
+time.sleep(2.5)
+first = until(bool)
+seen = set()
+for number in range(30):
+    open("results-%d.csv" % number, "w").close()
+    seen.add(look())
+    time.sleep(0.1)
+kept = seen == {first}
+open("colorsys.py", "w").close()
+until(lambda key: key != first)
+print(json.dumps([kept, json.loads(content["result"]()) is None or until(bool) != first]))
+"""
+
+
+def test_what_a_notebook_writes_beside_itself_does_not_make_its_readings_unknown(tmp_path):
+    """Results and checkpoints come into its folder all the time; a module that comes there is seen within seconds."""
+    content = tmp_path / "content"
+    content.write_text(source("content"))
+    work = tmp_path / "work"
+    work.mkdir()
+    env = {**os.environ, "COILED_JUPYTER_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITING, str(content)], cwd=work, env=env, capture_output=True, text=True, timeout=150
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [True, True]

@@ -34,9 +34,10 @@ export const NOW = Date.parse('2026-03-01T12:00:00.000Z');
 export function kernel(
   id: string | null = 'k1',
   path = 'a.ipynb',
-  state: IActiveKernel['state'] = id === null ? 'none' : 'alive'
+  state: IActiveKernel['state'] = id === null ? 'none' : 'alive',
+  usesDask = true
 ): IActiveKernel {
-  return { id, label: path, path, state };
+  return { id, label: path, path, state, usesDask };
 }
 
 export class FakeKernels implements IActiveKernels {

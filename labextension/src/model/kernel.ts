@@ -12,6 +12,8 @@ export interface IActiveKernel {
   readonly path: string;
   /** Whether a kernel can answer. */
   readonly state: 'none' | 'starting' | 'alive' | 'dead';
+  /** Whether its cells name Dask, or can't be known. */
+  readonly usesDask: boolean;
 }
 
 export interface IActiveKernels extends IDisposable {

@@ -73,6 +73,7 @@ export type Reason =
   | { readonly kind: 'kernel_starting'; readonly label: string }
   | { readonly kind: 'kernel_dead'; readonly label: string }
   | { readonly kind: 'no_cluster' }
+  | { readonly kind: 'no_choice' }
   | { readonly kind: 'cluster_not_ready'; readonly cluster: Cluster }
   | { readonly kind: 'stale'; readonly seconds: number }
   | { readonly kind: 'syncing'; readonly sync: Sync }
@@ -187,7 +188,8 @@ export class Model implements IDisposable {
 
   /**
    * The cluster that is compared: the one chosen for this notebook, else the newest that its kernel has a client of,
-   * else the one compared so far (a new cluster doesn't change the comparison), else the newest.
+   * else the one compared so far (a new cluster doesn't change the comparison), else the only one, for a notebook that
+   * uses Dask. Somebody else's is never compared unasked.
    */
   get cluster(): Cluster | null {
     const { path = '', id: kernel = '' } = this._kernel ?? {};
@@ -198,10 +200,14 @@ export class Model implements IDisposable {
       lasting
         .filter(({ kernels }) => kernels.includes(kernel!))
         .reduce<Cluster | null>(newer, null) ??
-      lasting.find(({ id }) => id === this._compared.get(path)) ??
-      lasting.reduce<Cluster | null>(newer, null) ??
-      candidates.reduce<Cluster | null>(newer, null)
+      candidates.find(({ id }) => id === this._compared.get(path)) ??
+      (this._kernel?.usesDask && candidates.length === 1 ? candidates[0] : null)
     );
+  }
+
+  /** Whether the notebook has to do with Dask: no other is told of a cluster's packages unasked. */
+  get concerned(): boolean {
+    return this.cluster !== null || (this._kernel?.usesDask ?? false);
   }
 
   /** The last comparison of the present kernel and cluster; `judge` decides whether it still holds. */
@@ -519,7 +525,7 @@ export class Model implements IDisposable {
     }
     const cluster = this.cluster;
     if (!cluster) {
-      return { kind: 'no_cluster' };
+      return { kind: this.candidates.length ? 'no_choice' : 'no_cluster' };
     }
     if (!kernel.id) {
       return { kind: 'no_kernel', label: kernel.label };

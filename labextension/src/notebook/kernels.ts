@@ -4,12 +4,18 @@ import type { ISessionContext } from '@jupyterlab/apputils';
 import type { ConsolePanel, IConsoleTracker } from '@jupyterlab/console';
 import type { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import { Debouncer } from '@lumino/polling';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
 import type { IActiveKernel, IActiveKernels } from '../model/kernel';
 
 type Tracked = NotebookPanel | ConsolePanel;
+
+/** Milliseconds without a change after which the cells are looked at. */
+const CALM = 500;
+const DASK =
+  /^\s*(?:import|from)\s.*\b(?:dask|distributed|coiled_jupyter)\b|^\s*%%?coiled\b/m;
 
 /** Follows the notebook or console that was in front last; all parts are optional. */
 export class ActiveKernels implements IActiveKernels {
@@ -84,6 +90,7 @@ export class ActiveKernels implements IActiveKernels {
     if (!this._disposed) {
       this._disposed = true;
       this._unfollow();
+      this._soon.dispose();
       Signal.clearData(this);
     }
   }
@@ -111,6 +118,8 @@ export class ActiveKernels implements IActiveKernels {
       context?.propertyChanged.connect(this._update, this);
       context?.statusChanged.connect(this._onStatus, this);
       widget?.title.changed.connect(this._update, this);
+      contentOf(widget)?.connect(this._onContent, this);
+      this._usesDask = usesDask(widget);
     }
     this._update();
   }
@@ -121,6 +130,7 @@ export class ActiveKernels implements IActiveKernels {
     if (widget) {
       widget.disposed.disconnect(this._onDisposed, this);
       widget.title.changed.disconnect(this._update, this);
+      contentOf(widget)?.disconnect(this._onContent, this);
       const context = widget.sessionContext as ISessionContext | undefined;
       context?.kernelChanged.disconnect(this._update, this);
       context?.sessionChanged.disconnect(this._update, this);
@@ -143,16 +153,21 @@ export class ActiveKernels implements IActiveKernels {
     this._update();
   }
 
+  private _onContent(): void {
+    this._soon.invoke().catch(() => undefined);
+  }
+
   /** Read anew, and tell only what is new: a kernel's busy and idle come with each cell. */
   private _update(): void {
-    const next = read(this._widget);
+    const next = read(this._widget, this._usesDask);
     const last = this._current;
     this._current = next;
     if (
       next?.id !== last?.id ||
       next?.label !== last?.label ||
       next?.path !== last?.path ||
-      next?.state !== last?.state
+      next?.state !== last?.state ||
+      next?.usesDask !== last?.usesDask
     ) {
       this._changed.emit();
     }
@@ -162,6 +177,11 @@ export class ActiveKernels implements IActiveKernels {
   private readonly _consoles: IConsoleTracker | null;
   private _widget: Tracked | null = null;
   private _current: IActiveKernel | null = null;
+  private _usesDask = false;
+  private readonly _soon = new Debouncer(() => {
+    this._usesDask = usesDask(this._widget);
+    this._update();
+  }, CALM);
   private _disposed = false;
   private _changed = new Signal<this, void>(this);
   private _restarted = new Signal<this, void>(this);
@@ -189,9 +209,28 @@ export function failureOf(
   return lines || `${ename}: ${evalue}`;
 }
 
+/** Whether the cells of a notebook name Dask; a console's are of the past. */
+export function usesDask(widget: Tracked | null): boolean {
+  if (!widget || 'console' in widget) {
+    return true;
+  }
+  const cells = widget.content.model?.sharedModel.cells ?? [];
+  return cells.some(
+    cell => cell.cell_type === 'code' && DASK.test(cell.getSource())
+  );
+}
+
 const STARTING = ['starting', 'restarting', 'autorestarting'];
 
-function read(widget: Tracked | null): IActiveKernel | null {
+function contentOf(
+  widget: Tracked | null
+): ISignal<unknown, unknown> | undefined {
+  return !widget || 'console' in widget
+    ? undefined
+    : widget.content.modelContentChanged;
+}
+
+function read(widget: Tracked | null, usesDask: boolean): IActiveKernel | null {
   if (!widget || widget.isDisposed) {
     return null;
   }
@@ -209,6 +248,7 @@ function read(widget: Tracked | null): IActiveKernel | null {
     id: kernel?.id ?? null,
     label: widget.title.label,
     path: context.path,
-    state
+    state,
+    usesDask
   };
 }

@@ -293,13 +293,16 @@ function SoftwareSection(props: ISectionProps): JSX.Element {
           </button>
         </span>
       </Head>
-      {cluster && candidates.length > 1 && (
+      {candidates.length > (cluster ? 1 : 0) && (
         <label className="jp-Coiled-select">
           {trans.__('Compare with')}
           <select
-            value={cluster.id}
+            value={cluster?.id ?? ''}
             onChange={event => model.choose(event.target.value)}
           >
+            {!cluster && (
+              <option value="">{trans.__('Choose a cluster…')}</option>
+            )}
             {candidates.map(({ id, name }) => (
               <option key={id} value={id}>
                 {name}

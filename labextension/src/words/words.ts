@@ -96,6 +96,11 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
         text: trans.__('no cluster yet'),
         hint: trans.__('Create one with the packages of this notebook.')
       };
+    case 'no_choice':
+      return {
+        text: trans.__('it is not known which cluster this notebook uses'),
+        hint: trans.__('Choose it, or connect to it.')
+      };
     case 'cluster_not_ready':
       return {
         text:

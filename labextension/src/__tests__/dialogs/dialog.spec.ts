@@ -35,6 +35,7 @@ describe.each([1, 2])('every dialog, with %d clusters', count => {
     api.verdict = 'breaks';
     api.rows = [row('numpy', { status: 'differs', severity: 'breaks' })];
     model = new Model({ api, kernels, auto: false });
+    model.choose('c1');
     commands = new CommandRegistry();
     addCommands(commands, {
       model,

@@ -89,6 +89,7 @@ describe('Model', () => {
     it('for another cluster', async () => {
       api.list = [cluster('c1'), cluster('c2')];
       api.hold = true;
+      model.choose('c1');
       const asked = model.refresh();
       await settle();
       const first = api.pending[0].cluster;
@@ -281,10 +282,33 @@ describe('Model', () => {
     const old = cluster('c1', { created_at: '2026-03-01T10:00:00.000Z' });
     const young = cluster('c2', { created_at: '2026-03-01T11:00:00.000Z' });
 
-    it('is the newest', async () => {
+    it('is the only one, for a notebook that uses Dask', async () => {
+      api.list = [old];
+      kernels.change(kernel('k1', 'a.ipynb', 'alive', false));
+      await model.refresh();
+      expect(model.cluster).toBeNull();
+      expect(model.concerned).toBe(false);
+      expect(model.judge().reason?.kind).toBe('no_choice');
+      kernels.change(kernel('k1', 'a.ipynb', 'alive', true));
+      expect(model.cluster?.id).toBe('c1');
+      expect(model.concerned).toBe(true);
+    });
+
+    it('is asked for where several run and none is known to be its own', async () => {
       api.list = [young, old];
       await model.refresh();
-      expect(model.cluster?.id).toBe('c2');
+      expect(model.cluster).toBeNull();
+      expect(model.concerned).toBe(true);
+      expect(model.judge().reason?.kind).toBe('no_choice');
+      expect(api.asked).toEqual([]);
+      model.choose('c1');
+      expect(model.cluster?.id).toBe('c1');
+    });
+
+    it('is not asked for where none runs', async () => {
+      api.list = [{ ...old, status: 'stopped' }];
+      await model.refresh();
+      expect(model.judge().reason?.kind).toBe('no_cluster');
     });
 
     it('stays while a newer one appears', async () => {
@@ -298,14 +322,16 @@ describe('Model', () => {
     it("is the one that the notebook's kernel has a client of, until another is chosen", async () => {
       api.list = [old, young];
       await model.refresh();
-      expect(model.cluster?.id).toBe('c2');
       api.list = [{ ...old, kernels: ['k0', 'k1'] }, young];
       await model.refresh();
       expect(model.cluster?.id).toBe('c1');
       model.choose('c2');
       expect(model.cluster?.id).toBe('c2');
-      kernels.change(kernel('k2', 'other.ipynb'));
-      expect(model.cluster?.id).toBe('c2');
+      // Of several that a kernel has clients of, the newest; what another kernel uses is not this one's.
+      kernels.change(kernel('k0', 'other.ipynb'));
+      expect(model.cluster?.id).toBe('c1');
+      kernels.change(kernel('k2', 'third.ipynb'));
+      expect(model.cluster).toBeNull();
     });
 
     it('is the one chosen, remembered for the notebook', async () => {
@@ -319,10 +345,10 @@ describe('Model', () => {
       await model.refresh();
       expect(model.cluster?.id).toBe('c1');
       kernels.change(kernel('k2', 'other.ipynb'));
-      expect(model.cluster?.id).toBe('c2');
+      expect(model.cluster).toBeNull();
     });
 
-    it('is another one when the chosen one has ended', async () => {
+    it('is the only other one when the chosen one has ended', async () => {
       api.list = [old, young];
       await model.refresh();
       model.choose('c1');

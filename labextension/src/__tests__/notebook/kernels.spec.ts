@@ -1,4 +1,4 @@
-import { failureOf } from '../../notebook/kernels';
+import { failureOf, usesDask } from '../../notebook/kernels';
 
 describe('failureOf', () => {
   it('is the last traceback of a cell', () => {
@@ -20,5 +20,40 @@ describe('failureOf', () => {
       text: 'Mismatched'
     };
     expect(failureOf([stderr])).toBe('Mismatched');
+  });
+});
+
+describe('usesDask', () => {
+  const notebook = (...sources: string[]) =>
+    ({
+      content: {
+        model: {
+          sharedModel: {
+            cells: sources.map(source => ({
+              cell_type: source.startsWith('#') ? 'markdown' : 'code',
+              getSource: () => source
+            }))
+          }
+        }
+      }
+    }) as any;
+
+  it.each([
+    ['import dask.array as da', true],
+    ['x = 1\nfrom dask.distributed import Client', true],
+    ['if True:\n    import numpy, distributed', true],
+    ['import coiled_jupyter', true],
+    ['%coiled status', true],
+    ['%%coiled -c mine\n1', true],
+    ['import numpy', false],
+    ["print('import dask')", false],
+    ['daskimport = 1', false],
+    ['# import dask', false]
+  ])('of %j is %s', (source, uses) => {
+    expect(usesDask(notebook('y = 2', source))).toBe(uses);
+  });
+
+  it('is assumed of a console', () => {
+    expect(usesDask({ console: {} } as any)).toBe(true);
   });
 });

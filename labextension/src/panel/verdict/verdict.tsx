@@ -85,6 +85,8 @@ export function briefWords({ judgement, diff, trans }: IVerdictProps): string {
     unknown:
       reason?.kind === 'no_cluster'
         ? trans.__('No cluster')
-        : trans.__('Unknown')
+        : reason?.kind === 'no_choice'
+          ? trans.__('Which cluster?')
+          : trans.__('Unknown')
   }[verdict];
 }

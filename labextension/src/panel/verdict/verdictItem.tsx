@@ -39,7 +39,8 @@ function Glance(options: IVerdictItemOptions): JSX.Element | null {
   useSeconds();
   const { model, path, show, shown, trans } = options;
   const { kernel } = model;
-  if (!shown() || !kernel || (path && path() !== kernel.path)) {
+  const other = path && path() !== kernel?.path;
+  if (!shown() || !kernel || other || !model.concerned) {
     return null;
   }
   const judgement = model.judge();
