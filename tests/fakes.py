@@ -19,6 +19,7 @@ for name, text in json.load(sys.stdin).items():
     texts[name] = {"__name__": name}
     exec(compile(text, name, "exec"), texts[name])
 used = sys.argv[1:]
+texts["probe"]["baseline"](True, [{"In": ["import " + name for name in used]}])
 for name in used:
     __import__(name)
 import time

@@ -124,7 +124,8 @@ class _Digests:
                 # Where somebody else can write it, it could make differences disappear.
                 if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
                     return {}
-                return {k: v for k, v in json.loads(file.read().decode("utf-8")).items() if isinstance(v, str)}
+                kept = json.loads(file.read().decode("utf-8"))
+                return kept if isinstance(kept, dict) and {str}.issuperset(map(type, kept.values())) else {}
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return {}
 
@@ -147,7 +148,7 @@ class _Digests:
         most = most or (self.files + FILES, self.bytes + BYTES)
         if isinstance(at, tuple):
             self.files += 1
-            lines.append((relative, hashlib.sha256(at[0].read(at[1])).hexdigest()))
+            lines.append((relative, _recorded(hashlib.sha256(at[0].read(at[1])).digest())))
             return
         if not isinstance(at, dict):
             status = os.stat(at)
@@ -219,7 +220,7 @@ class _Digests:
                     break
         else:
             raise _Unknown("%s changes while it is read" % path)
-        digest, key = seen.hexdigest(), _mark(status)
+        digest, key = _recorded(seen.digest()), _mark(status)
         # A later change could bear the same times.
         if begun - max(status.st_mtime_ns, status.st_ctime_ns) > FRESH:
             self._fresh[key] = digest
@@ -234,7 +235,8 @@ class _Digests:
                     for each in json.loads(_text(meta, name))["paths_data"]["paths"]:
                         if each.get("prefix_placeholder") and each.get("sha256_in_prefix"):
                             full = os.path.join(self.facts["prefix"], each["_path"])
-                            self._conda[full] = (each["sha256_in_prefix"], each["sha256"])
+                            both = (each["sha256_in_prefix"], each["sha256"])
+                            self._conda[full] = tuple(_recorded(bytes.fromhex(digest)) for digest in both)
                 except (ValueError, KeyError, TypeError, _Unknown):
                     continue
         installed, before = self._conda.get(path, ("", ""))
@@ -380,7 +382,7 @@ class _Installed:
         self.requires = {}
         self._files = {}
         self._owners = {}
-        self._deep = False
+        self._deep = set()
         for key in sorted(kids):
             if key.endswith((*_INFO, ".egg-link")):
                 try:
@@ -420,13 +422,14 @@ class _Installed:
 
     def owners(self, file):
         """Return the distributions that have brought a file, or files of a folder."""
-        if "/" in file and not self._deep:
+        top, below, _ = file.partition("/")
+        if below and top not in self._deep:
             # Only namespaces ask for this.
-            self._deep = True
-            for name, files in self._files.items():
-                for each in files:
+            self._deep.add(top)
+            for name in list(self._owners.get(top, ())):
+                for each in self._files[name]:
                     parts = each.split("/")
-                    for depth in range(2, len(parts) + 1) if parts[0] != ".." else ():
+                    for depth in range(2, len(parts) + 1) if parts[0] == top else ():
                         self._owners.setdefault("/".join(parts[:depth]), set()).add(name)
         return self._owners.get(file, set())
 
@@ -888,7 +891,7 @@ class _Map:
         hashes, inside = self.digests.hashes, os.path.join(folder, "")
         for name, expected in record.items():
             parts = name.split("/")
-            if parts[0] in ("..", "") or os.path.isabs(name) or parts[0].endswith((*_INFO, ".data")):
+            if parts[0] in ("..", "") or parts[0].endswith((*_INFO, ".data")):
                 if name.endswith(".dist-info/METADATA") and not os.path.exists(os.path.join(folder, name)):
                     missing.append(name)
                 continue
@@ -906,7 +909,7 @@ class _Map:
                         missing.append(name)
                 continue
             algorithm, _, value = expected[0].partition("=")
-            if algorithm == "sha256" and _hexadecimal(value) != digest:
+            if algorithm == "sha256" and value != digest and value.rstrip("=") != digest:
                 edited.append(name)
         return missing, edited, errors
 
@@ -992,8 +995,6 @@ def _is_binary(relative):
     return name.endswith(_BINARY) or ".so." in name
 
 
-def _hexadecimal(value):
-    try:
-        return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-    except ValueError:
-        return ""
+def _recorded(digest):
+    """Return a digest as RECORD has it."""
+    return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")

@@ -347,10 +347,15 @@ def test_a_sync_that_a_cell_begins_moves_in_the_panel(lab, page, tmp_path):
     page.evaluate(
         """() => {
             const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-            window.syncing = kernel.requestExecute({code: '%coiled sync iniconfig --cluster older --yes'}).done;
+            const begun = kernel.requestExecute({code: '%coiled sync iniconfig --cluster older --yes'});
+            window.said = [];
+            begun.onIOPub = ({content}) => window.said.push(content.text ?? content.evalue ?? content.data);
+            window.syncing = begun.done.finally(() => { window.ended = true; });
         }"""
     )
     card = page.locator("[data-sync-id]").first
+    page.wait_for_function("window.ended || document.querySelector('[data-sync-id]')", timeout=60_000)
+    assert not page.evaluate("window.ended"), page.evaluate("window.said")
     expect(card).to_have_attribute("data-state", "rolling", timeout=60_000)
     show(page, "sync-of-a-cell")
     assert faults(page, "[data-sync-id]") == []
@@ -447,7 +452,8 @@ def test_buttons_in_the_output_of_a_saved_notebook_do_nothing_without_our_dialog
         for command in commands
     )
     output = {"output_type": "display_data", "data": {"text/html": f"<div>{buttons}</div>"}, "metadata": {}}
-    code = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": "1", "outputs": [output]}
+    source = "import dask"
+    code = {"cell_type": "code", "execution_count": 1, "metadata": {}, "source": source, "outputs": [output]}
     book = {"cells": [code], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
     (lab.work / "buttons.ipynb").write_text(json.dumps(book))
     page.evaluate(
@@ -472,7 +478,9 @@ def test_buttons_in_the_output_of_a_saved_notebook_do_nothing_without_our_dialog
 
     def noted(request) -> None:
         path = request.url.partition("/coiled-jupyter/api/")[2].partition("?")[0]
-        if path and request.method != "GET" and path not in ("plans", "explain"):
+        # What a notebook imports is told of each that is opened.
+        told = path in ("plans", "explain") or path.endswith("/imports")
+        if path and request.method != "GET" and not told:
             changing.append((request.method, path))
 
     page.on("request", noted)

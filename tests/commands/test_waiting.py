@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.commands.test_terminal import Terminal
+from tests.nightly import each_night
 from tests.processes import apart, wait_for
 from tests.test_cli import run
 
@@ -112,16 +113,19 @@ def test_an_index_that_never_answers_is_what_is_said_to_be_waited_for(silent_ind
     assert "Traceback" not in command.said
 
 
+STOPPED = [
+    (Piped, ("diff",)),
+    (Terminal, ("diff",)),
+    (Terminal, ("cluster", "stop")),
+    (Piped, ("cluster", "scale", "2")),
+    (Piped, ("sync", "--dry-run")),
+    (Terminal, ("doctor", "--json")),
+]
+
+
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [
-        (Piped, ("diff",)),
-        (Terminal, ("diff",)),
-        (Terminal, ("cluster", "stop")),
-        (Piped, ("cluster", "scale", "2")),
-        (Piped, ("sync", "--dry-run")),
-        (Terminal, ("doctor", "--json")),
-    ],
+    each_night(STOPPED, [STOPPED[0], STOPPED[2], STOPPED[5]]),
 )
 def test_a_stopped_supervisor_is_said_to_be_waited_for_and_no_command_waits_for_ever(stopped, kind, words):
     with kind(*words, env=stopped) as command:

@@ -19,6 +19,7 @@ from uv import find_uv_bin
 from coiled_jupyter.core.errors import CoiledError, NotFound, Unavailable
 from coiled_jupyter.core.times import now
 from coiled_jupyter.links.kernel import UNTRACKED, KernelLink
+from tests.nightly import each_night
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +301,7 @@ def test_a_kernel_that_is_not_python_says_so(specs, monkeypatch):
     assert with_kernel("shell", body, specs, monkeypatch)
 
 
-@pytest.mark.parametrize("name", ["xeus", "xeus-raw"])
+@pytest.mark.parametrize("name", each_night(["xeus", "xeus-raw"], ["xeus"]))
 def test_a_kernel_without_control_handlers_says_so_and_goes_on(name, specs, monkeypatch):
     async def body(session, link):
         known = ""

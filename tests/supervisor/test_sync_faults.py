@@ -342,7 +342,7 @@ def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair)
     site(*pair, body)
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(20, marks=FULL)])
+@pytest.mark.parametrize("times", [pytest.param(2, marks=FULL), pytest.param(20, marks=FULL)])
 def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_complete(pair, times, seed):
     chance = random.Random(seed)
 
@@ -375,7 +375,7 @@ def test_cancelled_and_killed_at_random_moments_nothing_half_built_is_taken_for_
     ("fault", "step"),
     [
         pytest.param(kill_worker, "building", marks=FULL),
-        (kill_worker, "rolling"),
+        pytest.param(kill_worker, "rolling", marks=FULL),
         (kill_supervisor, "rolling"),
         pytest.param(kill_worker, "verifying", marks=FULL),
         pytest.param(kill_nanny, "building", marks=FULL),

@@ -565,6 +565,7 @@ export async function openAll(
     // Its event comes later.
     await new Promise(resolve => setTimeout(resolve, 0));
     await Promise.all([
+      import('../panel/packages/details'),
       import('../panel/sync/card'),
       import('../panel/clusters/workerList')
     ]);

@@ -8,7 +8,7 @@ import type { Explanation } from '../api/wire';
 import { reasonWords, refusalWords } from '../words/words';
 import type { IDialogContext } from './context';
 import { StayingDialog } from './dialog';
-import { SEVERITY_ICONS } from '../panel/packages/row';
+import { SEVERITY_ICONS } from '../panel/packages/shared';
 
 /** The state of the area below the text. */
 export type Outcome =

@@ -118,7 +118,11 @@ export class ActiveKernels implements IActiveKernels {
       context?.propertyChanged.connect(this._update, this);
       context?.statusChanged.connect(this._onStatus, this);
       widget?.title.changed.connect(this._update, this);
-      contentOf(widget)?.connect(this._onContent, this);
+      if (isNotebook(widget)) {
+        widget.content.modelContentChanged.connect(this._onContent, this);
+        // Before that it has no cells.
+        void widget.context.ready.then(() => this._look());
+      }
       this._usesDask = usesDask(widget);
     }
     this._update();
@@ -130,7 +134,9 @@ export class ActiveKernels implements IActiveKernels {
     if (widget) {
       widget.disposed.disconnect(this._onDisposed, this);
       widget.title.changed.disconnect(this._update, this);
-      contentOf(widget)?.disconnect(this._onContent, this);
+      if (isNotebook(widget)) {
+        widget.content.modelContentChanged.disconnect(this._onContent, this);
+      }
       const context = widget.sessionContext as ISessionContext | undefined;
       context?.kernelChanged.disconnect(this._update, this);
       context?.sessionChanged.disconnect(this._update, this);
@@ -157,6 +163,13 @@ export class ActiveKernels implements IActiveKernels {
     this._soon.invoke().catch(() => undefined);
   }
 
+  private _look(): void {
+    if (!this._disposed) {
+      this._usesDask = usesDask(this._widget);
+      this._update();
+    }
+  }
+
   /** Read anew, and tell only what is new: a kernel's busy and idle come with each cell. */
   private _update(): void {
     const next = read(this._widget, this._usesDask);
@@ -178,10 +191,7 @@ export class ActiveKernels implements IActiveKernels {
   private _widget: Tracked | null = null;
   private _current: IActiveKernel | null = null;
   private _usesDask = false;
-  private readonly _soon = new Debouncer(() => {
-    this._usesDask = usesDask(this._widget);
-    this._update();
-  }, CALM);
+  private readonly _soon = new Debouncer(() => this._look(), CALM);
   private _disposed = false;
   private _changed = new Signal<this, void>(this);
   private _restarted = new Signal<this, void>(this);
@@ -211,7 +221,7 @@ export function failureOf(
 
 /** Whether the cells of a notebook name Dask; a console's are of the past. */
 export function usesDask(widget: Tracked | null): boolean {
-  if (!widget || 'console' in widget) {
+  if (!isNotebook(widget)) {
     return true;
   }
   const cells = widget.content.model?.sharedModel.cells ?? [];
@@ -222,12 +232,8 @@ export function usesDask(widget: Tracked | null): boolean {
 
 const STARTING = ['starting', 'restarting', 'autorestarting'];
 
-function contentOf(
-  widget: Tracked | null
-): ISignal<unknown, unknown> | undefined {
-  return !widget || 'console' in widget
-    ? undefined
-    : widget.content.modelContentChanged;
+function isNotebook(widget: Tracked | null): widget is NotebookPanel {
+  return widget !== null && !('console' in widget);
 }
 
 function read(widget: Tracked | null, usesDask: boolean): IActiveKernel | null {

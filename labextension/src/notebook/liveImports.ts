@@ -37,7 +37,8 @@ export function followImports(
     panel.sessionContext.kernelChanged.connect(again);
     panel.content.modelContentChanged.connect(again);
     panel.disposed.connect(() => soon.dispose());
-    again();
+    // Before that it has no cells.
+    void panel.context.ready.then(again);
   };
   notebooks.forEach(follow);
   notebooks.widgetAdded.connect((_, panel) => follow(panel));

@@ -12,7 +12,7 @@ import { Notice } from './notice';
 import { lazy } from './lazy';
 import { SoftwareTable } from './packages/table';
 import { SyncButton } from './sync/button';
-import type { IRowActions } from './packages/row';
+import type { IRowActions } from './packages/shared';
 import { Verdict } from './verdict/verdict';
 import { hasLogs, isOurs } from '../model/capabilities';
 import { CommandIDs } from '../tokens';

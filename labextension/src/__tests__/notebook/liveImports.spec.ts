@@ -10,6 +10,7 @@ interface ICell {
 class FakePanel {
   constructor(public cells: ICell[]) {}
 
+  readonly context = { ready: Promise.resolve() };
   isDisposed = false;
   readonly disposed = new Signal<this, void>(this);
   readonly sessionContext = {

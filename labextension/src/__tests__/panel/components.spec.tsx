@@ -18,7 +18,7 @@ import type { IClusterCardProps } from '../../panel/clusters/card';
 import { CoreMeter } from '../../panel/clusters/cores';
 import { Age } from '../../panel/age';
 import { Explain } from '../../dialogs/explainFailure';
-import type { IRowActions } from '../../panel/packages/row';
+import type { IRowActions } from '../../panel/packages/shared';
 import { PackageRow } from '../../panel/packages/row';
 import { SoftwareTable } from '../../panel/packages/table';
 import { Verdict } from '../../panel/verdict/verdict';
@@ -275,6 +275,15 @@ describe('SoftwareTable', () => {
 describe('PackageRow', () => {
   const numpy = breaks.rows.find(({ name }) => name === 'numpy')!;
   const toolz = breaks.rows.find(({ name }) => name === 'toolz')!;
+
+  // What is behind a row is loaded when a row is first opened.
+  beforeAll(async () => {
+    await act(async () => {
+      details(breaks, numpy);
+      await import('../../panel/packages/details');
+      await new Promise(resolve => setTimeout(resolve, 0));
+    });
+  });
 
   it('says why, what helps, and what is where', () => {
     const node = details(breaks, numpy);

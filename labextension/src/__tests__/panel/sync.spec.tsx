@@ -602,6 +602,15 @@ describe('a row', () => {
     return { only: button(node, 'Sync only numpy'), synced };
   };
 
+  // What is behind a row is loaded when a row is first opened.
+  beforeAll(async () => {
+    await act(async () => {
+      open('');
+      await import('../../panel/packages/details');
+      await new Promise(resolve => setTimeout(resolve, 0));
+    });
+  });
+
   it('can be synced alone', () => {
     const { only, synced } = open('');
     only.click();

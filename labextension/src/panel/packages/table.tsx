@@ -7,8 +7,9 @@ import type { IReveal } from '../../model/model';
 import type { Diff, Row, Rules } from '../../api/wire';
 import { rowStatusWords, severityWords } from '../../words/words';
 import { useWords } from '../../words/rows';
-import { PackageRow, SEVERITIES, SEVERITY_ICONS } from './row';
-import type { IRowActions } from './row';
+import { PackageRow } from './row';
+import { SEVERITIES, SEVERITY_ICONS } from './shared';
+import type { IRowActions } from './shared';
 
 export interface ISoftwareTableProps {
   diff: Diff;
