@@ -31,6 +31,7 @@ def digest(reading: Reading) -> str:
     """Return a hash of what is installed, its origin and content; not of what is loaded, of times or of order."""
     seen = hashlib.blake2b(digest_size=16)
     parts = [reading.implementation, reading.python, reading.platform, reading.library or ""]
+    parts += [f"{name}={value}" for name, value in sorted(reading.conditions.items())]
     for package in reading.packages:
         source = package.source
         parts += [package.name, package.version, package.content or "", package.build or "", package.channel or ""]
@@ -157,6 +158,7 @@ def _environment(
         implementation=first.implementation,
         platform=first.platform,
         library=first.library,
+        conditions=dict(first.conditions),
         packages=tuple(
             Package(
                 name=package.name,

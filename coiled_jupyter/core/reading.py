@@ -25,6 +25,7 @@ from .wire import Source, Use
 
 SIZE_LIMIT = 4 * 1024 * 1024
 PACKAGE_LIMIT = 20_000
+CONDITION_LIMIT = 200
 MODULE_LIMIT = 50
 """Modules of one distribution that have other names."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -120,6 +121,8 @@ class Reading(Struct, frozen=True, kw_only=True):
     base_executable: _Text
     host: _Text
     pid: int
+    conditions: dict[_Text, _Text] = {}
+    """What of the process, besides code, its results depend on, by the variable that sets it."""
     packages: tuple[ReadPackage, ...]
     problems: tuple[ReadProblem, ...] = ()
     conda: tuple[ReadConda, ...] = ()
@@ -366,6 +369,10 @@ def _clean(reading: Reading, names: Mapping[str, str | None]) -> Reading:
         packages=tuple(packages[name] for name in sorted(packages)),
         problems=tuple(problems),
         named=reading.named[:PACKAGE_LIMIT],
+        conditions={
+            _show(key)[:200]: _show(reading.conditions[key])[:200]
+            for key in sorted(reading.conditions)[:CONDITION_LIMIT]
+        },
         conda=(),
     )
 

@@ -28,7 +28,7 @@ from .wire import Environment, Role, RowStatus, Rule, Rules, Severity
 ORDER: tuple[Severity, ...] = ("breaks", "risky", "minor", "same")
 Distance: TypeAlias = Literal["epoch", "major", "minor", "micro", "pre", "post", "local", "text"]
 Direction: TypeAlias = Literal["kernel_newer", "cluster_newer"]
-Kind: TypeAlias = Literal["package", "module", "conda"]
+Kind: TypeAlias = Literal["package", "module", "conda", "condition"]
 Damage: TypeAlias = Literal["duplicate", "leftover", "no_record", "missing_files", "conda_conflict"]
 Evidence: TypeAlias = Literal["content", "source", "build", "edited"]
 Origin: TypeAlias = Literal["admin", "user", "shipped"]

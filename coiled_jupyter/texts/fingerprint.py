@@ -168,6 +168,16 @@ def _imported(folders):
     return sorted(found)
 
 
+def _conditions():
+    """Return what of this process, besides code, its results depend on, as far as it is cheap to tell."""
+    settings = [
+        (name, value)
+        for name, value in os.environ.items()
+        if name[:3] == "LC_" or (name[:5] == "DASK_" and "__" in name and not name.startswith("DASK_DISTRIBUTED__"))
+    ]
+    return sys.flags.optimize, os.environ.get("PYTHONHASHSEED"), time.tzname, time.timezone, sorted(settings)
+
+
 def _started():
     try:
         with open("/proc/self/stat") as file:
@@ -218,7 +228,16 @@ def keys(edited=tuple):
         imported = _imported(folders)
         met = _met(folders, imported)
         machine = os.uname() if hasattr(os, "uname") else ("", "")
-        place = (machine[1], sys.prefix, sys.executable, sys.version, sys.implementation.name, folders, others)
+        place = (
+            machine[1],
+            sys.prefix,
+            sys.executable,
+            sys.version,
+            sys.implementation.name,
+            folders,
+            others,
+            _conditions(),
+        )
         if not HISTORY or HISTORY[-1] != (folders, imported):
             HISTORY.append((folders, imported))
             del HISTORY[1:-KEPT]

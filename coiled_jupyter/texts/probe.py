@@ -23,6 +23,29 @@ OLDER = "what was there before"
 # A pipe in the place of a file must not block the reader.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SEPARATORS = re.compile(r"[-_.]+")
+# Settings of Dask that say how a process of a cluster runs, and differ on purpose.
+_OWN_SETTINGS = tuple(
+    "DASK_%s_" % name
+    for name in [
+        "ADMIN",
+        "CLOUDPROVIDER",
+        "COILED",
+        "CONFIG",
+        "DISTRIBUTED",
+        "GATEWAY",
+        "INTERNAL",
+        "JOBQUEUE",
+        "KUBERNETES",
+        "LABEXTENSION",
+        "LOGGING",
+        "RPC",
+        "SCHEDULER",
+        "TEMPORARY",
+        "WORKER",
+        "YARN",
+    ]
+)
+_SECRET = re.compile(r"AUTH|CERT|CREDENTIAL|KEY|PASS|SECRET|TOKEN")
 _KINDS = ("dist-info", "egg-info", "egg-link")
 # Top-level modules by each distribution's record, by (path, mtime): read once per process.
 _TOPS = {}
@@ -575,6 +598,27 @@ def _machine():
     return sysconfig.get_platform(), platform.node()
 
 
+def _conditions():
+    """Return what of this process, besides code, its results depend on, by the variable that sets it."""
+    # A built-in module: the path may lead anywhere.
+    import _locale
+
+    found = {
+        "PYTHONOPTIMIZE": str(sys.flags.optimize),
+        "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED") or ("random" if sys.flags.hash_randomization else "0"),
+    }
+    if sys.flags.utf8_mode or hasattr(_locale, "CODESET"):
+        found["LC_CTYPE"] = "utf-8" if sys.flags.utf8_mode else _locale.nl_langinfo(_locale.CODESET).lower()
+    for name in ("LC_NUMERIC", "LC_COLLATE", "LC_TIME"):
+        found[name] = _locale.setlocale(getattr(_locale, name), None)
+    clocks = [(time.tzname[0], time.timezone), (time.tzname[-1], time.altzone)][: 1 + bool(time.daylight)]
+    found["TZ"] = "/".join("%s%+.4g" % (name, -seconds / 3600) for name, seconds in clocks)
+    for name, value in list(os.environ.items()):
+        if name.startswith("DASK_") and "__" in name and not name.startswith(_OWN_SETTINGS) and len(found) < 100:
+            found[_clip(name)] = "set" if _SECRET.search(name) or "://" in value else _clip(value)
+    return found
+
+
 def _where():
     tag, host = _machine()
     info = sys.version_info
@@ -591,6 +635,7 @@ def _where():
         "base_executable": _clip(getattr(sys, "_base_executable", "") or ""),
         "host": _clip(host),
         "pid": os.getpid(),
+        "conditions": _conditions(),
     }
 
 
@@ -650,7 +695,7 @@ def _signature():
     if times and abs(time.time_ns() - max(times)) < 2000000000:
         return None
     names = tuple(sorted(_named())) if _NAMESPACES else ()
-    return tuple(times), tuple(map(str, sys.path)), hash((tuple(sys.modules), _brought())), names
+    return tuple(times), tuple(map(str, sys.path)), hash((tuple(sys.modules), _brought())), names, _conditions()
 
 
 def _digest(value):

@@ -576,3 +576,48 @@ def test_what_code_of_the_user_names_is_told_from_what_that_loads(minor, tmp_pat
         "unused": "imported",
     }
     assert "beside" in named
+
+
+_CONDITIONS = """
+import json, sys
+n = {"__name__": "probe"}
+exec(compile(open(sys.argv[1], "rb").read(), "probe", "exec"), n)
+before = n["keys"]()
+found = json.loads(n["probe"]())["conditions"]
+import os, time
+os.environ["TZ"] = "Asia/Tokyo"
+time.tzset()
+print(json.dumps([found, json.loads(n["probe"]())["conditions"]["TZ"], before != n["keys"]()]))
+"""
+
+
+@pytest.mark.parametrize("minor", sorted(interpreters()))
+def test_what_results_depend_on_besides_code_is_told_but_no_secret(minor):
+    env = {
+        "PATH": os.environ["PATH"],
+        "TZ": "Europe/Berlin",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONHASHSEED": "7",
+        "DASK_DATAFRAME__QUERY_PLANNING": "false",
+        "DASK_ARRAY__API_TOKEN": "hidden-1",
+        "DASK_ARRAY__STORE": "https://user:hidden-2@host/path",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "9s",
+        "DASK_GATEWAY__ADDRESS": "somewhere",
+    }
+    command = [interpreters()[minor], "-O", "-c", _CONDITIONS, str(PROBE)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert "hidden" not in done.stdout
+    found, later, changed = json.loads(done.stdout)
+    assert {name: found[name] for name in ("PYTHONOPTIMIZE", "PYTHONHASHSEED", "TZ", "LC_CTYPE")} == {
+        "PYTHONOPTIMIZE": "1",
+        "PYTHONHASHSEED": "7",
+        "TZ": "CET+1/CEST+2",
+        "LC_CTYPE": "utf-8",
+    }
+    settings = {name: value for name, value in found.items() if name.startswith("DASK_")}
+    assert settings == {
+        "DASK_DATAFRAME__QUERY_PLANNING": "false",
+        "DASK_ARRAY__API_TOKEN": "set",
+        "DASK_ARRAY__STORE": "set",
+    }
+    assert (later, changed) == ("JST+9", True)

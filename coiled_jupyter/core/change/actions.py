@@ -130,7 +130,7 @@ def remaining(
     more = tuple(Package(name=n, version=v) for n, v in sorted(added.items()) if n not in known)
     after = replace(scheduler, packages=(*scheduler.packages, *more))
     diff = compare(kernel, [after], cluster_id="", cluster_name="", kernel_id=None, kernel_label="", at=at, rules=rules)
-    return tuple(row for row in diff.rows if row.severity in ("breaks", "risky"))
+    return tuple(row for row in diff.rows if row.severity in ("breaks", "risky") and not row.condition)
 
 
 def python_action(before: str, after: str, group: str, why: str, cause: ActionCause = "told") -> PlanAction:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from ..rules import ORDER, RuleSet, shipped
 from ..times import age
-from ..wire import Checked, Diff, DiffCluster, DiffGroup, DiffKernel, Environment, Severities, Unread
-from .rows import STATUSES, Rows
+from ..wire import Checked, Diff, DiffCluster, DiffGroup, DiffKernel, Environment, Row, Severities, Unread
+from .conditions import condition_rows
+from .rows import STATUSES, Rows, order
 from .sides import Sides
 from .verdict import CONTENT_SECONDS, holds, level, unread_parts, verdict
 
@@ -43,9 +44,11 @@ def compare(
         By package, the text of a failure on this cluster that points at it.
 
     """
-    rows = (
-        Rows(Sides(kernel, groups), software or {}, rules or shipped(), seen or {}).all() if kernel and groups else []
-    )
+    rows: list[Row] = []
+    if kernel and groups:
+        judged = rules or shipped()
+        packages = Rows(Sides(kernel, groups), software or {}, judged, seen or {}).all()
+        rows = sorted([*packages, *condition_rows(kernel, groups, judged)], key=order)
     read = [environment for environment in (kernel, *groups) if environment is not None]
     missing = [*unread, *(entry for environment in read for entry in unread_parts(environment))]
     if kernel is None and not any(entry.node == "kernel" for entry in missing):
@@ -60,8 +63,7 @@ def compare(
     severities = Counter(row.severity for row in rows)
     counts = Counter(row.status for row in rows)
     ages = [age(environment.taken_at, at) for environment in read]
-    alike = len({environment.platform for environment in read}) == 1
-    decided, deciding = verdict(rows, unread=missing, level=read_level, ages=ages, content=content, alike=alike)
+    decided, deciding = verdict(rows, unread=missing, level=read_level, ages=ages, content=content)
     return Diff(
         verdict=decided,
         deciding=deciding,

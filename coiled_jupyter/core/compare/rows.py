@@ -30,15 +30,13 @@ class Rows:
         self.finder = Finder(sides, rules)
 
     def all(self) -> list[Row]:
-        """Return all rows in their order."""
+        """Return all rows, in no order."""
         names = {*self.sides.kernel.packages, *self.sides.marked}
         for side in self.sides.groups:
             # Code in a worker's folder that the notebook doesn't have is no difference to the notebook.
             names.update(name for name, package in side.packages.items() if not is_module(package))
         names |= {"python"}
-        return sorted(
-            (self._row(name) for name in names), key=lambda row: (_RANK[row.severity], not row.in_use, row.name)
-        )
+        return [self._row(name) for name in names]
 
     def _row(self, name: str) -> Row:
         mine = self.sides.kernel.packages.get(name)
@@ -136,6 +134,11 @@ def _uses(mine: Package | None) -> str:
     if mine is not None and mine.use == "loaded":
         return "it is loaded in this notebook"
     return "this notebook imports it"
+
+
+def order(row: Row) -> tuple[int, bool, str]:
+    """Return the place of a row: by severity, then what is in use, then by name."""
+    return _RANK[row.severity], not row.in_use, row.name
 
 
 def _unique(findings: Iterable[Finding]) -> list[Finding]:

@@ -26,13 +26,11 @@ def verdict(
     level: Level,
     ages: Sequence[float | None],
     content: bool = False,
-    alike: bool = True,
     stale: float = STALE_SECONDS,
 ) -> tuple[Verdict, int]:
     """Apply the verdict's law; return the verdict and how many rows it is due to.
 
     `content` is whether the files of every place have been looked at; without that nothing is but broken or unknown.
-    `alike` is whether all places have one platform; compiled code of two is never the same, and isn't compared.
     """
     rows = list(rows)
     breaking = sum(row.severity == "breaks" for row in rows)
@@ -45,10 +43,10 @@ def verdict(
     risky = sum(_is_risky(row) for row in rows)
     if risky:
         return "risky", risky
-    if alike and all(row.status == "same" for row in rows):
+    if all(row.status == "same" for row in rows):
         return "equal", 0
     # What is rated to make no difference, such as a tool of the notebook's, is not counted.
-    return "compatible", sum(row.severity == "minor" for row in rows)
+    return "compatible", sum(row.severity == "minor" and not row.condition for row in rows)
 
 
 def _is_risky(row: Row) -> bool:
@@ -59,7 +57,8 @@ def _is_risky(row: Row) -> bool:
 def headline(diff: Diff) -> str:
     """Return a diff's verdict as one line, which names the cluster."""
     count, name = diff.deciding, diff.cluster.name
-    packages = f"{count} package" + ("" if count == 1 else "s")
+    what = "difference" if any(row.condition and row.severity == diff.verdict for row in diff.rows) else "package"
+    packages = f"{count} {what}" + ("" if count == 1 else "s")
     return {
         "breaks": f"{packages} will break on {name}",
         "risky": f"{packages} may give other results on {name}",

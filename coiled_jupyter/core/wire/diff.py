@@ -104,6 +104,8 @@ class Row(Wire, frozen=True, kw_only=True):
     fix: str
     modules: tuple[str, ...] = ()
     """The modules by which it is imported, where these have other names."""
+    condition: bool = False
+    """Whether it is no package, but something else that results depend on; its versions are values."""
 
     @property
     def in_use(self) -> bool:

@@ -100,6 +100,8 @@ class Environment(Wire, frozen=True, kw_only=True):
     taken_at: Time
     content_at: Time | None = None
     """When the files were last compared with the records of their installation; null if they have not been."""
+    conditions: dict[str, str] = field(default_factory=dict)
+    """What of its processes, besides code, results depend on, by the variable that sets it; secrets are only told as set."""
     library: str | None = None
     """A digest of Python's standard library; null until the files have been read."""
     conditional: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ...configuration import Configuration
 from ...core.change.actions import content_unknown
@@ -131,8 +132,8 @@ async def gather(
 def compared(
     cluster: Cluster, environment: Environment, readings: Readings, rules: RuleSet, kernel_id: str | None = None
 ) -> Diff:
-    """Return the diff on which a plan is based."""
-    return compare(
+    """Return the diff on which a plan is based: of packages, for a sync changes no other condition."""
+    made = compare(
         environment,
         readings.environments,
         cluster_id=cluster.id,
@@ -143,6 +144,7 @@ def compared(
         at=now(),
         rules=rules,
     )
+    return replace(made, rows=tuple(row for row in made.rows if not row.condition))
 
 
 async def _readings(kernel: Environment, reader: ClusterReader) -> Readings:

@@ -119,6 +119,7 @@ export function row(name: string, more: Partial<Row> = {}): Row {
     severity: 'same',
     use: '',
     needed_by: '',
+    condition: false,
     why: '',
     modules: [],
     fix: '',

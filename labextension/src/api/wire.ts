@@ -2001,6 +2001,10 @@ export interface components {
       readonly conditional: {
         readonly [key: string]: readonly string[];
       };
+      /** @default {} */
+      readonly conditions: {
+        readonly [key: string]: string;
+      };
       /** @default null */
       readonly content_at: string | null;
       readonly digest: string;
@@ -2455,6 +2459,8 @@ export interface components {
      * @description One package in the comparison. `why` and `fix` are sentences in plain English.
      */
     readonly Row: {
+      /** @default false */
+      readonly condition: boolean;
       readonly fix: string;
       readonly groups: readonly components['schemas']['RowGroup'][];
       readonly kernel: components['schemas']['RowSide'] | null;

@@ -19,9 +19,10 @@ export interface IOffer {
   readonly blocked: Blocked | null;
 }
 
-/** Whether a sync could change a row; local code is never synced. */
+/** Whether a sync could change a row; local code is never synced, and what is no package isn't either. */
 export function canSync(row: Row): boolean {
-  return row.status !== 'same' && row.status !== 'unknown' && !isLocalCode(row);
+  const known = row.status !== 'same' && row.status !== 'unknown';
+  return known && !row.condition && !isLocalCode(row);
 }
 
 /** Whether a row breaks or may fail. */

@@ -1,7 +1,15 @@
-/** How a row's package is used, in words. */
+/** How a row differs and how its package is used, in words. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { Row } from '../api/wire';
+import { rowStatusWords } from './words';
+
+/** How a row differs; a condition has values, not versions. */
+export function differenceWords(row: Row, trans: TranslationBundle): string {
+  return row.condition && row.status === 'differs'
+    ? trans.__('values differ')
+    : rowStatusWords(row.status, trans);
+}
 
 /** How the notebook uses a package. */
 export function useWords(use: Row['use'], trans: TranslationBundle): string {

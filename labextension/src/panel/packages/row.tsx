@@ -4,8 +4,8 @@ import * as React from 'react';
 
 import { isLocalCode } from '../../model/places';
 import type { Row, RowGroup } from '../../api/wire';
-import { rowUseWords } from '../../words/rows';
-import { packageSourceWords, rowStatusWords } from '../../words/words';
+import { differenceWords, rowUseWords } from '../../words/rows';
+import { packageSourceWords } from '../../words/words';
 import { lazy } from '../lazy';
 import { NONE, SEVERITY_ICONS, versionWords } from './shared';
 import type { IPackageRowProps } from './shared';
@@ -59,7 +59,7 @@ export function PackageRow(props: IPackageRowProps): JSX.Element {
               {STATUS_ICONS[row.status]}
             </span>
             <span>
-              {rowStatusWords(row.status, trans)}
+              {differenceWords(row, trans)}
               {row.use && ` · ${rowUseWords(row, trans)}`}
             </span>
           </div>

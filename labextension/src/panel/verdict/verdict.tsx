@@ -51,6 +51,18 @@ export function verdictWords({
     return trans.__('Unknown: %1', why);
   }
   const { deciding, cluster } = diff;
+  // How Python was started is no package.
+  if (
+    verdict === 'risky' &&
+    diff.rows.some(row => row.condition && row.severity === 'risky')
+  ) {
+    return trans._n(
+      '%1 difference may give other results on %2',
+      '%1 differences may give other results on %2',
+      deciding,
+      cluster.name
+    );
+  }
   return {
     breaks: trans._n(
       '%1 package will break on %2',
