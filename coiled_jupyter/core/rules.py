@@ -55,6 +55,8 @@ class RuleSpec(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     distance: tuple[Distance, ...] = ()
     direction: Direction | None = None
     older: _Text | None = None
+    newer: _Text | None = None
+    dask: _Text | None = None
     imported: bool | None = None
     in_use: bool | None = None
     requested: bool | None = None
@@ -75,6 +77,18 @@ class Only(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     marker: _Text
 
 
+class Pickled(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What became of objects of two releases of a package in a trial: ``docs/pickles.md``.
+
+    `loads` is ``both``; ``older`` where only those of the older release load in the newer one; ``newer``; or ``none``.
+    """
+
+    name: _Text
+    older: _Text
+    newer: _Text
+    loads: Literal["both", "older", "newer", "none"]
+
+
 class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A file of rules."""
 
@@ -83,6 +97,7 @@ class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     names: dict[_Text, _Names] = {}
     only: tuple[Only, ...] = ()
     rule: tuple[RuleSpec, ...] = ()
+    pickles: tuple[Pickled, ...] = ()
     conda: dict[_Text, _Text] = {}
     """conda's name of a package → its name on PyPI; empty text for what is no distribution."""
 
@@ -103,6 +118,8 @@ class Case(Struct, frozen=True):
     same_python: bool = True
     problem: Damage | None = None
     evidence: Evidence | None = None
+    dask: str = ""
+    """The version of distributed on the notebook's side."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +129,8 @@ class _Compiled:
     exact: frozenset[str]
     pattern: re.Pattern[str] | None
     older: SpecifierSet | None
+    newer: SpecifierSet | None
+    dask: SpecifierSet | None
 
     def concerns(self, name: str) -> bool:
         return not self.spec.names or name in self.exact or bool(self.pattern and self.pattern.fullmatch(name))
@@ -122,6 +141,7 @@ class _Compiled:
         return (
             (not spec.status or case.status in spec.status)
             and self.concerns(case.name)
+            and (self.dask is None or (bool(case.dask) and _older_in(self.dask, case.dask, case.dask)))
             and spec.imported in (None, case.imported)
             and spec.in_use in (None, case.in_use)
             and spec.requested in (None, case.requested)
@@ -140,6 +160,7 @@ class _Compiled:
             (not spec.distance or distance(kernel, cluster) in spec.distance)
             and (spec.direction is None or direction(kernel, cluster) == spec.direction)
             and (self.older is None or _older_in(self.older, kernel, cluster))
+            and (self.newer is None or _newer_in(self.newer, kernel, cluster))
         )
 
 
@@ -176,7 +197,7 @@ class RuleSet:
     def rule(self, case: Case) -> RuleSpec:
         """Return the first rule that holds."""
         key = (
-            case.name, case.status, case.imported, case.in_use, case.requested, case.kind, case.role, case.same_platform,
+            case.name, case.status, case.dask, case.imported, case.in_use, case.requested, case.kind, case.role, case.same_platform,
             case.same_python, case.problem, case.evidence,
         )  # fmt: skip
         candidates = self._chosen.get(key)
@@ -246,6 +267,8 @@ def _wire_rule(spec: RuleSpec, origin: Origin) -> Rule:
         distances=spec.distance,
         direction=spec.direction,
         older=spec.older,
+        newer=spec.newer,
+        dask=spec.dask,
         imported=spec.imported,
         in_use=spec.in_use,
         requested=spec.requested,
@@ -335,7 +358,11 @@ def shipped() -> RuleSet:
 def _compile(origin: Origin, file: RuleFile) -> tuple[list[_Compiled], list[tuple[_Compiled, str]]]:
     """Return the rules and the `only` table of a file, or raise Invalid."""
     groups = {**shipped_file().names, **file.names}
-    rules = [_compiled(origin, spec, groups, f"rule {number}") for number, spec in enumerate(file.rule, 1)]
+    tried = [_tried(entry) for entry in file.pickles if entry.loads != "both" or entry.name in groups["data"]]
+    rules = [
+        _compiled(origin, spec, groups, f"pickles, {spec.names[0]}") for spec in sorted(tried, key=lambda s: s.severity)
+    ]
+    rules += [_compiled(origin, spec, groups, f"rule {number}") for number, spec in enumerate(file.rule, 1)]
     only: list[tuple[_Compiled, str]] = []
     for number, entry in enumerate(file.only, 1):
         if _marker(entry.marker) is None:
@@ -348,17 +375,48 @@ def _compile(origin: Origin, file: RuleFile) -> tuple[list[_Compiled], list[tupl
 def _compiled(origin: Origin, spec: RuleSpec, groups: Mapping[str, Sequence[str]], where: str) -> _Compiled:
     names = list(_members(spec.names, groups, where))
     patterns = [translate(name) for name in names if "*" in name or "?" in name or "[" in name]
-    try:
-        older = None if spec.older is None else SpecifierSet(spec.older, prereleases=True)
-    except InvalidSpecifier:
-        raise Invalid("rules", f"{where}: {spec.older!r} is no set of versions such as '<2'") from None
+    older, newer, dask = (_versions(text, where) for text in (spec.older, spec.newer, spec.dask))
     return _Compiled(
         spec=spec,
         origin=origin,
         exact=frozenset(names),
         pattern=re.compile("|".join(patterns)) if patterns else None,
         older=older,
+        newer=newer,
+        dask=dask,
     )
+
+
+_FAILED = {
+    "older": "objects that the newer one has made don't load in the older one",
+    "newer": "objects that the older one has made don't load in the newer one",
+    "none": "neither loads what the other has made",
+}
+
+
+def _tried(entry: Pickled) -> RuleSpec:
+    """Return the rule that follows from a trial: for versions around two that fail, or between two that don't."""
+    tried = f"Tried with {entry.older} and {entry.newer}"
+    here = "{name} is {kernel} here and {cluster} on {where}"
+    fix = "Install the same {name} on both sides."
+    if entry.loads == "both":
+        why = f"{here}: results may differ. {tried}: each loads what the other has made."
+        older, newer = f">={entry.older}", f"<={entry.newer}"
+        return RuleSpec(
+            names=(entry.name,), status=("differs",), role="worker", older=older, newer=newer, severity="risky",
+            why=why, fix=fix, distance=("epoch", "major", "minor", "text"),
+        )  # fmt: skip
+    return RuleSpec(
+        names=(entry.name,), status=("differs",), role="worker", imported=True, older=f"<={entry.older}",
+        newer=f">={entry.newer}", severity="breaks", why=f"{here}. {tried}: {_FAILED[entry.loads]}.", fix=fix,
+    )  # fmt: skip
+
+
+def _versions(text: str | None, where: str) -> SpecifierSet | None:
+    try:
+        return None if text is None else SpecifierSet(text, prereleases=True)
+    except InvalidSpecifier:
+        raise Invalid("rules", f"{where}: {text!r} is no set of versions such as '<2'") from None
 
 
 def _members(names: Iterable[str], groups: Mapping[str, Sequence[str]], where: str, depth: int = 0) -> Iterable[str]:
@@ -446,6 +504,11 @@ def direction(kernel: str, cluster: str) -> Direction | None:
 def _older_in(specifiers: SpecifierSet, a: str, b: str) -> bool:
     left, right = _version(a), _version(b)
     return left is not None and right is not None and specifiers.contains(min(left, right))
+
+
+def _newer_in(specifiers: SpecifierSet, a: str, b: str) -> bool:
+    left, right = _version(a), _version(b)
+    return left is not None and right is not None and specifiers.contains(max(left, right))
 
 
 @lru_cache(maxsize=10_000)

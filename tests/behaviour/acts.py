@@ -21,6 +21,11 @@ def text(client):
     return len(client.submit(lambda s: s * 2, "a" * 200_000).result(SECONDS))
 
 
+def broadcast(client):
+    # Long enough for a message to be compressed.
+    return len(client.scatter("a" * 400_000, broadcast=True).result(SECONDS))
+
+
 def array_there(client):
     import numpy
 

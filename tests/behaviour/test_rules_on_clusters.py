@@ -28,6 +28,10 @@ PANDAS_2 = BASE.plus("numpy==2.3.5", "pandas==2.3.3")
 PANDAS_PATCH = BASE.plus("numpy==2.3.5", "pandas==2.3.2")
 NUMPY_PATCH = BASE.plus("numpy==2.4.1")
 NUMPY_1 = BASE.plus("numpy==1.26.4")
+DASK_2022 = Env("3.8", ("dask==2022.2.0", "distributed==2022.2.0", "click==8.0.4", "numpy==1.22.4", "msgpack==1.0.5"))
+LZ4_2022 = DASK_2022.plus("lz4==4.3.3")
+PANDAS_1_2 = DASK_2022.plus("pandas==1.2.5")
+PANDAS_1_3 = DASK_2022.plus("pandas==1.3.5")
 
 
 def release(version: str) -> Env:
@@ -82,6 +86,9 @@ MISMATCHES = {
     ),
     "cloudpickle minor": everywhere("cloudpickle", "minor", BASE, OLD_WIRE, *TASKS),
     "msgpack major": everywhere("msgpack", "breaks", BASE, MSGPACK_0, fails=[("call", "CancelledError")]),
+    "msgpack major, Dask 2022.2": everywhere(
+        "msgpack", "minor", DASK_2022, DASK_2022.plus("msgpack==0.6.2"), *TASKS, ("broadcast", 400_000)
+    ),
     "msgpack minor": everywhere("msgpack", "minor", BASE, OLD_WIRE, *TASKS),
     "tornado minor": everywhere("tornado", "minor", BASE, OLD_WIRE, *TASKS),
     "toolz": everywhere("toolz", "minor", BASE, OLD_WIRE, *TASKS),
@@ -89,6 +96,14 @@ MISMATCHES = {
     "lz4 only here": everywhere("lz4", "same", NOTEBOOK, BASE, *TASKS),
     "lz4 only there": everywhere("lz4", "same", BASE, NOTEBOOK, *TASKS, in_use=False),
     "lz4 not on the scheduler": Mismatch("lz4", "same", NOTEBOOK, BASE, NOTEBOOK, TASKS),
+    "lz4 not on workers, Dask 2022.2": Mismatch(
+        "lz4", "risky", LZ4_2022, LZ4_2022, DASK_2022, (("call", 2),), fails=(("broadcast", ""),)
+    ),
+    "lz4 not on workers": Mismatch("lz4", "same", NOTEBOOK, NOTEBOOK, BASE, (*TASKS, ("broadcast", 400_000))),
+    "pandas 1.2 to 1.3": everywhere(
+        "pandas", "breaks", PANDAS_1_2, PANDAS_1_3, ("frame_there", 3), fails=[("frame_back", "")]
+    ),
+    "pandas 1.3 to 1.2": everywhere("pandas", "breaks", PANDAS_1_3, PANDAS_1_2, fails=[("frame_there", "")]),
     "tools": everywhere("traitlets", "same", NOTEBOOK, OTHERS, *TASKS),
     "numpy 2 to 1": everywhere("numpy", "breaks", PANDAS_3, NUMPY_1, fails=[("array_there", "numpy._core")]),
     "numpy 1 to 2": everywhere("numpy", "risky", NUMPY_1, PANDAS_3, *ARRAYS),

@@ -202,6 +202,7 @@ class Finder:
             status=status,
             kernel=mine.version if mine else "",
             cluster=other.version if other else "",
+            dask=self.kernel.dask,
             imported=bool(mine and mine.use in ("imported", "needed")),
             in_use=bool(mine and mine.in_use),
             requested=bool(mine and mine.requested),

@@ -28,6 +28,8 @@ class Side:
             self.packages["python"] = Package(
                 name="python", version=version, content=environment.library, use="imported"
             )
+        found = self.packages.get("distributed")
+        self.dask = found.version if found is not None else ""
         self.damaged: dict[str, Damage] = {}
         self.folders: dict[str, str] = {}
         self.edited: dict[str, str] = {}

@@ -20,6 +20,8 @@ class Rule(Wire, frozen=True, kw_only=True):
     distances: tuple[str, ...] = ()
     direction: str | None = None
     older: str | None = None
+    newer: str | None = None
+    dask: str | None = None
     imported: bool | None = None
     in_use: bool | None = None
     requested: bool | None = None

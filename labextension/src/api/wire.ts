@@ -2522,6 +2522,8 @@ export interface components {
      */
     readonly Rule: {
       /** @default null */
+      readonly dask: string | null;
+      /** @default null */
       readonly direction: string | null;
       /** @default [] */
       readonly distances: readonly string[];
@@ -2537,6 +2539,8 @@ export interface components {
       readonly kind: string | null;
       /** @default [] */
       readonly names: readonly string[];
+      /** @default null */
+      readonly newer: string | null;
       /** @default null */
       readonly older: string | null;
       /** @default shipped */
