@@ -52,7 +52,12 @@ class RemoteCluster:
         self._worker_arguments, self._below = arguments, below
         self.processes: list[subprocess.Popen[bytes]] = []
         self._environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK", "COILED"))}
-        self._environ |= IDLE_DASK | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False", **(extra or {})}
+        # Else each worker without a nanny has a seed of its own, which is a difference.
+        self._environ |= IDLE_DASK | {
+            "PYTHONHASHSEED": "0",
+            "DASK_DISTRIBUTED__WORKER__DAEMON": "False",
+            **(extra or {}),
+        }
         self.tls = None
         self._files: list[str] = []
         if tls:

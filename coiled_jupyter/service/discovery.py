@@ -159,8 +159,11 @@ class Discovery:
             self._wake.set()
 
     def clusters(self) -> list[Cluster]:
-        """Return the discovered clusters."""
-        return [found.cluster for found in self._found.values()]
+        """Return the discovered clusters, with the kernels that have a client of each."""
+        return [
+            msgspec.structs.replace(found.cluster, kernels=self.kernels(found.client.scheduler or ""))
+            for found in self._found.values()
+        ]
 
     def notebooks(self, scheduler: str) -> dict[str, str | None]:
         """Return the clients of this server's kernels at a scheduler, with the names of their notebooks."""

@@ -128,7 +128,8 @@ def installed(python: str) -> dict[str, str]:
 def workers(env, address: str) -> dict[str, str]:
     diff = msgspec.json.decode(run("diff", "--cluster", address, "--json", env=env)[1], type=Diff)
     (group,) = [group.id for group in diff.cluster.groups if group.role == "worker"]
-    found = {row.name: side.version for row in diff.rows for side in row.groups if side.group == group}
+    rows = [row for row in diff.rows if not row.condition]
+    found = {row.name: side.version for row in rows for side in row.groups if side.group == group}
     return {name: version for name, version in found.items() if version is not None and name != "python"}
 
 

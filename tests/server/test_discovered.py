@@ -196,6 +196,7 @@ def test_a_cluster_of_another_environment_differs_and_is_unreachable_while_it_is
         notebook.run(ELSEWHERE.format(python=str(python)))
         cluster = appeared(server, 2)
         assert cluster["name"] == f"Dask at {cluster['scheduler']['address']}"
+        assert cluster["kernels"] == [notebook.kernel]
         diff = compared(server, f"diff?kernel={notebook.kernel}&cluster={cluster['id']}")
         # Dask needs toolz; that the notebook imports it itself is not so.
         assert (diff["verdict"] in ("compatible", "risky", "breaks"), diff["unread"]) == (True, [])

@@ -32,9 +32,7 @@ def _row(name: str, kernel: Environment, workers: Sequence[Environment], rules: 
     theirs = [_value(worker, name) for worker in workers]
     status: RowStatus = "same"
     if name == HASH_SEED:
-        # Of two processes with a random seed each has its own; the notebook's doesn't matter to tasks.
-        alone = sum(len(worker.nodes) for worker in workers) == 1
-        status = "same" if alone or (len(set(theirs)) == 1 and "random" not in theirs) else "split"
+        status = _seeds(workers, theirs)
     elif len(set(theirs)) > 1:
         status = "split"
     elif theirs[0] != mine:
@@ -59,6 +57,15 @@ def _row(name: str, kernel: Environment, workers: Sequence[Environment], rules: 
         fix=fix,
         condition=True,
     )
+
+
+def _seeds(workers: Sequence[Environment], theirs: Sequence[str]) -> RowStatus:
+    """Return how workers differ in the seed of hash(); the notebook's doesn't matter to tasks."""
+    nodes = sum(len(worker.nodes) for worker in workers)
+    if nodes == 1 or (len(set(theirs)) == 1 and "random" not in theirs):
+        return "same"
+    # Of two processes with a random seed each has its own; workers of one host may be one process.
+    return "split" if len(set(theirs)) > 1 or len({worker.host for worker in workers}) > 1 else "differs"
 
 
 def _value(environment: Environment, name: str) -> str:
