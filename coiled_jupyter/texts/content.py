@@ -188,9 +188,11 @@ def _cache():
     """Return the path of the file in which digests are kept for the next look, or None where none can be."""
     owner = os.getuid() if hasattr(os, "getuid") else 0
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    name = hashlib.blake2b(
-        repr((sys.prefix, sys.version)).encode("utf-8", "surrogateescape"), digest_size=8
-    ).hexdigest()
+    # What another release of this text has kept may mean something else.
+    name, text = (
+        hashlib.blake2b(repr(of).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        for of in ((sys.prefix, sys.version), IMPORTS)
+    )
     host = os.uname().nodename if hasattr(os, "uname") else ""
     wanted = os.environ.get("COILED_JUPYTER_CACHE_DIR")
     for folder in (wanted or os.path.join(base, "coiled-jupyter"), os.path.join("/tmp", "coiled-jupyter-%d" % owner)):  # noqa: S108
@@ -198,7 +200,7 @@ def _cache():
             os.makedirs(folder, mode=0o700, exist_ok=True)
             status = os.lstat(folder)
             if os.path.isdir(folder) and os.access(folder, os.W_OK) and status.st_uid == owner:
-                return os.path.join(folder, "%s-%s.json" % (host, name))
+                return os.path.join(folder, "%s-%s-%s.json" % (host, name, text))
         except OSError:
             continue
     return None

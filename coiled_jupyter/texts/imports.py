@@ -46,6 +46,7 @@ FILES, BYTES = 100000, 16 << 30
 FRESH = 2 * 10**9
 """Nanoseconds in which a file may change again without a new time."""
 SHOWN = 5
+DAY = 86400.0
 _INFO = (".dist-info", ".egg-info")
 _BINARY = (".so", ".pyd", ".dylib", ".dll", ".a", ".lib")
 # What lies beside the code of a project, and may be left out of an image.
@@ -140,6 +141,16 @@ class _Digests:
             with os.fdopen(os.open(part, flags, 0o600), "w") as file:
                 file.write(json.dumps(self._used))
             os.replace(part, path)
+            # What other releases have kept of this environment.
+            folder, own = os.path.split(path)
+            for other in _names(folder):
+                old = os.path.join(folder, other)
+                if (
+                    other != own
+                    and other.startswith(own.rsplit("-", 1)[0] + "-")
+                    and time.time() - os.stat(old).st_mtime > DAY
+                ):
+                    os.unlink(old)
         except OSError:
             pass
 

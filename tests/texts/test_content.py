@@ -181,3 +181,25 @@ def test_what_a_notebook_writes_beside_itself_does_not_make_its_readings_unknown
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [True, True]
+
+
+def test_what_another_release_has_kept_is_not_used(tmp_path, monkeypatch):
+    """A digest may be written in another way there; the same file would differ from itself."""
+    monkeypatch.setenv("COILED_JUPYTER_CACHE_DIR", str(tmp_path))
+    space = {"__name__": "content"}
+    exec(compile(source("content"), "content", "exec"), space)
+    own = Path(space["_cache"]())
+    assert space["_examine"]({"places": space["places"](), "local": False, "cache": str(own), "seconds": 60.0})[
+        "packages"
+    ]
+    others = [own.with_name(own.name.replace(own.stem.rpartition("-")[2], text)) for text in ("young", "old")]
+    for other in others:
+        other.write_text("{}")
+    os.utime(others[1], (1, 1))
+    space["IMPORTS"] += " "
+    assert Path(space["_cache"]()) not in (own, *others)
+    # Those that nobody uses any more are removed with the next ones that are kept.
+    own.unlink()
+    space["IMPORTS"] = space["IMPORTS"].strip()
+    space["_examine"]({"places": space["places"](), "local": False, "cache": str(own), "seconds": 60.0})
+    assert [path.exists() for path in (own, *others)] == [True, True, False]
