@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -162,7 +161,7 @@ for number in range(30):
     open("results-%d.csv" % number, "w").close()
     seen.add(look())
     time.sleep(0.1)
-kept = seen == {first}
+kept = "" not in seen
 open("colorsys.py", "w").close()
 until(lambda key: key != first)
 print(json.dumps([kept, json.loads(content["result"]()) is None or until(bool) != first]))
@@ -173,11 +172,17 @@ def test_what_a_notebook_writes_beside_itself_does_not_make_its_readings_unknown
     """Results and checkpoints come into its folder all the time; a module that comes there is seen within seconds."""
     content = tmp_path / "content"
     content.write_text(source("content"))
+    # An interpreter into whose folders nothing else here writes.
     work = tmp_path / "work"
     work.mkdir()
     env = {**os.environ, "COILED_JUPYTER_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", _WRITING, str(content)], cwd=work, env=env, capture_output=True, text=True, timeout=150
+        [interpreters()["3.11"], "-c", _WRITING, str(content)],
+        cwd=work,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [True, True]
