@@ -58,7 +58,10 @@ odd = [name for name, entry in found["packages"].items() if list(entry) != ["con
 watched = dict(content["_WATCHED"])
 start = time.perf_counter()
 for path in watched:
-    os.stat(path)
+    try:
+        os.stat(path)
+    except OSError:
+        pass
 stats = time.perf_counter() - start
 start = time.perf_counter()
 content["_glance"](probe["records"](), True, (), probe["forget"])
@@ -92,12 +95,13 @@ def _install(site: Path, name: str, *, edited: bool) -> None:
     (info / "INSTALLER").write_text("uv\n")
     for number in range(FILES):
         data = f"{text}{number}\n".encode()
-        (site / name / f"m{number}.py").write_bytes(data)
+        module = f"m{number}.py" if number else "__init__.py"
+        (site / name / module).write_bytes(data)
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        lines.append(f"{name}/m{number}.py,sha256={digest},{len(data)}\n")
+        lines.append(f"{name}/{module},sha256={digest},{len(data)}\n")
     (info / "RECORD").write_text("".join([*lines, f"{info.name}/RECORD,,\n"]))
     if edited:
-        (site / name / "m0.py").write_text("other = 1\n")
+        (site / name / "__init__.py").write_text("other = 1\n")
 
 
 def _seconds(python: Path, script: str, *arguments: str, text: str = "", cache: str = "") -> list[str]:

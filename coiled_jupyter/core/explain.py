@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
 from .names import normal
@@ -139,7 +140,12 @@ CLUES: tuple[Clue, ...] = (
 )  # fmt: skip
 """The clues, in their order; if two point at one row, the first gives the evidence."""
 
-_COMPILED = tuple((re.compile(clue.pattern), clue) for clue in CLUES)
+
+@cache
+def _compiled() -> tuple[tuple[re.Pattern[str], Clue], ...]:
+    # Compiling them takes longer than importing most modules, and few servers explain anything.
+    return tuple((re.compile(clue.pattern), clue) for clue in CLUES)
+
 
 DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
     "OpenSSL": ("pyopenssl",),
@@ -282,7 +288,7 @@ def _is_source(line: str) -> bool:
 def _clues(lines: Iterable[str], brought: Mapping[str, str]) -> Iterator[_Hint]:
     # Exception groups are printed as trees.
     said = "\n".join(line for line in (_BRANCH.sub("", line, count=1) for line in lines) if not _is_source(line))
-    for pattern, clue in _COMPILED:
+    for pattern, clue in _compiled():
         seen = set()
         for match in islice(pattern.finditer(said), _MATCHES):
             module = match["module"] if "module" in pattern.groupindex else None
