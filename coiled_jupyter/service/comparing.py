@@ -185,9 +185,10 @@ class Comparing:
             for name in set(seen) - differing:
                 del seen[name]
 
-    def tell_imports(self, kernel_id: str, body: NotebookImports) -> None:
+    async def tell_imports(self, kernel_id: str, body: NotebookImports) -> None:
         """Take what the cells of a kernel's notebook import now, whether or not they were saved."""
-        named = frozenset().union(*map(cell_imports, body.cells))
+        # In a thread: to parse the largest body takes longer than the server may wait.
+        named = await asyncio.to_thread(lambda: frozenset().union(*map(cell_imports, body.cells)))
         if self._live.get(kernel_id) != named:
             self._live.pop(kernel_id, None)
             _remember(self._live, kernel_id, named)

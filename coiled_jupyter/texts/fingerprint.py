@@ -173,9 +173,18 @@ def _conditions():
     settings = [
         (name, value)
         for name, value in os.environ.items()
-        if name[:3] == "LC_" or (name[:5] == "DASK_" and "__" in name and not name.startswith("DASK_DISTRIBUTED__"))
+        if name == "LANG"
+        or name[:3] == "LC_"
+        or (name[:5] == "DASK_" and "__" in name and not name.startswith("DASK_DISTRIBUTED__"))
     ]
-    return sys.flags.optimize, os.environ.get("PYTHONHASHSEED"), time.tzname, time.timezone, sorted(settings)
+    return (
+        sys.flags.optimize,
+        sys.flags.utf8_mode,
+        os.environ.get("PYTHONHASHSEED"),
+        time.tzname,
+        time.timezone,
+        sorted(settings),
+    )
 
 
 def _started():
