@@ -5,7 +5,7 @@ const LAYERS = [
   ['model/'],
   ['words/'],
   ['panel/'],
-  ['dialogs/', 'logs/', 'notebook/'],
+  ['activity/', 'dialogs/', 'logs/', 'notebook/'],
   ['commands/'],
   ['index.ts']
 ];

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import cluster, content, diff, imports, kernel, page, probe, readings, service, sync
+from . import cluster, content, diff, imports, kernel, page, panes, probe, readings, sealing, service, sync
 from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
@@ -36,6 +36,8 @@ def main() -> int:
         (cluster, 5),
         (service, 5),
         (page, 7),
+        (panes, 3),
+        (sealing, 5),
         (sync, 3),
     ):
         made = module.measure(1 if arguments.quick else rounds)

@@ -19,7 +19,7 @@ from tests.processes import JupyterServer, apart, wait_for
 from .diff import environment
 from .table import Figure, median
 
-_EXAMPLE = ROOT / "tests/wire/cluster-idle.json"
+EXAMPLE = ROOT / "tests/wire/cluster-idle.json"
 
 # When an answer came, when its rows were there, and which tasks were long; before the page's own scripts.
 _WATCH = """
@@ -126,7 +126,7 @@ def measure(rounds: int) -> list[Figure]:
             server.close()
 
 
-def _open(page: Page, server: JupyterServer, what: str) -> None:
+def open_lab(page: Page, server: JupyterServer, what: str) -> None:
     page.goto(f"{server.url}/lab{what}?token={server.token}")
     page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
     page.evaluate("window.jupyterapp.restored.then(() => true)")
@@ -144,7 +144,7 @@ def _verdict(page: Page, server: JupyterServer, rounds: int) -> list[Figure]:
     asked = f"diff?kernel={kernel}&cluster={made}"
     wait_for(lambda: server.api("GET", asked)[1]["verdict"] == "equal", what="the first comparison")
     server.ask("DELETE", f"/api/kernels/{kernel}")
-    _open(page, server, "")
+    open_lab(page, server, "")
     seen, answered = {}, {}
     for there in (True, False):
         times = [page.evaluate(_OPENED, there) for _ in range(rounds)]
@@ -163,7 +163,7 @@ def _verdict(page: Page, server: JupyterServer, rounds: int) -> list[Figure]:
 
 
 def _measure(page: Page, server: JupyterServer, rounds: int) -> list[Figure]:
-    cluster = json.loads(_EXAMPLE.read_text()) | {"id": "c1", "name": "c1", "status": "idle"}
+    cluster = json.loads(EXAMPLE.read_text()) | {"id": "c1", "name": "c1", "status": "idle"}
     patch = 1
 
     def clusters(route: Route) -> None:
@@ -175,7 +175,7 @@ def _measure(page: Page, server: JupyterServer, rounds: int) -> list[Figure]:
     page.add_init_script(_WATCH)
     page.route("**/coiled-jupyter/api/clusters?*", clusters)
     page.route("**/coiled-jupyter/api/diff?*", diff)
-    _open(page, server, "/tree/first-look.ipynb")
+    open_lab(page, server, "/tree/first-look.ipynb")
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable")
 

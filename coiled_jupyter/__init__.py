@@ -62,6 +62,13 @@ def load_ipython_extension(shell: object) -> None:
         load(shell)
 
 
+def unload_ipython_extension(shell: object) -> None:
+    """Take `%coiled` away, for ``%unload_ext coiled_jupyter``."""
+    from .ipython.magics import unload
+
+    unload(shell)
+
+
 def _jupyter_server_extension_points() -> list[dict[str, object]]:
     """Return the extension's entry for jupyter_server, or that of a module that logs why it can't be loaded."""
     from .server import versions

@@ -22,6 +22,11 @@ class Activity:
         self.text = text
         self.since = time.monotonic()
 
+    def now(self, text: str) -> None:
+        """Go on to something else, whose time is counted from now; empty changes nothing."""
+        if text and text != self.text:
+            self.text, self.since = text, time.monotonic()
+
 
 class _Follower(threading.Thread):
     """Shows the innermost activity of one command after each silence, from a thread: loops and calls may be held up."""

@@ -12,6 +12,7 @@ from msgspec import Meta, inspect
 
 from .core.errors import Unavailable
 from .core.paces import NORMAL, Paces
+from .core.wire import Option
 
 _FILES = ("jupyter_config", "jupyter_server_config", "jupyter_coiled_jupyter_config")
 
@@ -22,6 +23,45 @@ def _paces() -> Paces:
         return NORMAL.scaled(min(max(float(os.environ.get("COILED_JUPYTER_PACE", "1")), 0.01), 100.0))
     except ValueError:
         raise Unavailable("COILED_JUPYTER_PACE isn't a number", "Set it to a factor such as 0.1, or unset it") from None
+
+
+class ConfiguredFactory(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"cluster_class": "class"}
+):
+    """A kind of cluster as an administrator writes it: `like` another one, or a `class` of its own.
+
+    Attributes
+    ----------
+    like
+        The kind whose options and arguments it begins with; those that `kwargs` decides are no options any more.
+    cluster_class
+        ``module:Class`` with the interface of ``distributed.deploy.Cluster``, or a function that returns such a cluster.
+    args, kwargs
+        What it is called with. `kwargs` come before what a user chooses.
+    options
+        For a class of its own: the keywords that a user may choose.
+    requires
+        For a class of its own: the distributions that have it.
+    adapts
+        For a class of its own: who decides how many workers there are while it adapts.
+    counted
+        Whether its cores count for the user's limit; false where the platform has a limit of its own.
+    workers
+        How many it starts with where nothing else is said.
+
+    """
+
+    like: str = ""
+    cluster_class: str = ""
+    title: str = ""
+    description: str = ""
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
+    options: dict[str, Option] = msgspec.field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    adapts: Literal["own", "platform"] = "own"
+    counted: bool = True
+    workers: int = 2
 
 
 class Configuration(msgspec.Struct, kw_only=True, frozen=True):
@@ -56,6 +96,19 @@ class Configuration(msgspec.Struct, kw_only=True, frozen=True):
         Meta(description="Hosts that may be attached: names with * or networks; empty: all but link-local ones."),
     ] = ()
     tls_roots: Annotated[tuple[str, ...], Meta(description="Folders below which certificate files may lie.")] = ("~",)
+    dashboard: Annotated[
+        bool,
+        Meta(
+            description="Give new clusters Dask's own dashboard where they have bokeh: on loopback, without a password."
+        ),
+    ] = True
+    dashboard_template: Annotated[
+        str,
+        Meta(
+            description="Where a browser finds a dashboard, with {host} and {port}; a path is one of this server, such as "
+            "proxy/{port}/status. Empty: at that host and port."
+        ),
+    ] = ""
     rules_file: Annotated[
         str, Meta(description="A file of rules that come before each user's; see core/rules.toml for its form.")
     ] = ""
@@ -63,7 +116,21 @@ class Configuration(msgspec.Struct, kw_only=True, frozen=True):
         bool,
         Meta(description="Let kernels that have this package load %coiled by themselves, without %load_ext."),
     ] = False
+    factories: Annotated[
+        dict[str, ConfiguredFactory],
+        Meta(
+            description="More kinds of clusters by name: `like` another one or a `class` (module:Class), with `kwargs`, "
+            "`args`, `options`, `title`, `description`, `requires`, `adapts`, `counted` and `workers`; see deployments."
+        ),
+    ] = {}
     paces: Paces = msgspec.field(default_factory=_paces)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a template that can't be filled in."""
+        try:
+            self.dashboard_template.format(host="", port=0)
+        except (LookupError, ValueError, AttributeError):
+            raise ValueError("dashboard_template may have {host} and {port}, and no other braces") from None
 
 
 class Setting(NamedTuple):
@@ -78,10 +145,14 @@ def settings() -> dict[str, Setting]:
     """Return the settings of an administrator by name."""
     declared = inspect.type_info(Configuration)
     return {
-        field.name: Setting(field.type.type, field.default, (field.type.extra_json_schema or {})["description"])
+        field.name: Setting(field.type.type, _default(field), (field.type.extra_json_schema or {})["description"])
         for field in (declared.fields if isinstance(declared, inspect.StructType) else ())
         if isinstance(field.type, inspect.Metadata)
     }
+
+
+def _default(field: inspect.Field) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def made(values: Mapping[str, Any]) -> Configuration:

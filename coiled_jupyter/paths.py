@@ -111,6 +111,11 @@ def cluster_dir(cluster_id: str) -> Path:
     return private(private(runtime_dir() / "c", _RUNTIME) / cluster_id, _RUNTIME)
 
 
+def relay_dir(name: str) -> Path:
+    """Return the folder of one relay through a kernel, made or not: its TLS files and its port. `name` is one of ours."""
+    return private(runtime_dir() / "r", _RUNTIME) / name
+
+
 def alive_path(cluster_id: str) -> Path:
     """Return the file that is locked as long as any process of a cluster lives."""
     return cluster_dir(cluster_id) / "alive"

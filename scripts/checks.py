@@ -13,12 +13,17 @@ from bootstrap import ROOT, VENV
 
 _BIN = VENV / "bin"
 _PAGE = [_BIN / "jlpm", "run"]
+_WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 _CORE = ["--data-file", "artifacts/coverage", "--source", "coiled_jupyter.core"]
 CHECKS: dict[str, list[list[object]]] = {
     "ruff": [[_BIN / "ruff", "check", "."]],
     "format": [[_BIN / "ruff", "format", "--check", "."]],
     "imports": [[_BIN / "lint-imports"]],
     "mypy": [[_BIN / "mypy"]],
+    "workflows": [
+        [_BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *_WORKFLOWS],
+        [_BIN / "zizmor", "--offline", "--no-progress", *_WORKFLOWS],
+    ],
     "prettier": [[*_PAGE, "lint:format"]],
     "stylelint": [[*_PAGE, "lint:style"]],
     "tsc": [[*_PAGE, "lint:types"]],

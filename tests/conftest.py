@@ -12,11 +12,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.ledger import Ledger
-from tests.environments import MINORS, interpreters
+from tests.environments import MINORS, interpreters, tell
 from tests.processes import IDLE_DASK, short_folder, wait_for
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -37,8 +37,12 @@ os.environ.setdefault("COILED_JUPYTER_PACE", "0.1")
 for _name, _value in IDLE_DASK.items():
     os.environ.setdefault(_name, _value)
 
+# How long an example takes is the machine's business.
+_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("patient", **_PATIENT)
 # Where the same laws are tried once more on another Python.
-settings.register_profile("brief", max_examples=10)
+settings.register_profile("brief", max_examples=10, **_PATIENT)
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser):
@@ -56,6 +60,14 @@ def pytest_configure(config):
         config.option.seed = random.SystemRandom().randrange(1 << 31) if config.option.nightly else 0
     if config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(config.option.seed)
+
+    if hasattr(config, "workerinput"):
+        tell(config.workerinput["interpreters"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["interpreters"] = interpreters()
 
 
 def pytest_report_header(config):

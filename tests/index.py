@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import http.server
+import ipaddress
+import ssl
 import threading
 import time
 import zipfile
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 
 def make_wheel(
@@ -34,6 +42,26 @@ def make_wheel(
     return path
 
 
+def make_tls(folder: Path) -> Path:
+    """Write ``cert.pem`` and ``key.pem`` for 127.0.0.1, signed by itself, and return the folder."""
+    folder.mkdir()
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "index")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=5))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(secret)
+    return folder
+
+
 class Index:
     """Serves the wheels of a folder; of what isn't there it knows nothing, so uv asks the next index.
 
@@ -43,18 +71,21 @@ class Index:
         ``user:password`` without which nothing is answered. `asked` counts the requests that had them.
     pause
         Seconds before each answer.
+    tls
+        A folder with ``cert.pem`` and ``key.pem``, for https.
 
     """
 
-    def __init__(self, folder: Path, credentials: str = "", *, pause: float = 0.0) -> None:
-        self._folder, self._credentials, self._pause = folder, credentials, pause
+    def __init__(self, folder: Path, credentials: str = "", *, pause: float = 0.0, tls: Path | None = None) -> None:
+        self._folder, self._credentials, self._pause, self._tls = folder, credentials, pause, tls
         self.port = self.asked = 0
         self.start()
 
     @property
     def url(self) -> str:
         """The URL, with the credentials."""
-        return f"http://{self._credentials}{'@' if self._credentials else ''}127.0.0.1:{self.port}/simple"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://{self._credentials}{'@' if self._credentials else ''}127.0.0.1:{self.port}/simple"
 
     def start(self) -> None:
         """Answer, at the same port as before."""
@@ -68,6 +99,10 @@ class Index:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        if self._tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self._tls / "cert.pem", self._tls / "key.pem")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

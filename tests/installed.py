@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,37 @@ def run(*command, **options) -> str:
     return re.sub("\x1b\\[[0-9;]*m", "", done.stdout + done.stderr)
 
 
+class Shared:
+    """What several modules of a test run use, each made by the first that asks for it and changed by nobody."""
+
+    def __init__(self, base: Path) -> None:
+        # Processes of one run have folders of their own in one; a run in one process has nothing beside its own.
+        self._folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "installed"
+
+    def _made(self, name: str, make: Callable[[Path], object]) -> Path:
+        folder = self._folder / name
+        self._folder.mkdir(exist_ok=True)
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / ".complete").exists():
+                # What an attempt that failed has left.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (folder / ".complete").touch()
+        return folder
+
+    def built(self) -> tuple[Path, Path]:
+        """Return the sdist of the checkout, and the wheel made of that sdist where no Node can be found."""
+        folder = self._made("built", _without_node)
+        return next(folder.glob("*.tar.gz")), next(folder.glob("*.whl"))
+
+    def oldest(self) -> Path:
+        """Return the Python of a virtualenv with the wheel and the oldest version of everything that it works with."""
+        wheel = self.built()[1]
+        return self._made("oldest", lambda folder: _oldest(folder / "venv", wheel)) / "venv/bin/python"
+
+
 def build_wheel(out: Path) -> Path:
     """Return the wheel of this checkout, with the page as it is built now."""
     run(UV, "build", "--wheel", "--python", sys.executable, "--out-dir", out, ROOT)
@@ -46,11 +79,10 @@ def install(venv: Path, python: str, *packages: object) -> Path:
     return venv / "bin/python"
 
 
-def oldest(venv: Path, python: str, wheel: Path) -> Path:
-    """Make a virtualenv with the wheel and the oldest version of everything that it says it works with."""
+def _oldest(venv: Path, wheel: Path) -> None:
     # Only of what is a direct requirement the floor is taken; what others require is as new as they let it be.
     floors = [*_PROJECT["dependencies"], *LAB, *BESIDE]
-    return install(venv, python, "--resolution", "lowest-direct", *floors, wheel)
+    install(venv, python_of("3.10"), "--resolution", "lowest-direct", *floors, wheel)
 
 
 def floor(name: str) -> str:
@@ -82,12 +114,12 @@ def python_of(minor: str) -> str:
     return found
 
 
-def without_node(out: Path, tools: Path) -> tuple[Path, Path]:
-    """Return the sdist of the checkout, and the wheel made of that sdist where no Node can be found."""
+def _without_node(out: Path) -> None:
+    tools = out / "tools"
+    tools.mkdir()
     (tools / "uv").symlink_to(shutil.which("uv", path=str(UV.parent) + os.pathsep + os.environ["PATH"]))
     run(tools / "uv", "build", "--sdist", "--python", sys.executable, "--out-dir", out, ROOT)
     sdist = next(out.glob("*.tar.gz"))
     env = {**os.environ, "PATH": str(tools)}
     assert shutil.which("node", path=env["PATH"]) is None
     run(tools / "uv", "build", "--wheel", "--python", sys.executable, "--out-dir", out, sdist, env=env)
-    return sdist, next(out.glob("*.whl"))

@@ -52,12 +52,14 @@ class Notebook:
 
     Parameters
     ----------
+    address
+        Of the scheduler to which it has a client; without one it has none.
     tls
         Paths of ``ca_file``, ``cert_file`` and ``key_file``, for a tls address.
 
     """
 
-    def __init__(self, python: Path | str, address: str, tls: dict[str, str] | None = None) -> None:
+    def __init__(self, python: Path | str, address: str = "", tls: dict[str, str] | None = None) -> None:
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK", "COILED"))}
         self.process = subprocess.Popen(
             [str(python), "-u", "-c", _PROGRAM],
@@ -75,7 +77,8 @@ class Notebook:
                 f"Security(tls_ca_file={tls['ca_file']!r}, tls_client_cert={tls['cert_file']!r}, "
                 f"tls_client_key={tls['key_file']!r}, require_encryption=True)"
             )
-        self.run(_CONNECT.format(address=address, security=security))
+        if address:
+            self.run(_CONNECT.format(address=address, security=security))
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.patience import deadline
 from tests.schema import check
 
 # A process of Dask looks at itself up to a hundred times a second: some idle clusters would keep a core busy.
@@ -51,14 +52,16 @@ def free_port() -> int:
 
 
 def wait_for(condition, *, seconds: float = 60, what: str = "the condition"):
-    """Return the first true value of ``condition()``; AssertionError after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Return the first true value of ``condition()``; AssertionError where it doesn't come (`patience`)."""
+    begun, end = time.monotonic(), deadline(seconds)
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.1)
+        waited = time.monotonic() - begun
+        assert time.monotonic() < end, f"waited {waited:.0f} s for {what}"
+        # To look is work too, of which what is waited for has the less the more often it's done.
+        time.sleep(min(0.1 + waited / 20, 0.3))
 
 
 def short_folder() -> str:

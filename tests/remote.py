@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -10,7 +11,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from coiled_jupyter.core.errors import CoiledError
 from coiled_jupyter.factories.local import write_tls
+from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
+from tests.patience import deadline
 
 from .processes import IDLE_DASK, wait_for
 
@@ -133,6 +137,25 @@ class RemoteCluster:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def until_workers(address: str, count: int = 1, tls: dict[str, str] | None = None) -> None:
+    """Wait until so many workers have joined, which costs far less than to compare again and again meanwhile."""
+    files = tls and TLSFiles(ca=tls["ca_file"], cert=tls["cert_file"], key=tls["key_file"])
+
+    async def go() -> None:
+        link = SchedulerLink(address, files or None)
+        end = deadline(60)
+        while True:
+            # Nobody listens yet.
+            with contextlib.suppress(CoiledError):
+                if len((await link.identity())["workers"]) >= count:
+                    break
+            assert time.monotonic() < end, f"no {count} workers at {address}"
+            await asyncio.sleep(0.1)
+        link.close()
+
+    asyncio.run(go())
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

@@ -25,5 +25,6 @@ def test_quick():
         "Sync of 2 workers",
         "Undo of it",
         "1000 rows in the panel",
+        "Task stream of 100000 spans",
     ):
         assert what in done.stdout

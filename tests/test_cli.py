@@ -23,6 +23,7 @@ from coiled_jupyter.core.wire import (
     Sync,
     Usage,
 )
+from tests import commandline
 from tests.index import make_wheel
 from tests.processes import apart, wait_for
 
@@ -38,19 +39,11 @@ def home(tmp_path_factory):
 
 def run(*arguments, env, timeout=120, text=""):
     """Return (exit code, standard output, standard error)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "coiled_jupyter.cli", *arguments],
-        capture_output=True,
-        text=True,
-        input=text,
-        env=env,
-        timeout=timeout,
-        check=False,
-    )
-    # What Dask writes to its own log when a worker goes is shown as it is.
-    said = done.stderr if arguments[:2] == ("cluster", "logs") else done.stderr + done.stdout
+    code, out, error = commandline.run(*arguments, env=env, timeout=timeout, text=text)
+    # What Dask writes to its own log when a worker goes is shown as it is, and is in a report.
+    said = error if arguments[:2] == ("cluster", "logs") or arguments[:1] == ("doctor",) else error + out
     assert "Traceback" not in said
-    return done.returncode, done.stdout, done.stderr
+    return code, out, error
 
 
 def test_without_clusters(home):
@@ -286,6 +279,7 @@ def test_a_closed_pipe_is_no_fault(home):
     assert process.stderr == b""
 
 
+@pytest.mark.nightly
 def test_steering_within_the_limit_of_an_admin(home, tmp_path):
     (tmp_path / "jupyter_server_config.py").write_text("c.CoiledJupyter.core_limit = 3")
     env = {**home, "JUPYTER_CONFIG_DIR": str(tmp_path)}

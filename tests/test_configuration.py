@@ -75,6 +75,13 @@ def test_what_a_file_says_holds_for_a_shell_as_for_a_server(files, name, value):
     assert (list(read) if isinstance(read, tuple) else read) == trait == value
 
 
+@pytest.mark.parametrize("template", ["{", "{user}", "{0}", "{host.name}"])
+def test_a_template_of_dashboards_that_can_not_be_filled_in_is_refused(files, template):
+    files(dashboard_template=template)
+    with pytest.raises(Unavailable, match="dashboard_template"):
+        configuration.read()
+
+
 def test_what_is_no_setting_can_not_be_set(files):
     files(paces={"poll": 99}, nonsense=1)
     assert configuration.read() == configuration.Configuration()

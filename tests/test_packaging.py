@@ -23,9 +23,14 @@ VERSION = json.loads((ROOT / "package.json").read_text())["version"]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
+def shared(tmp_path_factory):
+    return installed.Shared(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def built(shared):
     """The sdist of the checkout, and the wheel made of that sdist where no Node can be found."""
-    return installed.without_node(tmp_path_factory.mktemp("dist"), tmp_path_factory.mktemp("tools"))
+    return shared.built()
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +40,11 @@ def bare(built, tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=each_night(["oldest", "newest"], ["oldest"]))
-def lab(request, built, tmp_path_factory):
+def lab(request, shared, built, tmp_path_factory):
     """The Python of a virtualenv with a lab: the oldest of everything that is supported, or the newest."""
-    venv = tmp_path_factory.mktemp(request.param) / "venv"
     if request.param == "oldest":
-        return installed.oldest(venv, installed.python_of("3.10"), built[1])
+        return shared.oldest()
+    venv = tmp_path_factory.mktemp(request.param) / "venv"
     newest = max(interpreters(), key=lambda minor: int(minor.partition(".")[2]))
     return installed.install(venv, interpreters()[newest], f"{built[1]}[lab]", "notebook", "ipykernel")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -10,82 +9,61 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.processes import apart, wait_for, words
+from tests.demo import demo, home
+from tests.processes import ask as request
+from tests.processes import wait_for, words
 
 ROOT = Path(__file__).resolve().parents[1]
 LAB = ROOT / "scripts" / "lab"
+API = "/coiled-jupyter/api"
 
 
 @pytest.fixture
 def env(tmp_path):
-    home = {"HOME": str(tmp_path / "home"), **apart()}
-    (tmp_path / "home").mkdir()
-    return {k: v for k, v in os.environ.items() if not k.startswith("JUPYTER")} | home
+    return home(tmp_path / "home")
 
 
 def test_the_lab_starts_in_seconds_shows_the_numpy_and_leaves_no_process(env, tmp_path):
-    env["COILED_JUPYTER_VENV"] = sys.prefix
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        lab = subprocess.Popen([sys.executable, LAB, "--no-browser"], env=env, stdout=file, stderr=subprocess.STDOUT)
-    family: list[psutil.Process] = []
-    try:
-        wait_for(lambda: "Press Ctrl-C" in log.read_text() or lab.poll() is not None, seconds=120, what="the lab")
-        said = log.read_text()
+    with demo(tmp_path, env) as running:
+        said = running.log.read_text()
         assert "The demo cluster runs: 2 workers" in said, said
         # With the environment there, it took seconds: nothing was installed or built.
         assert re.search(r"\[ +\d\.\d s\] The environment is ready", said), said
-        url, token = re.search(
-            r"JupyterLab runs: (http://127\.0\.0\.1:\d+)/lab/tree/\S+\?token=([0-9a-f]{48})", said
-        ).groups()
-        family = psutil.Process(lab.pid).children(recursive=True)
+        family = psutil.Process(running.process.pid).children(recursive=True)
         assert len(family) >= 7  # lab, supervisor, launcher, scheduler, two nannies, two workers
-        assert all(token not in words(process) for process in family)
+        assert all(running.token not in words(process) for process in family)
 
-        def ask(path, body=None):
-            request = urllib.request.Request(
-                url + path, json.dumps(body).encode() if body else None, {"Authorization": f"token {token}"}
-            )
-            with urllib.request.urlopen(request, timeout=20) as answer:
-                return json.load(answer)
+        def ask(method, path, body=None):
+            headers = {"Authorization": f"token {running.token}"}
+            status, answer, _ = request(method, running.url + path, body, headers=headers, timeout=60)
+            assert status < 300, answer
+            return answer
 
-        body = {
-            "path": "first-look.ipynb",
-            "name": "first-look.ipynb",
-            "type": "notebook",
-            "kernel": {"name": "python3"},
-        }
-        kernel = ask("/api/sessions", body)["kernel"]["id"]
-        (cluster,) = ask("/coiled-jupyter/api/clusters")
+        path = "first-look.ipynb"
+        spec = ask("GET", f"/api/contents/{path}")["content"]["metadata"]["kernelspec"]
+        body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": spec["name"]}}
+        kernel = ask("POST", "/api/sessions", body)["kernel"]["id"]
+        (cluster,) = ask("GET", f"{API}/clusters")
 
-        def numpy():
-            rows = ask(f"/coiled-jupyter/api/diff?kernel={kernel}&cluster={cluster['id']}")["rows"]
-            return next((row for row in rows if row["name"] == "numpy" and row["status"] == "differs"), None)
+        def read():
+            diff = ask("GET", f"{API}/diff?kernel={kernel}&cluster={cluster['id']}")
+            return diff if any(row["name"] == "numpy" and row["status"] != "same" for row in diff["rows"]) else None
 
-        row = wait_for(numpy, seconds=40, what="the row of numpy")
-        if sys.version_info < (3, 13):
-            assert row["severity"] == "breaks"
-        family = psutil.Process(lab.pid).children(recursive=True)
-        lab.send_signal(signal.SIGINT)
-        assert lab.wait(30) == 0
-        _, alive = psutil.wait_procs(family, timeout=5)
-        assert not alive
-        assert "Traceback" not in log.read_text()
-    finally:
-        if lab.poll() is None:
-            # JupyterLab has a session of its own, and would outlive a script that is killed.
-            family += psutil.Process(lab.pid).children(recursive=True)
-            lab.kill()
-            lab.wait()
-        for process in family:
-            if process.is_running():
-                process.kill()
+        diff = wait_for(read, seconds=40, what="the row of numpy")
+        rows = {row["name"]: row for row in diff["rows"]}
+        assert rows["numpy"]["severity"] == "breaks"
+        # A kernel as a user's is: nothing of ours, and the Dask of the cluster.
+        assert not {"coiled-jupyter", "jupyterlab"} & set(rows)
+        assert rows["distributed"]["status"] == "same"
+        # One click that loses nothing: the scheduler keeps its numpy, and the notebook's graphs pass through it.
+        plan = ask("POST", f"{API}/plans", {"cluster": cluster["id"], "kernel": kernel})
+        assert (plan["how"], plan["needs"]) == ("roll", []), plan
+        running.stop()
 
 
 @pytest.mark.parametrize("script", ["lab", "test", "setup"])

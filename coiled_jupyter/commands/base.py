@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from ..core.errors import CoiledError, Invalid
+from ..core.times import age, now
 from ..core.wire import Step, SyncStep
 
 DONE, FAILED, USAGE, UNREAD = 0, 1, 2, 3
@@ -39,8 +40,8 @@ class Output(Protocol):
     def warn(self, text: str) -> None:
         """Print why there is no result."""
 
-    async def confirmed(self, question: str) -> bool:
-        """Ask a person; Invalid if there is nobody to ask."""
+    async def confirmed(self, question: str, offer: Any = None) -> bool:
+        """Ask a person, who has seen the `offer`; Invalid if there is nobody to ask."""
 
     async def text(self) -> str:
         """Return the failure to explain if no file is named."""
@@ -71,6 +72,16 @@ def counted(count: int, noun: str, of: str = "") -> str:
 def running(steps: Sequence[Step | SyncStep]) -> str:
     """Return the name of the step that runs, or nothing."""
     return next((step.name for step in steps if step.state == "running"), "")
+
+
+def present(steps: Sequence[Step | SyncStep]) -> str:
+    """Return the step that runs with its growing time in whole seconds, or nothing."""
+    step = next((step for step in steps if step.state == "running"), None)
+    if step is None:
+        return ""
+    begun = age(step.started_at, now()) if isinstance(step, SyncStep) else None
+    seconds = max(begun if begun is not None else step.seconds or 0.0, 0.0)
+    return f"{step.name}{f' ({step.text})' if step.text else ''}, {seconds:.0f} s"
 
 
 class CommandFailed(CoiledError):

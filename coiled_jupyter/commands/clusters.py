@@ -15,6 +15,7 @@ from .. import bringing
 from ..activity import doing
 from ..core.choice import ENDED
 from ..core.errors import Invalid, NotFound, Timeout
+from ..core.launch import LOCAL
 from ..core.times import age
 from ..core.wire import Cluster, ClusterAttach, ClusterChange, ClusterCreate, ClusterRestart
 from ..links.this_process import schedulers
@@ -33,6 +34,8 @@ async def run(service: Service, arguments: argparse.Namespace, out: Output) -> i
 async def _create(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     raw = {
         "name": arguments.name,
+        "factory": arguments.factory,
+        "options": _options(service, arguments.factory, arguments.option) if arguments.option else None,
         "workers": arguments.workers,
         "threads_per_worker": arguments.threads,
         "memory_limit": arguments.memory,
@@ -62,6 +65,28 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
     else:
         tell_clusters([cluster], out)
     return FAILED if cluster.status in ENDED else DONE
+
+
+def _options(service: Service, factory: str | None, texts: Sequence[str]) -> dict[str, object]:
+    """Return the options of a factory with values of the types that it declares; the service judges all else."""
+    (declared,) = [one.options for one in service.about().factories if one.name == (factory or LOCAL)] or [{}]
+    found: dict[str, object] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        kind = declared[name].type if name in declared else "string"
+        try:
+            found[name] = _READ[kind](value)
+        except (ValueError, KeyError):
+            raise Invalid(f"options.{name}", f"{name} must be a {kind}, not {value[:80]}") from None
+    return found
+
+
+_READ: Mapping[str, Callable[[str], object]] = {
+    "boolean": lambda text: {"true": True, "false": False}[text.lower()],
+    "integer": int,
+    "number": float,
+    "string": str,
+}
 
 
 def _variable(text: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ TEXT_LIMIT = 200_000
 """Characters of a failure, as the REST API takes them."""
 CONTENT_SECONDS = 60.0
 _ORDER = ("breaks", "risky", "minor", "same")
+_COUNTED = (("breaks", "will break"), ("risky", "risky"), ("minor", "minor"), ("same", "the same"))
 MARKS = {"breaks": "✕", "risky": "!", "minor": "+", "same": "✓"}
 SIGNS = {"breaks": "✕", "risky": "!", "compatible": "✓", "equal": "✓", "unknown": "?"}
 
@@ -86,14 +87,26 @@ def _tell_diff(diff: Diff, out: Output, *, everything: bool, software: str | Non
     out.line(f"{SIGNS[diff.verdict]} {headline(diff)}")
     for unread in diff.unread:
         out.line(f"? {unread.node}: {unread.reason}")
-    rows = [row for row in diff.rows if everything or row.severity != "same"]
+    rows = told_rows(diff, everything=everything)
     table = [("", "Package", "Here", "Cluster", software or "", "Why"), *(_cells(row) for row in rows)]
     # The third column is there on request.
     columns = [i for i in range(6) if i != 4 or software is not None]
     widths = [max(len(line[i]) for line in table) for i in range(5)] + [0]
     for line in table if rows else ():
         out.line("  ".join(line[i].ljust(widths[i]) for i in columns).rstrip())
-    out.line(", ".join(f"{getattr(diff.severities, severity)} {severity}" for severity in _ORDER))
+    out.line(_rest(diff, len(rows)))
+
+
+def told_rows(diff: Diff, *, everything: bool) -> list[Row]:
+    """Return the rows to show: those that matter to the notebook, or all."""
+    return [row for row in diff.rows if everything or row.matters or row.severity in ("breaks", "risky")]
+
+
+def _rest(diff: Diff, told: int) -> str:
+    """Return how many rows there are of each kind, and how those that aren't shown are."""
+    counts = [f"{count} {word}" for key, word in _COUNTED if (count := getattr(diff.severities, key))]
+    more = "; --all shows them too" if told < len(diff.rows) else ""
+    return f"{', '.join(counts) or 'No packages'}{more}"
 
 
 def _tell_explanation(explanation: Explanation, out: Output) -> None:

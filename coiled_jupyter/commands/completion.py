@@ -9,8 +9,10 @@ from typing import Any
 
 from argcomplete.finders import CompletionFinder
 
+from .. import configuration
 from ..configuration import Configuration
 from ..core.errors import CoiledError
+from ..factories.table import Table
 from ..ledger import Ledger
 from ..links import this_process as here
 from ..software.named.store import NamedEnvironments
@@ -52,6 +54,8 @@ def _completer(parser: argparse.ArgumentParser, action: argparse.Action) -> Any:
         return _clusters
     if action.dest == "software" or (action.dest == "name" and parser.prog.split()[-2:-1] == ["software"]):
         return _software if parser.prog.split()[-1] in _SHOWN or action.dest == "software" else None
+    if action.dest == "factory":
+        return _factories
     if action.dest == "packages":
         return _packages
     return None
@@ -60,6 +64,13 @@ def _completer(parser: argparse.ArgumentParser, action: argparse.Action) -> Any:
 def _clusters(**_: object) -> Iterable[str]:
     try:
         return [row.name for row in Ledger().list() if not row.ended]
+    except CoiledError:
+        return []
+
+
+def _factories(**_: object) -> Iterable[str]:
+    try:
+        return [factory.name for factory in Table(configuration.read().factories).describe()]
     except CoiledError:
         return []
 

@@ -97,12 +97,17 @@ def parser(kind: type[Parser] = Parser, *, notebook: bool = False) -> Parser:
     cluster = commands.add_parser("cluster", help="create, attach, scale, restart and stop clusters")
     cluster.epilog = f"Example: {cluster.prog} create mine --workers 4"
     verbs = cluster.add_subparsers(dest="verb", metavar="VERB", required=True)
-    create = _command(
-        verbs, "create", "start a local cluster", "mine --workers 4 --requirement numpy==1.26.4", wire.Cluster
-    )
+    create = _command(verbs, "create", "start a cluster", "mine --workers 4 --requirement numpy==1.26.4", wire.Cluster)
     create.add_argument("name", nargs="?", help="a name for it")
     create.add_argument("--workers", type=int, metavar="N", help="number of workers (default: 2)")
-    create.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker")
+    create.add_argument("--factory", metavar="NAME", help="where it runs, such as ssh or slurm (default: local)")
+    create.add_argument(
+        "--option",
+        action="append",
+        metavar="NAME=VALUE",
+        help="an option of the factory, such as queue=long; repeat for more",
+    )
+    create.add_argument("--threads", type=int, metavar="N", help="threads of each worker (default: 1)")
     create.add_argument("--memory", metavar="SIZE", help="memory of each worker, such as 4GiB")
     create.add_argument(
         "--requirement", action="append", metavar="REQ", help="a package to install, such as numpy==1.26.4"

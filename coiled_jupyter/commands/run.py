@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from ..activity import doing, following
 from ..configuration import read as read_configuration
 from ..core.choice import ENDED
+from ..service.discovery import Kernels
 from ..service.facade import Service
 from . import clusters, compare, report, software, sync
 from .base import Output
@@ -29,19 +30,22 @@ _COMMANDS = {
 }
 
 
-async def run(arguments: argparse.Namespace, out: Output) -> int:
-    """Run a command of `parser`; return how it ended (see `base`)."""
+async def run(arguments: argparse.Namespace, out: Output, kernel: Kernels | None = None) -> int:
+    """Run a command of `parser`; return how it ended (see `base`).
+
+    `kernel` is the kernel in which this runs, if there is one: a sync reaches the clusters that its notebook opened.
+    """
     command = arguments.command or "status"
     with following(out.waiting), doing(f"Working on `{command}`"):
-        async with visit() as service:
+        async with visit(kernel if command == "sync" else None) as service:
             await _settle(service)
             return await _COMMANDS[command](service, arguments, out)
 
 
 @contextlib.asynccontextmanager
-async def visit() -> AsyncIterator[Service]:
+async def visit(kernel: Kernels | None = None) -> AsyncIterator[Service]:
     """Give a service that only visits: clusters live on by their leases."""
-    service = Service(read_configuration())
+    service = Service(read_configuration(), kernels=kernel, server=False)
     with doing("Looking for clusters"):
         await service.start()
     try:

@@ -13,10 +13,13 @@ import msgspec
 from ..activity import doing
 from ..core.errors import CoiledError, Invalid, NotFound, Timeout, Unavailable, packages_needed
 from ..core.wire import Step, SyncStep
-from .base import DONE, FAILED, UNREAD, USAGE, EndedSteps
+from .base import DONE, FAILED, UNREAD, USAGE, EndedSteps, present
 from .compare import TEXT_LIMIT
 from .parser import parser
 from .run import run
+
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_COLOURS = {"✕": 31, "!": 33, "?": 33, "✓": 32, "+": 36}
 
 
 class Terminal:
@@ -25,25 +28,42 @@ class Terminal:
     def __init__(self, *, json: bool) -> None:
         self._json = json
         self._ended = EndedSteps()
+        self._live = not json and sys.stderr is not None and sys.stderr.isatty()
+        self._coloured = not json and _takes_colours()
+        self._status = ""
+        self._turns = 0
 
     def line(self, text: str = "") -> None:
         """Print a line of the result."""
+        self._show("")
         if not self._json:
-            print(text, flush=True)
+            print(coloured(text) if self._coloured else text, flush=True)
 
     def note(self, text: str) -> None:
         """Print how far it is, beside the result."""
+        self._show("")
         if not self._json:
             print(text, file=sys.stderr)
 
     def waiting(self, text: str) -> None:
         """Print what takes long beside the result, also where that is JSON."""
-        print(f"… {text}", file=sys.stderr, flush=True)
+        # A line that changes shows the step that runs already.
+        if not self._status:
+            print(f"… {text}", file=sys.stderr, flush=True)
 
     def steps(self, steps: Sequence[Step | SyncStep]) -> None:
-        """Print what has ended."""
+        """Print what has ended, and at a terminal in one line that changes what runs and for how long."""
         for line in self._ended.lines(steps):
             self.note(line)
+        if self._live:
+            self._show(present(steps))
+
+    def _show(self, status: str) -> None:
+        if status or self._status:
+            self._status = status
+            self._turns += 1
+            frame = _FRAMES[self._turns % len(_FRAMES)]
+            print(f"\r\x1b[K{f'{frame} {status}' if status else ''}", end="", file=sys.stderr, flush=True)
 
     def value(self, value: Any) -> None:
         """Print JSON."""
@@ -54,10 +74,10 @@ class Terminal:
         """Print why there is no result."""
         self.note(f"coiled-jupyter: {text}")
 
-    async def confirmed(self, question: str) -> bool:
+    async def confirmed(self, question: str, offer: Any = None) -> bool:
         """Ask at the terminal."""
         if not (sys.stdin is not None and sys.stdin.isatty()):
-            raise Invalid("yes", "There is no terminal to ask at", "Give --yes, or look first with --dry-run")
+            raise Invalid("yes", "There is no terminal to ask at", "Run again with --yes to apply")
         print(f"{question} [y/N] ", end="", flush=True)
         with doing(""):
             return (await _read(100, line=True)).strip().lower() in ("y", "yes")
@@ -69,6 +89,21 @@ class Terminal:
         # No character takes more bytes, so what is too long is seen to be.
         with doing(""):
             return await _read(4 * TEXT_LIMIT)
+
+
+def _takes_colours() -> bool:
+    """Whether standard output is a terminal whose user wants colours (https://no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and sys.stdout is not None and sys.stdout.isatty()
+
+
+def coloured(text: str) -> str:
+    """Return a line in the colour of the sign that it begins with; of a table's line only the sign."""
+    colour = _COLOURS.get(text[:2].strip()) if text[1:2] == " " else None
+    if colour is None:
+        return text
+    end = 1 if text[1:3] == "  " else len(text)
+    return f"\x1b[{colour}m{text[:end]}\x1b[0m{text[end:]}"
 
 
 async def _read(limit: int, *, line: bool = False) -> str:

@@ -34,6 +34,8 @@ class KernelClient(Struct, frozen=True, kw_only=True):
         Scheduler and workers live in the kernel's own process.
     in_memory_tls
         The certificates are nowhere but in the kernel's memory.
+    tls_files
+        Else the paths of the authority's certificate, the client's own and its key, as the kernel was given them.
 
     """
 
@@ -46,6 +48,7 @@ class KernelClient(Struct, frozen=True, kw_only=True):
     cluster_name: _Text | None = None
     inproc: bool = False
     in_memory_tls: bool = False
+    tls_files: tuple[_Text, ...] = ()
     asynchronous: bool = False
     workers: int = 0
 
@@ -99,6 +102,13 @@ def decode(data: str, kind: type[T], *, limit: int = SIZE_LIMIT) -> T:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise Invalid("answer", "The answer isn't what was asked for, so it wasn't read") from None
+
+
+class Sealed(Struct, frozen=True):
+    """What ``texts.seal.change`` answers: the ids of the schedulers that get sealed graphs, and why it failed."""
+
+    sealed: Annotated[tuple[Annotated[str, Meta(max_length=500)], ...], Meta(max_length=1000)] = ()
+    error: Annotated[str, Meta(max_length=500)] = ""
 
 
 def decode_clients(data: str) -> tuple[KernelClient, ...]:

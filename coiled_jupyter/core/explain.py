@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import islice
+from typing import TypeAlias
+
+from msgspec import Struct
 
 from .names import normal
 from .wire import Basis, Cause, Diff, Explanation, Row, Severity
@@ -24,10 +27,11 @@ _MATCHES = 50
 _CAUSES = 20
 _ANY = "*"
 """In a clue: every row that is bad enough."""
+_Brought: TypeAlias = Mapping[str, Sequence[str]]
+"""By module: the rows that were read to bring it."""
 
 
-@dataclass(frozen=True)
-class Clue:
+class Clue(Struct, frozen=True):
     """A piece of text that points at rows.
 
     Attributes
@@ -113,6 +117,7 @@ CLUES: tuple[Clue, ...] = (
     Clue(r"\bKilledWorker\b|\bkilled by signal (?:4|6|11)\b|Segmentation fault|SIGSEGV", _DIED, ("python",), "fits", "breaks"),
     Clue(r"\bCommClosedError\b", _DIED, ("python",), "fits", "breaks"),
     Clue(r"TimeoutError: timed out after ", _DIED, ("python",), "fits", "breaks"),
+    Clue(r"TimeoutError: timed out after ", "A task that meets it may never end.", (_ANY,), "fits", "breaks"),
     Clue(r"cancelled for reason: scheduler-connection-lost", _DIED, ("python",), "fits", "breaks"),
     Clue(
         r"(?<!Future)CancelledError: \S|cancelled for reason: unknown",
@@ -212,8 +217,7 @@ _DASK = frozenset({"cloudpickle", "dask", "distributed", "tblib", "tornado"})
 """Their frames only carry a failure from one side to the other."""
 
 
-@dataclass(frozen=True)
-class _Hint:
+class _Hint(Struct, frozen=True):
     """What a piece of the text points at, before it is matched with the diff."""
 
     names: tuple[str, ...]
@@ -228,7 +232,7 @@ def explain(text: str, diff: Diff) -> Explanation:
     """Return the rows of `diff` that explain `text`, the gravest first; none where nothing points at one."""
     lines = [line for line in _clean(text).split("\n") if line]
     rows = {row.name: row for row in diff.rows}
-    brought = {module: row.name for row in diff.rows for module in row.modules}
+    brought = _brought(diff.rows)
     hints = [*_clues(lines, brought), *_frames(lines, brought)]
     for basis in ("named", "fits"):
         causes = _causes((hint for hint in hints if hint.basis == basis), rows)
@@ -249,6 +253,7 @@ def proven(found: Explanation, text: str) -> dict[str, str]:
     """
     if found.basis != "named":
         return {}
+    named = Counter(cause.evidence for cause in found.causes)
     through_dask = any(
         match and match[1] in _DASK
         for line in text.split("\n")
@@ -258,9 +263,26 @@ def proven(found: Explanation, text: str) -> dict[str, str]:
     return {
         cause.row.name: cause.evidence
         for cause in found.causes
-        if (cause.row.status == "only_kernel" and "No module named" in cause.evidence)
+        # Of several that share a namespace, any may be the one that was missed.
+        if (
+            cause.row.status == "only_kernel"
+            and "No module named" in cause.evidence
+            and (named[cause.evidence] == 1 or cause.row.use == "imported")
+        )
         or (through_dask and cause.row.status not in ("only_kernel", "only_cluster"))
     }
+
+
+def _brought(rows: Iterable[Row]) -> _Brought:
+    """Return the rows that bring each module, and below ``namespace.`` those without which there is no such namespace."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        lacking = row.kernel is None or any(group.version is None for group in row.groups)
+        for module in row.modules:
+            found.setdefault(module, []).append(row.name)
+            for at in [at for at, letter in enumerate(module) if letter == "."] if lacking else ():
+                found.setdefault(module[: at + 1], []).append(row.name)
+    return found
 
 
 def _explanation(said: list[str], causes: list[Cause], basis: Basis, diff: Diff) -> Explanation:
@@ -285,7 +307,7 @@ def _is_source(line: str) -> bool:
     return line[:1].isspace() or _is_frame(line) or _ARROW.match(line) is not None
 
 
-def _clues(lines: Iterable[str], brought: Mapping[str, str]) -> Iterator[_Hint]:
+def _clues(lines: Iterable[str], brought: _Brought) -> Iterator[_Hint]:
     # Exception groups are printed as trees.
     said = "\n".join(line for line in (_BRANCH.sub("", line, count=1) for line in lines) if not _is_source(line))
     for pattern, clue in _compiled():
@@ -313,10 +335,10 @@ def _short(text: str) -> str:
     return text if len(text) <= _EVIDENCE else text[: _EVIDENCE - 1] + "…"
 
 
-def _distributions(module: str, brought: Mapping[str, str]) -> tuple[str, ...]:
+def _distributions(module: str, brought: _Brought) -> tuple[str, ...]:
     """Return the names of rows that may hold a module: those that were read to bring it, else those known to.
 
-    `brought` are modules whose distribution has another name, as read from the notebook's kernel and the cluster.
+    `brought` has modules whose distribution has another name, as read from the notebook's kernel and the cluster.
     """
     parts = [part for part in module.split(".") if part][:3]
     # The programs of Dask's nodes are a worker's `__main__`, in which a class of the notebook's isn't found.
@@ -324,7 +346,7 @@ def _distributions(module: str, brought: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     # Several distributions may share one top-level module, such as google.cloud.
     wholes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    read = [brought[whole] for whole in wholes if whole in brought]
+    read = [name for whole in (module + ".", *wholes) for name in brought.get(whole, ())]
     if not read and parts[0] in _LIBRARY:
         return ("python",)
     local = [name for whole in wholes for name in (whole.replace(".", "/") + ".py", whole.replace(".", "/") + "/")]
@@ -332,7 +354,7 @@ def _distributions(module: str, brought: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*read, *known, *map(normal, wholes), *local]))
 
 
-def _frames(lines: Iterable[str], brought: Mapping[str, str]) -> list[_Hint]:
+def _frames(lines: Iterable[str], brought: _Brought) -> list[_Hint]:
     """Return the packages in whose code a name or an argument was missing, for failures that came through Dask."""
     hints: dict[str, _Hint] = {}
     innermost: str | None = None
@@ -436,9 +458,9 @@ def _about_warning(warned: list[_Hint], rows: Mapping[str, Row]) -> list[str]:
     equal = [name for name in names if name in rows and rows[name].status == "same"]
     slight = [name for name in names if name in rows and name not in grave and name not in equal]
     unseen = [name for name, row in rows.items() if name not in names and _differs(row, "risky")]
-    said = [f"Of what Dask warns about, {_list(grave) if grave else 'nothing'} can make tasks fail."]
+    said = [f"Of what Dask warns about, {f'{_list(grave)} can' if grave else 'nothing is known to'} make tasks fail."]
     if slight:
-        said.append(f"{_list(slight)} hardly matter{'s' if len(slight) == 1 else ''}.")
+        said.append(f"Nothing is known to depend on the difference of {_list(slight)}.")
     if equal:
         said.append(f"{_list(equal)} {'is' if len(equal) == 1 else 'are'} equal now.")
     if unseen:
@@ -465,7 +487,7 @@ def _unexplained(hints: list[_Hint], diff: Diff, rows: Mapping[str, Row]) -> lis
     if grave:
         said.append(f"Differences that can make tasks fail: {_list(grave)}.")
     elif diff.verdict != "unknown":
-        said.append("Nor is there a difference that can make tasks fail.")
+        said.append("Nor is any difference known to make tasks fail.")
     return said
 
 
@@ -477,8 +499,8 @@ def _unread(diff: Diff) -> list[str]:
         return ["Only the few versions that Dask itself tells could be compared, so there may be more."]
     if diff.level == "none":
         return ["Nothing could be compared."]
+    if not diff.checked.content:
+        return ["Files are still being compared, so there may be more."]
     if diff.verdict == "unknown":
-        if not diff.checked.content:
-            return ["Files are still being compared, so there may be more."]
         return ["The comparison is out of date, so there may be more."]
     return []

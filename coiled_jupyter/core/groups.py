@@ -32,6 +32,8 @@ def digest(reading: Reading) -> str:
     seen = hashlib.blake2b(digest_size=16)
     parts = [reading.implementation, reading.python, reading.platform, reading.library or ""]
     parts += [f"{name}={value}" for name, value in sorted(reading.conditions.items())]
+    # Of the workers that a sync has restarted, all are sealed; those that aren't are a group of their own.
+    parts += [f"sealed {scheduler}" for scheduler in reading.sealed]
     for package in reading.packages:
         source = package.source
         parts += [package.name, package.version, package.content or "", package.build or "", package.channel or ""]
@@ -159,6 +161,7 @@ def _environment(
         platform=first.platform,
         library=first.library,
         conditions=dict(first.conditions),
+        sealed=first.sealed,
         packages=tuple(
             Package(
                 name=package.name,
@@ -177,6 +180,7 @@ def _environment(
                 requested=package.requested,
                 use="loaded" if package.name in used else "",
                 modules=package.modules,
+                files=package.files,
             )
             for package in first.packages
         ),

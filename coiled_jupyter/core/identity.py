@@ -194,6 +194,7 @@ class _Client(Struct, frozen=True):
 class _State(Struct, frozen=True):
     clients: tuple[_Client, ...]
     queued: Annotated[int, Meta(ge=0, le=LARGEST)] = 0
+    dashboard: bool = False
 
 
 class SchedulerState(Struct, frozen=True):
@@ -203,15 +204,18 @@ class SchedulerState(Struct, frozen=True):
     ----------
     queued
         Tasks that could run and don't, other than those that the workers count.
+    dashboard
+        Whether it serves Dask's dashboard, for which it needs bokeh.
 
     """
 
     clients: tuple[ClientInfo, ...] = ()
     queued: int = 0
+    dashboard: bool = False
 
 
 def decode_state(data: str, *, own: Mapping[str, str | None] | None = None) -> SchedulerState:
-    """Decode ``texts.clients.of_scheduler``: a scheduler's queue, and its clients with the versions that they gave it.
+    """Decode ``texts.clients.of_scheduler``, with the versions that the clients gave their scheduler.
 
     Parameters
     ----------
@@ -236,7 +240,16 @@ def decode_state(data: str, *, own: Mapping[str, str | None] | None = None) -> S
         )
         for client in state.clients
     )
-    return SchedulerState(clients, state.queued)
+    return SchedulerState(clients, state.queued, state.dashboard)
+
+
+def dashboard_url(address: str, port: int | None, state: SchedulerState) -> str | None:
+    """Return the URL of the dashboard that a scheduler serves at a port of the host of its address, if it does."""
+    found = urlsplit(address)
+    host = "127.0.0.1" if found.scheme == "inproc" else found.hostname
+    if port is None or not state.dashboard or host is None or found.scheme not in ("tcp", "tls", "inproc"):
+        return None
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/status"
 
 
 def _host(address: str | None) -> str | None:

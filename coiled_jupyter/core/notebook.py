@@ -9,7 +9,9 @@ from typing import Any
 CELL_LIMIT = 2000
 SIZE_LIMIT = 200_000
 """The most characters of one cell that are parsed."""
-_LOOSE = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w{0,99})", re.MULTILINE)
+PARTS = 3
+"""As deep as namespaces go in which distributions lie: ``azure.storage.blob``."""
+_LOOSE = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_][\w.]{0,199})", re.MULTILINE)
 
 
 def imports(notebook: Any) -> frozenset[str]:
@@ -24,7 +26,7 @@ def imports(notebook: Any) -> frozenset[str]:
 
 
 def cell_imports(text: str) -> set[str]:
-    """Return the modules that one cell names in imports: top-level ones, and names one level below them."""
+    """Return the modules that one cell names in imports: top-level ones, and names two levels below them."""
     text = text[:SIZE_LIMIT]
     if text.lstrip().startswith("%%") and not text.lstrip().startswith(("%%time", "%%capture", "%%coiled")):
         # Code of another language, or the content of a file.
@@ -34,7 +36,7 @@ def cell_imports(text: str) -> set[str]:
     try:
         tree = ast.parse(plain)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set(_LOOSE.findall(plain))
+        return set().union(*map(_upper, _LOOSE.findall(plain)))
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -45,5 +47,5 @@ def cell_imports(text: str) -> set[str]:
 
 
 def _upper(name: str) -> set[str]:
-    parts = name.split(".")[:2]
-    return {parts[0], ".".join(parts)}
+    parts = name.rstrip(".").split(".")[:PARTS]
+    return {".".join(parts[: length + 1]) for length in range(len(parts))}

@@ -28,6 +28,8 @@ PACKAGE_LIMIT = 20_000
 CONDITION_LIMIT = 200
 MODULE_LIMIT = 50
 """Modules of one distribution that have other names."""
+FILE_LIMIT = 100
+"""Files of one folder of code that are compared by name."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _UNSHOWABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\ufff9-\ufffb]"
@@ -53,6 +55,8 @@ class ReadPackage(Struct, frozen=True):
     build: _Text | None = None
     channel: _Text | None = None
     modules: tuple[_Text, ...] = ()
+    files: dict[str, str] = {}
+    """Of code that no distribution brought: a digest of each file, by name, where these are few."""
 
 
 class ReadConda(Struct, frozen=True):
@@ -84,6 +88,7 @@ class ReadModule(Struct, frozen=True):
     content: _Text | None = None
     error: _Text | None = None
     used: bool = False
+    files: dict[_Text, _Text] = {}
 
 
 class ReadContent(Struct, frozen=True, kw_only=True):
@@ -128,6 +133,8 @@ class Reading(Struct, frozen=True, kw_only=True):
     conda: tuple[ReadConda, ...] = ()
     loaded: dict[str, tuple[_Text | None, Use]] = {}
     """What the process runs, as the probe tells it: ``{name: (version or None, use)}``; in `packages` afterwards."""
+    sealed: tuple[_Text, ...] = ()
+    """The ids of the schedulers to which clients of this process send sealed graphs."""
     named: tuple[_Text, ...] = ()
     """The modules that the user's code names in imports, also below a top-level one."""
     requires: dict[str, tuple[tuple[_Text, ...], tuple[_Text, ...]]] = {}
@@ -289,6 +296,9 @@ def _with_content(reading: Reading, content: ReadContent, loaded: Mapping[str, t
                 source=source,
                 use="imported" if module.used else "",
                 content=module.content and _show(module.content)[:80],
+                files={
+                    _show(file)[:200]: _show(digest)[:80] for file, digest in list(module.files.items())[:FILE_LIMIT]
+                },
             )
         )
     if content.shadows:

@@ -23,13 +23,14 @@ from packaging.version import InvalidVersion, Version
 from . import conda
 from .errors import Invalid
 from .names import normal
-from .wire import Environment, Role, RowStatus, Rule, Rules, Severity
+from .wire import Environment, Package, Role, RowStatus, Rule, Rules, Severity
 
 ORDER: tuple[Severity, ...] = ("breaks", "risky", "minor", "same")
 Distance: TypeAlias = Literal["epoch", "major", "minor", "micro", "pre", "post", "local", "text"]
 Direction: TypeAlias = Literal["kernel_newer", "cluster_newer"]
 Kind: TypeAlias = Literal["package", "module", "conda", "condition"]
 Damage: TypeAlias = Literal["duplicate", "leftover", "no_record", "missing_files", "conda_conflict"]
+Problem: TypeAlias = Literal[Damage, "clash"]
 Evidence: TypeAlias = Literal["content", "source", "build", "edited"]
 Origin: TypeAlias = Literal["admin", "user", "shipped"]
 
@@ -63,7 +64,7 @@ class RuleSpec(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     role: Role | None = None
     platform: Literal["same", "other"] | None = None
     python: Literal["same", "other"] | None = None
-    problem: tuple[Damage, ...] = ()
+    problem: tuple[Problem, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     severity: Severity
     why: _Text
@@ -89,6 +90,15 @@ class Pickled(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     loads: Literal["both", "older", "newer", "none"]
 
 
+class Clash(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Versions of a package that can't be imported where `beside` is installed in one of the versions `found`."""
+
+    name: _Text
+    versions: _Text
+    beside: _Text
+    found: _Text
+
+
 class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A file of rules."""
 
@@ -98,6 +108,7 @@ class RuleFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     only: tuple[Only, ...] = ()
     rule: tuple[RuleSpec, ...] = ()
     pickles: tuple[Pickled, ...] = ()
+    clashes: tuple[Clash, ...] = ()
     conda: dict[_Text, _Text] = {}
     """conda's name of a package → its name on PyPI; empty text for what is no distribution."""
 
@@ -116,14 +127,13 @@ class Case(Struct, frozen=True):
     role: Role = "worker"
     same_platform: bool = True
     same_python: bool = True
-    problem: Damage | None = None
+    problem: Problem | None = None
     evidence: Evidence | None = None
     dask: str = ""
     """The version of distributed on the notebook's side."""
 
 
-@dataclass(frozen=True)
-class _Compiled:
+class _Compiled(Struct, frozen=True):
     spec: RuleSpec
     origin: Origin
     exact: frozenset[str]
@@ -176,6 +186,7 @@ class RuleSet:
     overrides: Mapping[str, tuple[Severity, Origin]]
     _rules: tuple[_Compiled, ...]
     _only: tuple[tuple[_Compiled, str], ...]
+    _clashes: tuple[tuple[str, SpecifierSet, str, SpecifierSet], ...]
     _chosen: dict[tuple[object, ...], tuple[_Compiled, ...]] = field(default_factory=dict, compare=False, repr=False)
     _limits: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
@@ -186,6 +197,17 @@ class RuleSet:
         for _, file in reversed(self.files):
             names |= {name.lower(): normal(pypi.strip()) if pypi else None for name, pypi in file.conda.items()}
         return names
+
+    def clashes(self, packages: Mapping[str, Package]) -> list[tuple[str, str]]:
+        """Return the packages that can't be imported in an environment, each with the one that it can't be beside."""
+        return [
+            (name, beside)
+            for name, own, beside, found in self._clashes
+            if name in packages
+            and beside in packages
+            and _in(own, packages[name].version)
+            and _in(found, packages[beside].version)
+        ]
 
     def tools(self) -> frozenset[str]:
         """Return what a notebook itself runs on, and installers; tasks don't use them."""
@@ -346,7 +368,8 @@ def combine(*, admin: RuleFile | None = None, user: RuleFile | None = None) -> R
         made, excused = _compile(origin, file)
         rules += made
         only += excused
-    return RuleSet(tuple(files), ignored, overrides, tuple(rules), tuple(only))
+    clashes = [clash for _, file in files for clash in _clashing(file)]
+    return RuleSet(tuple(files), ignored, overrides, tuple(rules), tuple(only), tuple(clashes))
 
 
 @lru_cache(maxsize=1)
@@ -369,7 +392,16 @@ def _compile(origin: Origin, file: RuleFile) -> tuple[list[_Compiled], list[tupl
             raise Invalid("rules", f"only {number}: {entry.marker!r} is no marker of PEP 508")
         spec = RuleSpec(names=entry.names, severity="same", why="")
         only.append((_compiled(origin, spec, groups, f"only {number}"), entry.marker))
+    _clashing(file)
     return rules, only
+
+
+def _clashing(file: RuleFile) -> list[tuple[str, SpecifierSet, str, SpecifierSet]]:
+    return [
+        (normal(entry.name), _specifiers(entry.versions, where), normal(entry.beside), _specifiers(entry.found, where))
+        for number, entry in enumerate(file.clashes, 1)
+        for where in [f"clashes {number}"]
+    ]
 
 
 def _compiled(origin: Origin, spec: RuleSpec, groups: Mapping[str, Sequence[str]], where: str) -> _Compiled:
@@ -413,8 +445,12 @@ def _tried(entry: Pickled) -> RuleSpec:
 
 
 def _versions(text: str | None, where: str) -> SpecifierSet | None:
+    return None if text is None else _specifiers(text, where)
+
+
+def _specifiers(text: str, where: str) -> SpecifierSet:
     try:
-        return None if text is None else SpecifierSet(text, prereleases=True)
+        return SpecifierSet(text, prereleases=True)
     except InvalidSpecifier:
         raise Invalid("rules", f"{where}: {text!r} is no set of versions such as '<2'") from None
 
@@ -504,6 +540,11 @@ def direction(kernel: str, cluster: str) -> Direction | None:
 def _older_in(specifiers: SpecifierSet, a: str, b: str) -> bool:
     left, right = _version(a), _version(b)
     return left is not None and right is not None and specifiers.contains(min(left, right))
+
+
+def _in(specifiers: SpecifierSet, text: str) -> bool:
+    version = _version(text)
+    return version is not None and specifiers.contains(version)
 
 
 def _newer_in(specifiers: SpecifierSet, a: str, b: str) -> bool:

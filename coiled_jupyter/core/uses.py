@@ -34,8 +34,10 @@ def uses(packages: Iterable[ReadPackage], named: Collection[str], requires: Requ
     """
     packages = list(packages)
     brought = {module for package in packages for module in package.modules}
+    spaces = {name[:at] for name in brought for at, letter in enumerate(name) if letter == "."}
     # What was read to bring a module beats what its name suggests.
-    suggested = distributions_of([name for name in named if name not in brought]) - {normal(name) for name in brought}
+    suggested = distributions_of([name for name in named if name not in brought | spaces])
+    suggested -= {normal(name) for name in brought}
     imported = {
         package.name
         for package in packages
@@ -43,7 +45,12 @@ def uses(packages: Iterable[ReadPackage], named: Collection[str], requires: Requ
     }
     loaded = {package.name for package in packages if package.use == "loaded"} - imported
     needed = _needed(sorted(imported), requires)
-    extras = [name for opener in OPENERS if opener in imported for name in requires.get(opener, ((), ()))[1]]
+    extras = [
+        name
+        for opener in OPENERS
+        if opener in imported or opener in needed
+        for name in requires.get(opener, ((), ()))[1]
+    ]
     opened = {*extras, *_needed(extras, requires)} - set(OPENERS)
     found: dict[str, tuple[Use, str]] = dict.fromkeys(imported, ("imported", ""))
     for name in loaded:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from ..core.launch import LaunchSpec
 from ..texts import source
 
+_PAGES = ["distributed.http.scheduler.info", "distributed.http.health", "distributed.http.statics"]
 _CLEARED = ("PYTHON", "VIRTUAL_ENV", "CONDA", "DASK_", "JUPYTER", "JPY_")
 
 
@@ -65,10 +66,9 @@ def environ(spec: LaunchSpec, interpreter: str, folder: Path, scratch: Path) -> 
     for role in ("SCHEDULER", "WORKER", "CLIENT"):
         kept[f"{prefix}TLS__{role}__CERT"] = str(tls["cert"])
         kept[f"{prefix}TLS__{role}__KEY"] = str(tls["key"])
-    # Dask's pages have no password, and every user of the machine could open them.
+    # Dask's pages have no password, and every user of the machine can open them: those of the dashboard, and no others.
     kept["DASK_DISTRIBUTED__WORKER__HTTP__ROUTES"] = "[]"
-    if not spec.options.get("dashboard"):
-        kept["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = "[]"
+    kept["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = json.dumps(_PAGES if spec.options.get("dashboard") else [])
     # Dask tidies its folder of temporary files, which is shared by all Dask processes of the machine otherwise.
     kept["DASK_TEMPORARY_DIRECTORY"] = str(scratch)
     # What a task prints is in the log at once.

@@ -29,6 +29,8 @@ _T = TypeVar("_T")
 def cluster(
     name: str | None = None,
     *,
+    factory: str | None = None,
+    options: dict[str, str | int | float | bool | None] | None = None,
     workers: int | None = None,
     threads_per_worker: int | None = None,
     memory_limit: int | str | None = None,
@@ -39,12 +41,14 @@ def cluster(
     environ: dict[str, str] | None = None,
     **kwargs: Any,
 ) -> Iterator[Client]:
-    """Run a local cluster as long as a `with` block, and give a client of it.
+    """Run a cluster as long as a `with` block, and give a client of it.
 
     Parameters
     ----------
     name
         Made up where there is none.
+    factory, options
+        Where it runs (``local``), such as ``ssh`` or ``slurm``, and the options that this declares.
     workers, threads_per_worker, memory_limit
         Workers to begin with (2), threads of each (1), and memory of each, in bytes or such as ``4GiB``.
     adaptive
@@ -67,6 +71,8 @@ def cluster(
     request = body(
         given(
             name=name,
+            factory=factory,
+            options=options,
             workers=workers,
             threads_per_worker=threads_per_worker,
             memory_limit=memory_limit,

@@ -17,7 +17,7 @@ from ..core.errors import NotFound, Unavailable
 from ..core.wire import Cluster
 from ..factories.local import tls_paths
 from ..ledger import Ledger, Row
-from ..links.this_process import schedulers
+from ..links.this_process import schedulers, seal
 from ..paths import cluster_dir
 
 if TYPE_CHECKING:
@@ -62,15 +62,34 @@ def connect(name_or_address: str | None = None, **kwargs: Any) -> Client:
     _address(row.snapshot)
     # Somebody else's: by the address, and with the files if any, with which it was attached.
     given = row.spec.tls
-    return _client(
+    client = _client(
         row.spec.address, {"ca": given.ca, "cert": given.cert, "key": given.key} if given else None, **kwargs
     )
+    _seal(row.snapshot)
+    return client
 
 
 def connect_to(cluster: Cluster, **kwargs: Any) -> Client:
     """Return a client of a cluster of ours in the state in which it was seen last; raises Unavailable as `connect`."""
+    address = _address(cluster)
     tls = {name: str(path) for name, path in tls_paths(cluster_dir(cluster.id)).items()}
-    return _client(_address(cluster), tls, **kwargs)
+    client = _client(address, tls if address.startswith("tls:") else None, **kwargs)
+    _seal(cluster)
+    return client
+
+
+def seal_again() -> None:
+    """Have the clients that this process has already send sealed graphs, where their cluster takes such."""
+    used = {identity for identity, _ in schedulers()}
+    if used:
+        for row in Ledger().list():
+            if not row.ended and row.snapshot.scheduler and row.snapshot.scheduler.id in used:
+                _seal(row.snapshot)
+
+
+def _seal(cluster: Cluster) -> None:
+    if cluster.environment.sealed and cluster.scheduler and cluster.scheduler.id:
+        seal(cluster.scheduler.id, on=True)
 
 
 def _address(cluster: Cluster) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
 import traceback
@@ -17,12 +18,14 @@ from ..commands.base import DONE, UNREAD, CommandFailed
 from ..commands.parser import Parser, parser
 from ..commands.run import run
 from ..core.cell import in_the_way
-from ..core.errors import CoiledError, Conflict, Invalid, NotFound, Unavailable, packages_needed
+from ..core.errors import CoiledError, Conflict, NotFound, Unavailable, packages_needed
 from ..core.notebook import cell_imports
+from ..core.sealing import ALL
 from ..core.wire import Diff, Step, SyncStep
 from ..links import this_process as here
+from ..links.own_kernel import OwnKernel
 from .cells import Cells, RemoteError
-from .connect import connect
+from .connect import connect, seal_again
 from .progress import Progress
 from .results import Result
 from .threads import finished
@@ -51,6 +54,8 @@ class Cell:
         self.values: list[Any] = []
         self.warnings: list[str] = []
         self.progress = progress
+        self.left = False
+        """Whether it ended where a person would have been asked."""
 
     def line(self, text: str = "") -> None:
         """Keep a line of the result."""
@@ -76,9 +81,12 @@ class Cell:
         """Keep why there is no result."""
         self.warnings.append(text)
 
-    async def confirmed(self, question: str) -> bool:
-        """Refuse: a cell that is run again by a program has nobody to ask."""
-        raise Invalid("yes", "Nothing was changed: this is what would be done", "Run again with --yes to apply it")
+    async def confirmed(self, question: str, offer: Any = None) -> bool:
+        """Leave it at what would be done: a cell that is run again by a program has nobody to ask."""
+        self.line("Nothing was changed. Run again with --yes to apply")
+        self.value(offer)
+        self.left = True
+        return False
 
     async def text(self) -> str:
         """Return the last error of this notebook, from the cluster where it was raised there."""
@@ -171,7 +179,7 @@ class CoiledMagics(Magics):
             raise
         finally:
             cell.progress.close()
-        if code == DONE:
+        if code == DONE or cell.left:
             return cell.result()
         self._show(cell)
         if code == UNREAD:
@@ -217,7 +225,7 @@ _OUTCOMES = {"diff": "There are differences of the severity that --fail-on names
 
 def _wait(arguments: argparse.Namespace, cell: Cell) -> int:
     with bringing(), packages_needed():
-        return finished(lambda: run(arguments, cell), cell.progress.show)
+        return finished(lambda: run(arguments, cell, OwnKernel()), cell.progress.show)
 
 
 def load(shell: Any) -> None:
@@ -228,6 +236,16 @@ def load(shell: Any) -> None:
     shell.register_magics(CoiledMagics)
     for name in ("%coiled", "%%coiled"):
         shell.set_hook("complete_command", _completed, str_key=name)
+    # A ledger that can't be read is no reason not to have the magic, which says so when it is used.
+    with contextlib.suppress(CoiledError):
+        seal_again()
+
+
+def unload(shell: Any) -> None:
+    """Take the magic away again, and have this kernel's clients send their graphs as plain Dask does."""
+    here.seal(ALL, on=False)
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("coiled", None)
 
 
 def _completed(_: Any, event: Any) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import bringing
-from ..commands.base import EndedSteps
+from ..commands.base import EndedSteps, present
 from ..core.wire import Step, SyncStep
 
 KEPT = 12
@@ -96,9 +96,8 @@ class _State:
         self.lines = list(lines)[-KEPT:]
         self.steps = steps
         self.done = sum(step.state not in ("waiting", "running") for step in steps)
-        running = next((step for step in steps if step.state == "running"), None)
         # In whole seconds, so that it changes once in a second.
-        self.present = f"{running.name}, {running.seconds or 0:.0f} s" if running else waiting
+        self.present = present(steps) or waiting
         self.key = (len(lines), self.done, len(steps), self.present)
 
     @property

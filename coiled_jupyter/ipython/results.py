@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..commands.compare import MARKS, cluster_versions
+from ..commands.compare import MARKS, cluster_versions, told_rows
 from ..core.errors import packages_needed
 from ..core.wire import Diff
 
@@ -107,7 +107,7 @@ def _table(diff: Diff, text: str, *, everything: bool) -> str:
     # The first lines name the two sides, the verdict and what could not be read; the last line has the counts.
     lines = text.split("\n")
     head, foot = html.escape("\n".join(lines[: 2 + len(diff.unread)])), html.escape(lines[-1])
-    rows = [row for row in diff.rows if everything or row.severity != "same"]
+    rows = told_rows(diff, everything=everything)
     third = any(row.software is not None for row in diff.rows)
     body = "".join(
         "<tr>"

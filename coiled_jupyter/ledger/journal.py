@@ -39,7 +39,8 @@ class Journal:
 
     def save_sync(self, sync: Sync, spec: SyncSpec) -> None:
         """Store a sync's progress and specification, without credentials; the latest of each cluster are kept."""
-        entry = (msgspec.json.encode(sync), msgspec.json.encode(msgspec.structs.replace(spec, environ={}, build=None)))
+        stored = msgspec.structs.replace(spec, environ={}, index_options=(), build=None)
+        entry = (msgspec.json.encode(sync), msgspec.json.encode(stored))
         with self._database.write() as connection:
             connection.execute(
                 "INSERT INTO syncs (id, cluster, snapshot, spec, ended, place, created) VALUES (?, ?, ?, ?, ?, ?, ?) "

@@ -11,7 +11,6 @@ import os
 import re
 import sqlite3
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -47,8 +46,7 @@ CLAIM_SECONDS = 30.0
 """How long a row may be without an owner before its supervisor counts as never started."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One cluster of the ledger; `cores` is what it still reserves."""
 
     id: str
@@ -146,7 +144,7 @@ class Ledger:
             "INSERT INTO clusters (id, name, snapshot, cores, place, created, spec) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 *(spec.id, cluster.name, msgspec.json.encode(cluster), cores, self._place, time.time()),
-                # Variables of workers and addresses of indexes may hold secrets.
+                # Variables of workers, addresses of indexes and arguments of classes may hold secrets.
                 msgspec.json.encode(_without_secrets(spec)),
             ),
         )
@@ -268,7 +266,8 @@ class Ledger:
 
 def _without_secrets(spec: LaunchSpec) -> LaunchSpec:
     build = spec.build and msgspec.structs.replace(spec.build, index_options=(), lock="")
-    return msgspec.structs.replace(spec, environ={}, build=build)
+    made = spec.cluster_class and msgspec.structs.replace(spec.cluster_class, args=(), kwargs={})
+    return msgspec.structs.replace(spec, environ={}, build=build, cluster_class=made)
 
 
 def _limit(live: list[sqlite3.Row], core_limit: int) -> int:
@@ -300,6 +299,7 @@ def first_state(spec: LaunchSpec) -> Cluster:
         source="managed" if spec.address is None else "attached",
         opened_by=None,
         factory=spec.factory,
+        counted=spec.counted,
         status="starting",
         since=spec.created_at or now(),
         reason=None,

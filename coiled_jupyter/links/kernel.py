@@ -15,17 +15,19 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from .. import tasks
 from ..core import conda
-from ..core.clients import WRAPPED_LIMIT, Answer, Answers, KernelClient, Ticket, decode, decode_clients, failed
+from ..core.clients import WRAPPED_LIMIT, Answer, KernelClient, Sealed, decode, decode_clients
 from ..core.errors import CoiledError, NotFound, Timeout, Unavailable
 from ..core.reading import Reading, decode_answer
 from ..core.times import now
 from ..texts import source
 from ..texts.kernel_handler import REPLY, REQUEST
+from .through_kernel import answers
 
 UNTRACKED = (REQUEST, REPLY)
 """Message types that must not count as the user's activity (``MappingKernelManager.untracked_message_types``)."""
@@ -34,6 +36,8 @@ UNTRACKED = (REQUEST, REPLY)
 LOOK_SECONDS = 0.5
 MESSAGE_LIMIT = WRAPPED_LIMIT + 1024 * 1024
 """Bytes of one message from a kernel; a connection that sends a larger one is closed before it is in memory."""
+SEAL_SECONDS = 30.0
+"""How long a kernel may take to seal its clients; if it has no client yet, it imports Dask for that."""
 INSTALLED_LIMIT = 10_000
 """Characters of the answer to the installation of our handler."""
 
@@ -50,8 +54,7 @@ class Kernels(Protocol):
         """Return the manager of one kernel."""
 
 
-@dataclass
-class _Kernel:
+class _Kernel(Struct):
     """What is known of one kernel process; a restart makes a new one."""
 
     process: object
@@ -72,8 +75,7 @@ class _Kernel:
     look: asyncio.Task[None] | None = None
 
 
-@dataclass(frozen=True)
-class KernelReading:
+class KernelReading(Struct, frozen=True):
     """A kernel's reading, when it was taken, and how many seconds before that its files were examined (None: not yet)."""
 
     reading: Reading
@@ -211,27 +213,57 @@ class KernelLink:
 
         """
         known = self._ready(kernel_id)
-        end = time.monotonic() + deadline + 2.0
-        asked = {"client": client_id, "operation": operation, "deadline": deadline, **request}
-        begun = decode(await self._ask_in_time(known, kernel_id, {"verb": "begin", "request": asked}), Ticket)
-        if begun.ticket is None:
-            raise failed(begun.error)
-        places = {"scheduler", *request.get("workers", ())}
-        answers: dict[str, Answer] = {}
-        pause = 0.005
-        while True:
+
+        async def ask(content: dict[str, Any]) -> str:
+            text = await self._ask_in_time(known, kernel_id, content)
             self._check_same(known, kernel_id)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
-            result = await self._ask_in_time(known, kernel_id, {"verb": "result", "ticket": begun.ticket})
-            part = decode(result, Answers, limit=WRAPPED_LIMIT)
-            answers.update((place, answer) for place, answer in part.answers.items() if place in places)
-            if part.done or time.monotonic() > end:
-                break
+            return text
+
+        return await answers(ask, client_id, operation, deadline, **request)
+
+    def process(self, kernel_id: str) -> object:
+        """Return what identifies the process of a kernel, equal as long as it is the same one; None if there is none."""
+        return self._process(kernel_id) if kernel_id in self._kernels.list_kernel_ids() else None
+
+    async def roll(self, kernel_id: str, **request: Any) -> str:
+        """Send a request to ``texts/local_roll.py`` and return its answer; raises as `clients`."""
+        return await self._passed(kernel_id, {"verb": "roll", "request": request})
+
+    async def relay(self, kernel_id: str, **request: Any) -> str:
+        """Send a request to ``texts/relay.py`` and return its answer; raises as `clients`."""
+        return await self._passed(kernel_id, {"verb": "relay", "request": request})
+
+    async def _passed(self, kernel_id: str, content: dict[str, Any]) -> str:
+        known = self._ready(kernel_id)
+        text = await self._ask_in_time(known, kernel_id, content)
         self._check_same(known, kernel_id)
-        if part.error is not None and not answers:
-            raise failed(part.error)
-        return answers
+        return text
+
+    async def seal(self, kernel_id: str, scheduler: str, *, seal: bool) -> None:
+        """Have a kernel's Dask clients send sealed graphs to a scheduler (its id) from now on, or end that.
+
+        Raises
+        ------
+        NotFound, Unavailable, Timeout
+            As `read`; or it can't be done there, with the reason.
+
+        """
+        known = self._ready(kernel_id)
+        asked = {"verb": "change", "scheduler": scheduler, "seal": seal}
+        try:
+            answer = decode(await self._ask(known, kernel_id, asked, SEAL_SECONDS), Sealed)
+        except asyncio.TimeoutError:
+            raise self._timed_out(Timeout, SEAL_SECONDS) from None
+        self._check_same(known, kernel_id)
+        if answer.error:
+            raise Unavailable(f"This notebook can't send sealed graphs: {answer.error}", "Nothing was changed")
+        await self._renew_soon(known, kernel_id)
+
+    async def _renew_soon(self, known: _Kernel, kernel_id: str) -> None:
+        """Update the reading after a change of ours, if the kernel answers in time."""
+        with contextlib.suppress(asyncio.TimeoutError, CoiledError):
+            await self._renew(known, kernel_id)
+        self._changed(kernel_id)
 
     def _ready(self, kernel_id: str) -> _Kernel:
         """Return a kernel that can answer, or raise NotFound or Unavailable."""
@@ -380,7 +412,8 @@ class KernelLink:
 
     async def _execute(self, known: _Kernel, kernel_id: str, deadline: float) -> dict[str, Any]:
         namespace = {"__name__": "coiled_jupyter_text"}
-        sources = {name: source(name) for name in ("probe", "content", "edits", "node", "clients")}
+        names = ("probe", "content", "edits", "node", "clients", "seal", "local_roll", "relay")
+        sources = {name: source(name) for name in names}
         expression = "(lambda n: (exec({}, n), n['install']({}, {}))[1])({})".format(
             repr(source("kernel_handler")), repr(sources), self._load_magic, repr(namespace)
         )
@@ -409,14 +442,14 @@ class KernelLink:
         except asyncio.TimeoutError:
             raise self._timed_out(Timeout) from None
 
-    def _timed_out(self, kind: type[CoiledError]) -> CoiledError:
+    def _timed_out(self, kind: type[CoiledError], seconds: float | None = None) -> CoiledError:
         return kind(
-            f"The kernel didn't answer within {self._deadline:g} s",
+            f"The kernel didn't answer within {seconds or self._deadline:g} s",
             "A cell may be holding the interpreter's lock; the reading follows when it releases it",
         )
 
-    async def _ask(self, known: _Kernel, kernel_id: str, asked: dict[str, Any]) -> str:
-        content = await self._request(known, kernel_id, REQUEST, asked, self._deadline)
+    async def _ask(self, known: _Kernel, kernel_id: str, asked: dict[str, Any], deadline: float | None = None) -> str:
+        content = await self._request(known, kernel_id, REQUEST, asked, deadline or self._deadline)
         text = content.get("text")
         if content.get("status") != "ok" or not isinstance(text, str):
             raise Unavailable("The kernel could not be read", "Restart the kernel if this persists")

@@ -14,7 +14,8 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from .. import texts
 from ..core import conda
@@ -44,8 +45,7 @@ def _host(node: str) -> str:
     return node.rpartition(":")[0]
 
 
-@dataclass
-class _Node:
+class _Node(Struct):
     """The fingerprint of one node: the keys of what is installed there, and of what its process has loaded."""
 
     installed: str
@@ -59,8 +59,7 @@ def _keys(text: str) -> _Node | None:
     return _Node(installed, loaded) if installed and loaded and installed != "error" and len(text) <= 100 else None
 
 
-@dataclass
-class _Place:
+class _Place(Struct):
     """One installation as one of its nodes has sent it; `fingerprint` is that node's key of it."""
 
     speaker: str

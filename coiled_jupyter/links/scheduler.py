@@ -10,17 +10,18 @@ import asyncio
 import pickle
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from distributed.comm.core import connect
 from distributed.protocol.serialize import Serialized
 from distributed.security import Security
+from msgspec import Struct
 
 from ..core.errors import CoiledError, Timeout, Unavailable
 from . import diagnosis, plain, quiet
 from .plain import SIZE_LIMIT, decode
 
+PluginKind: TypeAlias = Literal["nanny", "worker"]
 AT_ONCE = 16
 IDLE = 2
 """Connections that are kept open between requests."""
@@ -48,8 +49,7 @@ _NOTHING = pickle.dumps({}, protocol=4)
 _REFUSED = "The process refused to be read, or its answer isn't text"
 
 
-@dataclass(frozen=True)
-class TLSFiles:
+class TLSFiles(Struct, frozen=True):
     """Paths of PEM files."""
 
     ca: str
@@ -288,20 +288,28 @@ class SchedulerLink:
         """
         return await self._message_nannies(nannies, {"op": "restart", "timeout": deadline}, deadline + 2)
 
-    async def register_nannies(
-        self, name: str, expression: str, names: dict[str, Any], deadline: float, *, idempotent: bool
+    async def register(
+        self,
+        kind: PluginKind,
+        name: str,
+        expression: str,
+        names: dict[str, Any],
+        deadline: float,
+        *,
+        idempotent: bool,
     ) -> None:
-        """Register a NannyPlugin by reference: the value of `expression` where it is unpickled.
+        """Register a NannyPlugin or a WorkerPlugin by reference: the value of `expression` where it is unpickled.
 
-        New nannies set it up before their first worker starts. Ask each nanny whether that succeeded: if one is silent,
-        the answer is silent about the others. `idempotent` is whether the scheduler's handler requires that argument.
+        New nannies set it up before their first worker starts, new workers before their first task. Ask each whether that
+        succeeded: if one is silent, the answer is silent about the others. `idempotent` is whether the scheduler's handler
+        requires that argument.
         """
-        request = {"op": "register_nanny_plugin", "plugin": _pickled(expression, names), "name": name}
+        request = {"op": f"register_{kind}_plugin", "plugin": _pickled(expression, names), "name": name}
         await self._request({**request, **({"idempotent": False} if idempotent else {})}, deadline)
 
-    async def unregister_nannies(self, name: str, deadline: float) -> None:
-        """Unregister a NannyPlugin, if it is registered."""
-        await self._request({"op": "unregister_nanny_plugin", "name": name}, deadline)
+    async def unregister(self, kind: PluginKind, name: str, deadline: float) -> None:
+        """Unregister a plugin, if it is registered."""
+        await self._request({"op": f"unregister_{kind}_plugin", "name": name}, deadline)
 
     async def plug_nannies(
         self, nannies: Sequence[str], name: str, expression: str | None, names: dict[str, Any], deadline: float

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..activity import doing
+from ..core.clients import Sealed
 from ..core.errors import Unavailable
 from ..core.reading import Answer, Reading, decode_answer
 from ..texts import source
@@ -24,8 +25,7 @@ CONTENT_SECONDS = 60.0
 def _namespaces() -> dict[str, dict[str, Any]]:
     namespaces: dict[str, dict[str, Any]] = {}
     for name in ("probe", "content", "node"):
-        namespaces[name] = {"__name__": f"coiled_jupyter_{name}"}
-        exec(compile(source(name), f"<coiled-jupyter {name}>", "exec"), namespaces[name])  # noqa: S102 - our own text
+        namespaces[name] = text(name)
     # Somebody waits for a command, or for a cell.
     namespaces["content"]["NICE"] = 0
     return namespaces
@@ -44,7 +44,10 @@ def _read(deadline: float) -> tuple[Reading, float | None]:
     texts = _namespaces()
     while True:
         keys = texts["probe"]["keys"]()
-        text = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", False, (), texts["probe"]["forget"])
+        # A notebook's own code counts; what lies beside a command does not.
+        text = texts["node"]["answer"](
+            keys, texts["probe"], texts["content"], "", tracked(), (), texts["probe"]["forget"]
+        )
         answer: Answer = decode_answer(text)
         if answer.reading is None:
             raise Unavailable("This Python could not read its own environment")
@@ -71,6 +74,33 @@ def schedulers() -> list[tuple[str, str]]:
         if getattr(client, "status", "") == "running" and isinstance(identity.get("id"), str):
             found.append((identity["id"], str(getattr(client.scheduler, "address", ""))))
     return list(dict.fromkeys(found))
+
+
+def seal(scheduler: str, *, on: bool) -> None:
+    """Have Dask clients of this process send sealed graphs to a scheduler (its id) from now on, or end that.
+
+    Raises
+    ------
+    Unavailable
+        It can't be done, with the reason.
+
+    """
+    answer = msgspec.json.decode(text("seal")["change"](scheduler, on), type=Sealed)
+    if answer.error:
+        raise Unavailable(f"This Python can't send sealed graphs: {answer.error}")
+
+
+def tracked() -> bool:
+    """Whether this process is that of a notebook, of whose imports it is known which are the user's."""
+    return bool(_begun)
+
+
+@cache
+def text(name: str) -> dict[str, Any]:
+    """Return the namespace of a text of ours, evaluated in this process once."""
+    namespace: dict[str, Any] = {"__name__": f"coiled_jupyter_{name}"}
+    exec(compile(source(name), f"<coiled-jupyter {name}>", "exec"), namespace)  # noqa: S102 - our own text
+    return namespace
 
 
 def installed() -> dict[str, str]:

@@ -5,18 +5,23 @@ The Jupyter server's process imports this, so no Dask here. The requests are tho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from ..core.clients import SIZE_LIMIT, Answer, text_of, value_of
+from .. import texts
+from ..core.change.survey import SurveyWorker
+from ..core.clients import SIZE_LIMIT, WRAPPED_LIMIT, Answer, Answers, Ticket, decode, failed, text_of, value_of
 from ..core.errors import CoiledError, Unavailable
-from ..texts import OF_SCHEDULER, scheduler_names
 from . import quiet
 
 AT_ONCE = 200
 """The most workers of one request, whose answers the kernel keeps until they are fetched."""
+PIECES = 5000
+"""The most answers of which a count of what workers hold consists; whoever sends more isn't a scheduler."""
 
 
 class KernelCalls(Protocol):
@@ -26,6 +31,38 @@ class KernelCalls(Protocol):
         self, kernel_id: str, client_id: str, operation: str, *, deadline: float = 5.0, **request: Any
     ) -> dict[str, Answer]:
         """Send one request through a Dask client of a kernel."""
+
+
+async def answers(
+    ask: Callable[[dict[str, Any]], Awaitable[str]], client_id: str, operation: str, deadline: float, **request: Any
+) -> dict[str, Answer]:
+    """Send one request through a Dask client of a kernel, as ``KernelLink.call`` does, and return the answers.
+
+    `ask` sends a content to the handler of ``texts/kernel_handler.py`` and returns the text of its reply.
+    """
+    end = time.monotonic() + deadline + 2.0
+    asked = {"client": client_id, "operation": operation, "deadline": deadline, **request}
+    begun = decode(await ask({"verb": "begin", "request": asked}), Ticket)
+    if begun.ticket is None:
+        raise failed(begun.error)
+    places = {"scheduler", *request.get("workers", ())}
+    found: dict[str, Answer] = {}
+    pause = 0.005
+    while True:
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+        part = decode(await ask({"verb": "result", "ticket": begun.ticket}), Answers, limit=WRAPPED_LIMIT)
+        found.update((place, answer) for place, answer in part.answers.items() if place in places)
+        if part.done or time.monotonic() > end:
+            break
+    if part.error is not None and not found:
+        raise failed(part.error)
+    return found
+
+
+class _Walk(msgspec.Struct, frozen=True):
+    walk: int | None
+    workers: tuple[SurveyWorker, ...]
 
 
 class ThroughKernelLink:
@@ -98,7 +135,24 @@ class ThroughKernelLink:
 
     async def scheduler_state(self, scheduler: str, deadline: float = 5.0) -> str:
         """Return the clients and the queue of the scheduler with this id (``core.identity.decode_state``)."""
-        return await self.evaluate_on_scheduler(OF_SCHEDULER, scheduler_names(scheduler), deadline)
+        return await self.evaluate_on_scheduler(texts.OF_SCHEDULER, texts.scheduler_names(scheduler), deadline)
+
+    async def worker_loads(self, scheduler: str, deadline: float = 5.0) -> tuple[SurveyWorker, ...]:
+        """Return what each worker of the scheduler with this id holds and executes, according to the scheduler."""
+        loads: list[SurveyWorker] = []
+        walk: int | None = None
+        for _ in range(PIECES):
+            names = texts.short_names("scheduler", "walk", scheduler, walk)
+            answer = await self.evaluate_on_scheduler(texts.SHORT, names, deadline)
+            if answer == "absent":
+                await self.evaluate_on_scheduler(texts.KEEP, texts.kept_names("scheduler"), deadline)
+                answer = await self.evaluate_on_scheduler(texts.SHORT, names, deadline)
+            piece = decode(answer, _Walk)
+            loads += piece.workers
+            walk = piece.walk
+            if walk is None:
+                return tuple(loads)
+        raise Unavailable("The scheduler holds too much for its workers' loads to be counted", "Try again")
 
 
 def _parts(workers: Sequence[str]) -> list[Sequence[str]]:

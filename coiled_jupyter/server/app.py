@@ -8,9 +8,9 @@ from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from msgspec import inspect
-from traitlets import Bool, Enum, Float, Int, List, TraitType, Unicode
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitType, Unicode
 
-from .. import configuration
+from .. import configuration, tasks
 from ..core.wire import Change
 from ..links.kernel import KernelLink
 from ..service.facade import Service
@@ -34,6 +34,8 @@ def _trait(setting: configuration.Setting) -> TraitType[Any, Any]:
             made = Bool(setting.default, help=setting.help)
         case inspect.VarTupleType(item_type=inspect.LiteralType(values=values)):
             made = List(Enum(list(values)), list(setting.default), help=setting.help)
+        case inspect.DictType():
+            made = Dict(dict(setting.default), help=setting.help)
         case inspect.VarTupleType():
             made = List(Unicode(), list(setting.default), help=setting.help)
         case _:
@@ -52,6 +54,7 @@ class CoiledJupyter(ExtensionApp):
 
     service: Service | None = None
     kernel_link: KernelLink | None = None
+    _initial: asyncio.Task[None] | None = None
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
@@ -79,9 +82,11 @@ class CoiledJupyter(ExtensionApp):
         if self.service is not None and self.kernel_link is not None:
             await self.service.start()
             self.kernel_link.start()
+            self._initial = asyncio.create_task(self.service.start_initial())
 
     async def stop_extension(self) -> None:
         """Release kernels and clusters in bounded time: a fault here would keep the server from stopping."""
+        await tasks.end([self._initial])
         parts = [part.close() for part in (self.kernel_link, self.service) if part is not None]
         try:
             ended = await asyncio.wait_for(asyncio.gather(*parts, return_exceptions=True), STOP_SECONDS)

@@ -6,10 +6,10 @@ Handlers, the OpenAPI document and the authorisation tests are derived from it, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import msgspec
+from msgspec import Struct, field
 
 from ..core import wire
 from ..core.errors import Invalid, NotFound
@@ -21,8 +21,7 @@ Permission = Literal["read", "write", "execute"]
 _OPTIONAL, _REQUIRED = False, True
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Struct, frozen=True):
     """A decoded request: the id in its path ("" if there is none), its query, its body, and the user."""
 
     id: str
@@ -31,8 +30,7 @@ class Request:
     user: str
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(Struct, frozen=True):
     """One operation of the REST API.
 
     Attributes
@@ -115,6 +113,11 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "clusters/{id}/logs", "read", "What its nodes printed",
           lambda s, r: s.clusters.logs(r.id, node=r.query["node"], after=r.query["after"]), wire.Logs,
           query={"node": _OPTIONAL, "after": _OPTIONAL}),
+    Route("GET", "clusters/{id}/activity", "read", "What its threads, workers and tasks are doing",
+          lambda s, r: s.clusters.activity(r.id, r.query["after"]), wire.Activity, query={"after": _OPTIONAL}),
+    # The paths of keys are for who may run code.
+    Route("GET", "clusters/{id}/client", "execute", "Code that connects a kernel to a cluster",
+          lambda s, r: s.client_code(r.id, r.query["kernel"]), wire.ClientCode, query={"kernel": _OPTIONAL}),
     Route("GET", "environments", "read", "The environment of a kernel, or one per group of a cluster",
           lambda s, r: s.comparing.environments(kernel=r.query["kernel"], cluster=r.query["cluster"]), list[wire.Environment],
           query={"kernel": _OPTIONAL, "cluster": _OPTIONAL}),
@@ -129,6 +132,8 @@ ROUTES: tuple[Route, ...] = (
           lambda s, r: s.comparing.explain(r.body), wire.Explanation, body=(wire.ExplainRequest,)),
     Route("PUT", "kernels/{id}/imports", "write", "What the cells of a kernel's notebook import, saved or not",
           lambda s, r: s.comparing.tell_imports(r.id, r.body), None, body=(wire.NotebookImports,), status=204),
+    Route("PUT", "kernels/{id}/seal", "execute", "Whether a kernel's clients send sealed graphs to a cluster",
+          lambda s, r: s.comparing.seal(r.id, r.body), None, body=(wire.KernelSeal,), status=204),
     Route("GET", "usage", "read", "Core usage of this user on this host", lambda s, _: s.clusters.usage(), wire.Usage),
     Route("POST", "plans", "execute", "What a sync would do, before anything is touched",
           lambda s, r: s.changing.plan(r.body, r.user), wire.Plan, body=(wire.PlanCreate,), status=201),

@@ -46,14 +46,15 @@ async def address(text: str, allowed: Sequence[str] = ()) -> str:
     host = parts.hostname
     if not host or not port or "@" in parts.netloc or parts.path or parts.query or parts.fragment or "%" in host:
         raise Invalid("address", "The address must be a host and a port, and nothing else", _EXAMPLE)
-    await _check_host(host, port, allowed)
+    await check_host(host, port, allowed)
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 _EXAMPLE = "Such as tcp://10.0.0.7:8786"
 
 
-async def _check_host(host: str, port: int, allowed: Sequence[str]) -> None:
+async def check_host(host: str, port: int, allowed: Sequence[str], field: str = "address") -> None:
+    """Raise Invalid for a machine that may not be connected to; `field` of the request names it."""
     loop = asyncio.get_running_loop()
     try:
         found = await asyncio.wait_for(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM), RESOLVE_SECONDS)
@@ -65,7 +66,7 @@ async def _check_host(host: str, port: int, allowed: Sequence[str]) -> None:
         # Numeric forms such as 2852039166 or 0xa9.254.43518, even if they don't resolve here.
         places.append(ipaddress.IPv4Address(socket.inet_aton(host)))
     if any(map(_is_forbidden, (inner for place in places for inner in (place, *_embedded(place))))):
-        raise Invalid("address", "Addresses of this kind can't be attached")
+        raise Invalid(field, "Addresses of this kind can't be attached")
     if not allowed:
         return
     networks = [pattern for pattern in allowed if "/" in pattern]
@@ -73,7 +74,7 @@ async def _check_host(host: str, port: int, allowed: Sequence[str]) -> None:
         return
     inside = [any(place in ipaddress.ip_network(n, strict=False) for n in networks) for place in places]
     if not inside or not all(inside):
-        raise Invalid("address", "The administrator doesn't allow this host", "Ask for it in allowed_addresses")
+        raise Invalid(field, "The administrator doesn't allow this host", "Ask for it in allowed_addresses")
 
 
 _METADATA = frozenset(

@@ -15,12 +15,26 @@ import msgspec
 
 from ..configuration import Configuration
 from ..core.change import journal
+from ..core.change.durations import learned
+from ..core.change.in_place import NO_UNDO
 from ..core.change.state import BASE, State
 from ..core.choice import ENDED
 from ..core.errors import CoiledError, Conflict, Impossible, NotFound, Unavailable
 from ..core.groups import Readings, modules
+from ..core.launch import Certificates
 from ..core.times import age
-from ..core.wire import Change, Cluster, Layer, LayerPlace, Plan, PlanCreate, PlanFrom, SoftwareInstalled, Sync
+from ..core.wire import (
+    Change,
+    Cluster,
+    ClusterAttach,
+    Layer,
+    LayerPlace,
+    Plan,
+    PlanCreate,
+    PlanFrom,
+    SoftwareInstalled,
+    Sync,
+)
 from ..ledger import AsyncLedger, Ledger
 from ..links import this_process, trial_kernel
 from ..rulebook import RuleBook
@@ -28,10 +42,14 @@ from ..software import build as software_builds
 from ..software.named import kernels, locking
 from ..software.named.store import NamedEnvironments, environment
 from ..supervisor.client import SupervisorClient
+from ..tasks import Background
+from .in_place import InPlace
 from .plans import kernel
 from .plans.gather import Source, compared, gather
 from .plans.held import HeldPlan, HeldPlans, check_usable
 from .plans.make import make
+from .relays import Relays
+from .self_attach import attach_found
 
 READ_SECONDS = 2.0
 SETTLING_SECONDS = 1.0
@@ -54,6 +72,15 @@ class Clusters(Protocol):
     async def client(self, cluster: Cluster) -> SupervisorClient:
         """Return a connection to a cluster's supervisor, or raise Unavailable."""
 
+    async def attach(self, body: ClusterAttach) -> Cluster:
+        """Follow a cluster that somebody else runs."""
+
+    async def attach_relayed(self, name: str | None, address: str, files: Certificates) -> Cluster:
+        """Follow a cluster through the relay of a kernel."""
+
+    async def delete(self, cluster_id: str) -> None:
+        """Stop or detach a cluster."""
+
 
 class Environments(Protocol):
     """The environments that this process can read."""
@@ -64,12 +91,30 @@ class Environments(Protocol):
     async def readings(self, cluster: Cluster, wanted: tuple[str, ...] = ()) -> Readings:
         """Return the environments of a cluster's nodes; what can't be read is in `unread`."""
 
+    async def seal_clients(self, kernel_id: str | None, scheduler: str, *, seal: bool) -> None:
+        """Have the clients of a kernel (None: of this process, if it is a notebook's) seal, or end that."""
+
+    async def end_seals(self, scheduler: str) -> None:
+        """Have no client that can be reached from here send sealed graphs to a scheduler any more."""
+
+
+class _Seal(msgspec.Struct, frozen=True):
+    """Whether the clients of a scheduler have to seal what they send after a sync, and before it."""
+
+    scheduler: str
+    after: bool
+    before: bool
+
 
 class Changing:
     """The plans of one server, and the syncs and earlier states of this user's clusters on this host.
 
     Parameters
     ----------
+    in_place
+        The clusters that live in kernels.
+    relays
+        The ways to clusters that only a kernel's client reaches.
     changed
         Called after each change of a sync.
 
@@ -83,15 +128,24 @@ class Changing:
         software: NamedEnvironments,
         clusters: Clusters,
         environments: Environments,
+        in_place: InPlace,
+        relays: Relays,
         changed: Callable[[Change], None],
     ) -> None:
         self._configuration, self._ledger, self._rulebook = configuration, ledger, rulebook
         self._software, self._clusters, self._environments = software, clusters, environments
-        self._changed = changed
+        self._in_place, self._relays, self._changed = in_place, relays, changed
         self._held = HeldPlans()
         self._sent: dict[str, Sync] = {}
         """By id, syncs as supervisors sent them, while they run or the ledger lacks their end."""
         self._stored: list[Sync] = []
+        self._seals: dict[str, _Seal] = {}
+        """By sync."""
+        self._background = Background(_log)
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        await self._background.close()
 
     # ---- plans ------------------------------------------------------------------------------------------------
 
@@ -125,27 +179,33 @@ class Changing:
 
     async def _make(self, body: PlanCreate, user: str, undo_of: str | None) -> HeldPlan:
         cluster = self._clusters.get(body.cluster)
+        look = None
+        _check_runs(cluster)
         if cluster.source == "discovered":
-            raise Conflict(
-                f"This cluster was opened by {cluster.opened_by}, and only that can reach it",
-                "Attach it by its address to sync it",
-            )
-        if cluster.status not in ("running", "idle", "degraded"):
-            raise Conflict(f"The cluster is {cluster.status}", "Try again when it runs")
+            kernel_id, through, look = await self._in_place.look(cluster)
+            if look.kind == "elsewhere":
+                cluster = await attach_found(self._clusters, self._relays, cluster, kernel_id, through)
+                body = msgspec.structs.replace(body, cluster=cluster.id)
+            _check_runs(cluster)
         syncs = await self.syncs()
         running = next((s for s in syncs if s.cluster == cluster.id and s.state not in journal.FINAL), None)
         if running is not None:
             # A plan can't be based on a reading during which workers restart.
             raise Conflict("A sync of this cluster is running", "Wait for it, or cancel it", sync=running.id)
+        if look is not None and look.kind != "elsewhere":
+            return await self._in_place.plan(body, cluster, look, user)
         wanted = body.source or PlanFrom()
         source = (
             self._software_source(wanted.software)
             if wanted.software
             else self._environments.source(wanted.kernel or body.kernel)
         )
-        states = await self._ledger.ask(lambda held: held.journal.states(cluster.id))
+        states, durations = await self._ledger.ask(
+            lambda held: (held.journal.states(cluster.id), learned(held.journal.syncs()))
+        )
         async with self._supervisor(cluster.id) as client:
-            inputs = await gather(self._configuration, body, cluster, client, source, states, self._rulebook.rules())
+            rules = self._rulebook.rules()
+            inputs = await gather(self._configuration, body, cluster, client, source, states, rules, durations)
         # Its present state: reading everything took a while.
         inputs = msgspec.structs.replace(inputs, cluster=self._clusters.get(cluster.id))
         return await make(inputs, user, undo_of=undo_of)
@@ -154,7 +214,7 @@ class Changing:
         stored = self._software.get(name)
         interpreter = self._software.build_spec(stored).python or sys.executable
         path = interpreter if os.sep in interpreter else software_builds.python_path(interpreter)
-        return Source(environment(stored), path)
+        return Source(environment(stored), path, notebook=False)
 
     async def _undone_by(self, body: PlanCreate) -> str | None:
         """Return the sync that a plan back to an earlier state undoes: the last one, if it began in that state."""
@@ -250,6 +310,8 @@ class Changing:
 
         """
         sync = await self.find_sync(sync_id)
+        if not sync.undoable:
+            raise Conflict("This sync restarted workers and installed nothing, so there is nothing to undo", NO_UNDO)
         if sync.state != "done" or sync.undone_by is not None:
             raise Conflict("Only a sync that is done can be undone, and once")
         if self._clusters.get(sync.cluster).environment.layer != sync.layer:
@@ -264,8 +326,18 @@ class Changing:
         return await self._begin(held, held.plan.id)
 
     async def _begin(self, held: HeldPlan, plan_id: str) -> Sync:
+        if held.plan.how == "in_place":
+            return await self._in_place.begin(held, plan_id)
+        cluster, body, spec = self._clusters.get(held.plan.cluster), held.body, held.spec
+        scheduler = cluster.scheduler.id if cluster.scheduler else None
+        kernel_id = (body.source.kernel if body.source else None) or body.kernel
+        if spec.sealed and scheduler is not None and (kernel_id is not None or body.source is None):
+            # First, since a client that can't do it is a reason not to begin; the cluster takes sealed graphs already.
+            await self._environments.seal_clients(kernel_id, scheduler, seal=True)
         async with self._supervisor(held.plan.cluster) as client:
-            sync = await client.sync(msgspec.structs.replace(held.spec, plan=plan_id))
+            sync = await client.sync(msgspec.structs.replace(spec, plan=plan_id))
+        if scheduler is not None:
+            self._seals[sync.id] = _Seal(scheduler, bool(spec.sealed), cluster.environment.sealed)
         self.note(sync)
         return sync
 
@@ -274,6 +346,8 @@ class Changing:
         sync = await self.find_sync(sync_id)
         if sync.state in journal.FINAL:
             raise Conflict(f"This sync is {sync.state} already")
+        if self._in_place.has(sync_id):
+            return await self._in_place.cancel(sync_id)
         async with self._supervisor(sync.cluster) as client:
             return await client.cancel(sync_id)
 
@@ -282,6 +356,10 @@ class Changing:
         known = self._sent.get(sync.id)
         if known is None or sync.revision > known.revision:
             self._sent[sync.id] = sync
+            seal = self._seals.pop(sync.id, None) if sync.state in journal.FINAL else None
+            if seal is not None and not (seal.after if sync.state == "done" else seal.before):
+                # Until then, or where it fails, graphs that are still sealed do no harm.
+                self._background.begin(self._environments.end_seals(seal.scheduler))
             self._changed(Change(kind="sync", id=sync.id, revision=sync.revision))
 
     async def syncs(self) -> list[Sync]:
@@ -315,7 +393,9 @@ class Changing:
             and (sync.state not in journal.FINAL or revisions.get(sync.id, -1) < sync.revision)
         }
         unsaved = [sync for sync in self._sent.values() if sync.id not in revisions]
-        return [*reversed(unsaved), *(self._present(sync, live) for sync in self._stored)]
+        own = self._in_place.syncs()
+        known = [*reversed(unsaved), *(self._present(sync, live) for sync in self._stored)]
+        return sorted([*own, *known], key=lambda sync: sync.started_at, reverse=True) if own else known
 
     def _present(self, stored: Sync, live: set[str]) -> Sync:
         sent = self._sent.get(stored.id)
@@ -388,3 +468,8 @@ class Changing:
             yield client
         finally:
             await client.close()
+
+
+def _check_runs(cluster: Cluster) -> None:
+    if cluster.status not in ("running", "idle", "degraded"):
+        raise Conflict(f"The cluster is {cluster.status}", "Try again when it runs")

@@ -7,16 +7,18 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ..configuration import Configuration
 from ..core.choice import ENDED, choose
 from ..core.errors import CoiledError, Conflict, Invalid, NotFound, TooMany
-from ..core.launch import LaunchSpec
+from ..core.launch import Certificates, LaunchSpec, on_this_machine
 from ..core.times import now
 from ..core.wire import (
+    Activity,
     ChangedCluster,
     Cluster,
     ClusterAttach,
@@ -30,9 +32,9 @@ from ..core.wire import (
     Usage,
     UsageCores,
 )
-from ..factories.local import machine_memory
-from ..ledger import AsyncLedger
-from ..paths import cluster_dir
+from ..factories.local import machine_memory, tls_paths
+from ..ledger import AsyncLedger, Ledger
+from ..paths import cluster_dir, data_dir
 from ..supervisor import logs
 from ..supervisor.client import SupervisorClient
 from . import attach
@@ -57,6 +59,9 @@ class Clusters:
         self._configuration, self._ledger, self._requests = configuration, ledger, requests
         self._following, self._discovery = following, discovery
         self._attached: list[float] = []
+        self._relaying = asyncio.Lock()
+        self._relayed: dict[str, str] = {}
+        """By the address of a relay, the cluster that was attached there."""
 
     # ---- reading ----------------------------------------------------------------------------------------------
 
@@ -64,7 +69,8 @@ class Clusters:
         """Return all clusters, oldest first; ended ones until they are deleted; CoiledError if the ledger can't be read."""
         found = [self._with_clients(cluster) for cluster in self._following.clusters()]
         self._discovery.look()
-        return sorted((*found, *self._discovery.clusters()), key=lambda c: (c.created_at, c.id))
+        known = [self._with_dashboard(cluster) for cluster in (*found, *self._discovery.clusters())]
+        return sorted(known, key=lambda c: (c.created_at, c.id))
 
     def live(self) -> list[Cluster]:
         """Return the clusters that haven't ended."""
@@ -111,6 +117,15 @@ class Clusters:
             kernels=self._discovery.kernels(scheduler),
         )
 
+    def _with_dashboard(self, cluster: Cluster) -> Cluster:
+        """Return a cluster with its dashboard where the administrator says that a browser finds it."""
+        template = self._configuration.dashboard_template
+        if not template or cluster.scheduler is None or cluster.scheduler.dashboard is None:
+            return cluster
+        found = urlsplit(cluster.scheduler.dashboard)
+        where = template.format(host=found.hostname, port=found.port)
+        return msgspec.structs.replace(cluster, scheduler=msgspec.structs.replace(cluster.scheduler, dashboard=where))
+
     async def logs(self, cluster_id: str, *, node: str | None = None, after: str | None = None) -> Logs:
         """Return what the processes of a managed cluster printed, also after its end."""
         cluster = await self.fetch(cluster_id)
@@ -120,11 +135,50 @@ class Clusters:
             )
         return await asyncio.to_thread(logs.read, cluster_id, node, after)
 
+    async def activity(self, cluster_id: str, after: str | None = None) -> Activity:
+        """Return what a cluster is doing, and what its threads have done since the answer with the cursor `after`.
+
+        Raises
+        ------
+        Invalid
+            `after` is no cursor.
+        NotFound, Conflict, Unavailable, Timeout
+            There is no such cluster, it doesn't run, or its scheduler doesn't answer.
+
+        """
+        cluster = await self.fetch(cluster_id)
+        if cluster.source == "discovered":
+            return await self._discovery.activity(cluster_id, after)
+        if cluster.status in ENDED or cluster.status == "starting":
+            raise Conflict(f"The cluster is {cluster.status}, so it does nothing", "Start it, or wait until it runs")
+        client = await SupervisorClient.connect(cluster_id)
+        try:
+            return await client.activity(after)
+        finally:
+            await client.close()
+
+    async def contact(self, cluster: Cluster) -> tuple[str, Certificates | None]:
+        """Return the address and certificates by which a client reaches a cluster, or raise Conflict."""
+        if cluster.source == "discovered":
+            raise Conflict(f"A notebook opened {cluster.name} by itself, and has a client", "Use that client")
+        if cluster.scheduler is None or cluster.status in (*ENDED, "starting", "stopping"):
+            raise Conflict(f"{cluster.name} is {cluster.status}", "Try again when it runs")
+        rows = await self._ledger.ask(Ledger.list)
+        spec = next((row.spec for row in rows if row.id == cluster.id), None)
+        if spec is not None and spec.address is not None:
+            return spec.address, spec.tls
+        if not cluster.scheduler.address.startswith("tls:"):
+            return cluster.scheduler.address, None
+        paths = tls_paths(cluster_dir(cluster.id))
+        return cluster.scheduler.address, Certificates(**{name: str(path) for name, path in paths.items()})
+
     def usage(self) -> Usage:
         """Return the core usage of this user on this host, all figures from the last snapshots."""
         live = self.live()
-        counted = [c for c in live if c.source == "managed"]
-        limits = [c.memory.limit for c in counted]
+        managed = [c for c in live if c.source == "managed"]
+        counted = [c for c in managed if c.counted]
+        here = [c.memory.limit for c in managed if on_this_machine(c)]
+        elsewhere = [c.memory.limit for c in managed if not on_this_machine(c)]
         tasks = [c.tasks for c in live if c.tasks]
         rates = [t.done_per_second for t in tasks if t.done_per_second is not None]
         held = [t.in_memory for t in tasks]
@@ -136,9 +190,9 @@ class Clusters:
                 limit=self._following.core_limit(),
             ),
             memory=Memory(
-                used=sum(c.memory.used for c in counted),
-                # They share one machine, even if their limits differ.
-                limit=min(sum(x for x in limits if x is not None), machine_memory()) if None not in limits else None,
+                used=sum(c.memory.used for c in managed),
+                # Those of this machine share it, even if their limits differ.
+                limit=_both(_total(here, machine_memory()), _total(elsewhere)),
             ),
             tasks=Tasks(
                 running=sum(t.running for t in tasks),
@@ -150,7 +204,7 @@ class Clusters:
                 ClusterUsage(
                     id=c.id,
                     name=c.name,
-                    counted=c.source == "managed",
+                    counted=c.source == "managed" and c.counted,
                     cores=c.cores,
                     memory=c.memory,
                     seen_at=c.seen_at,
@@ -207,16 +261,33 @@ class Clusters:
         for cluster in self.all():
             if cluster.source == "attached" and cluster.scheduler and cluster.scheduler.address == address:
                 raise Conflict(f"This cluster is attached already, as {cluster.name}")
+        return await self._follow(body.name, address, files)
+
+    async def attach_relayed(self, name: str | None, address: str, files: Certificates) -> Cluster:
+        """Follow a cluster through the relay of a kernel, once, and return its present state; raises as the ledger does."""
+        async with self._relaying:
+            with contextlib.suppress(NotFound):
+                cluster = self.get(self._relayed.get(address, ""))
+                if cluster.status not in ENDED:
+                    return cluster
+            cluster = await self._follow(name, address, files, relayed=True)
+            self._relayed[address] = cluster.id
+            return cluster
+
+    async def _follow(
+        self, name: str | None, address: str, files: Certificates | None, *, relayed: bool = False
+    ) -> Cluster:
         return await self._following.begin(
             LaunchSpec(
                 id=secrets.token_hex(4),
-                name=body.name or address.partition("://")[2],
+                name=name or address.partition("://")[2],
                 factory="attached",
                 workers=0,
-                lease_seconds=settings.paces.unwatched,
+                lease_seconds=self._configuration.paces.unwatched,
                 created_at=now(),
                 address=address,
                 tls=files,
+                relayed=relayed,
             )
         )
 
@@ -272,7 +343,8 @@ class Clusters:
             if await self._ledger.ask(lambda held: held.reserved(cluster_id)):
                 raise Conflict("Processes of this cluster are still ending", "Try again in a few seconds")
             await self._following.forget(cluster_id)
-            await asyncio.to_thread(shutil.rmtree, cluster_dir(cluster_id), True)
+            for folder in (cluster_dir(cluster_id), data_dir("jobs") / cluster_id):
+                await asyncio.to_thread(shutil.rmtree, folder, True)
             return
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -289,3 +361,14 @@ class Clusters:
             # It has ended meanwhile, as requested.
         if cluster.source == "attached":
             await self._following.forget(cluster_id)
+
+
+def _total(limits: Sequence[int | None], most: int | None = None) -> int | None:
+    """Return the sum of limits, at most `most`; None where one is unknown."""
+    known = [limit for limit in limits if limit is not None]
+    total = sum(known) if len(known) == len(limits) else None
+    return total if total is None or most is None else min(total, most)
+
+
+def _both(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 from ..core.choice import ENDED
 from ..core.compare.diff import compare
-from ..core.errors import CoiledError, Invalid, NotFound
+from ..core.errors import CoiledError, Conflict, Invalid, NotFound
 from ..core.explain import explain, proven
 from ..core.groups import Readings, kernel_environment, modules
 from ..core.notebook import cell_imports
@@ -22,6 +23,7 @@ from ..core.wire import (
     Environment,
     ExplainRequest,
     Explanation,
+    KernelSeal,
     NotebookImports,
     Rules,
     RulesChange,
@@ -38,8 +40,8 @@ FILES_SECONDS = 10.0
 """How long an explanation waits for the comparison of files."""
 IMPORTED_SECONDS = 4.0
 """How long it waits for code that was imported just now."""
-
-
+SHOWN_SECONDS = 0.5
+"""How long ago what is shown may have been read: several views of one page ask at once."""
 KERNELS = 200
 """Of how many kernels, or pairs of kernel and cluster, something is remembered."""
 SEEN = 50
@@ -97,7 +99,8 @@ class Comparing:
         """Return the environment of a kernel (None: this process) and its Python; NotFound or Unavailable otherwise."""
         if kernel_id is None:
             reading, content_age = await asyncio.to_thread(this_process.read)
-            return Source(kernel_environment(reading, "kernel", now(), content_age), sys.executable)
+            environment = kernel_environment(reading, "kernel", now(), content_age)
+            return Source(environment, sys.executable, notebook=this_process.tracked())
         found = await self._kernels.read(kernel_id)
         named = self._live.get(kernel_id)
         if named is None:
@@ -115,7 +118,7 @@ class Comparing:
         try:
             client = await SupervisorClient.connect(cluster.id, timeout=2)
             try:
-                return await client.environments(wanted)
+                return await client.environments(wanted, SHOWN_SECONDS)
             finally:
                 await client.close()
         except CoiledError as error:
@@ -150,6 +153,8 @@ class Comparing:
             rules=self._rulebook.rules(),
             software={**stored.versions, "python": stored.python} if stored else None,
             seen=self._seen.get((kernel, cluster.id), {}),
+            scheduler=cluster.scheduler.id if cluster.scheduler else None,
+            sealing=cluster.environment.sealed,
         )
         self._forget(kernel, made)
         return made
@@ -193,6 +198,37 @@ class Comparing:
             self._live.pop(kernel_id, None)
             _remember(self._live, kernel_id, named)
             self._changed(kernel_id)
+
+    async def seal(self, kernel_id: str, body: KernelSeal) -> None:
+        """Have a kernel's clients send sealed graphs to a cluster that takes such, or end that.
+
+        Raises
+        ------
+        Conflict
+            The cluster takes plain graphs only, or its scheduler isn't known.
+        Unavailable, Timeout
+            The kernel can't do it, or doesn't answer; the message says why.
+
+        """
+        cluster = await self._clusters.fetch(body.cluster)
+        if cluster.scheduler is None or cluster.scheduler.id is None:
+            raise Conflict(f"The scheduler of {cluster.name} isn't known", "Try again when the cluster runs")
+        if body.sealed and not cluster.environment.sealed:
+            raise Conflict(f"{cluster.name} was not synced for sealed graphs", "Sync it first")
+        await self.seal_clients(kernel_id, cluster.scheduler.id, seal=body.sealed)
+
+    async def seal_clients(self, kernel_id: str | None, scheduler: str, *, seal: bool) -> None:
+        """Have the clients of a kernel (None: of this process, if it is a notebook's) seal, or end that."""
+        if kernel_id is not None:
+            await self._kernels.seal(kernel_id, scheduler, seal=seal)
+        elif this_process.tracked():
+            await asyncio.to_thread(this_process.seal, scheduler, on=seal)
+
+    async def end_seals(self, scheduler: str) -> None:
+        """Have no client that can be reached from here send sealed graphs to a scheduler any more."""
+        for kernel_id in (None, *self._kernels.kernel_ids()):
+            with contextlib.suppress(CoiledError):
+                await self.seal_clients(kernel_id, scheduler, seal=False)
 
     def rules(self) -> Rules:
         """Return every rule in its order, and what this user ignores or rates otherwise."""

@@ -19,11 +19,12 @@ from .. import tasks
 from ..core.clients import Answer, KernelClient, cluster_id, show
 from ..core.errors import CoiledError, NotFound
 from ..core.groups import Readings, group
-from ..core.identity import SchedulerState, decode_identity, decode_state
+from ..core.identity import SchedulerState, dashboard_url, decode_identity, decode_state
 from ..core.paces import NORMAL, Paces
 from ..core.snapshot import settled, still
 from ..core.times import now
 from ..core.wire import (
+    Activity,
     Change,
     ClientInfo,
     Cluster,
@@ -34,6 +35,7 @@ from ..core.wire import (
     SchedulerInfo,
     Unread,
 )
+from ..links.activity import ActivityReader
 from ..links.kernel import KernelReading
 from ..links.reader import SCHEDULER, Reader
 from ..links.through_kernel import ThroughKernelLink
@@ -64,6 +66,18 @@ class Kernels(Protocol):
     ) -> dict[str, Answer]:
         """Send one request through a Dask client of a kernel."""
 
+    async def seal(self, kernel_id: str, scheduler: str, *, seal: bool) -> None:
+        """Have a kernel's Dask clients send sealed graphs to a scheduler from now on, or end that."""
+
+    def process(self, kernel_id: str) -> object:
+        """Return what identifies the process of a kernel, equal as long as it is the same one; None if there is none."""
+
+    async def roll(self, kernel_id: str, **request: Any) -> str:
+        """Send a request to ``texts/local_roll.py`` in a kernel and return its answer."""
+
+    async def relay(self, kernel_id: str, **request: Any) -> str:
+        """Send a request to ``texts/relay.py`` in a kernel and return its answer."""
+
 
 class NoKernels:
     """The kernels outside a Jupyter server: none."""
@@ -90,6 +104,26 @@ class NoKernels:
         """Refuse."""
         raise NotFound("There are no kernels outside a Jupyter server")
 
+    async def seal(self, kernel_id: str, scheduler: str, *, seal: bool) -> None:
+        """Refuse."""
+        raise NotFound("There are no kernels outside a Jupyter server")
+
+    def process(self, kernel_id: str) -> object:
+        """Return None."""
+        return None
+
+    async def roll(self, kernel_id: str, **request: Any) -> str:
+        """Refuse."""
+        raise NotFound("There are no kernels outside a Jupyter server")
+
+    async def relay(self, kernel_id: str, **request: Any) -> str:
+        """Refuse."""
+        raise NotFound("There are no kernels outside a Jupyter server")
+
+
+def _unneeded(kernel_id: str, client: KernelClient) -> None:
+    return
+
 
 class _Found:
     """One cluster, and the client through which it is read."""
@@ -99,6 +133,7 @@ class _Found:
         self.readings = Readings()
         self.wanted: frozenset[str] = frozenset()
         self.reader: Reader | None = None
+        self.activity = ActivityReader()
         self.observed_at = self.read_at = float("-inf")
         self.lock = asyncio.Lock()
 
@@ -112,6 +147,8 @@ class Discovery:
         Returns the name of a kernel's notebook, or None.
     known
         Returns the ids of schedulers whose clusters have supervisors.
+    met
+        Called with a kernel and its client of such a scheduler, again and again.
     changed
         Called when a cluster appears, changes or goes.
     conda_names
@@ -127,6 +164,7 @@ class Discovery:
         *,
         label: Callable[[str], Awaitable[str | None]],
         known: Callable[[], Iterable[str]],
+        met: Callable[[str, KernelClient], None] = _unneeded,
         changed: Callable[[Change], None],
         conda_names: Callable[[], Mapping[str, str | None]],
         paces: Paces = NORMAL,
@@ -134,6 +172,7 @@ class Discovery:
         self._paces = paces
         self._conda_names = conda_names
         self._kernels, self._label, self._known, self._changed = kernels, label, known, changed
+        self._met = met
         self._clients: dict[str, tuple[KernelClient, ...]] = {}
         self._labels: dict[str, str | None] = {}
         self._found: dict[str, _Found] = {}
@@ -184,27 +223,59 @@ class Discovery:
             )
         )
 
-    async def readings(self, cluster_id: str, wanted: Iterable[str] = ()) -> Readings:
+    async def readings(self, cluster_id: str, wanted: Iterable[str] = (), *, current: bool = False) -> Readings:
         """Return the readings of all nodes; those of nodes that answer are at most a few seconds old.
 
-        `wanted` are import names of code beside the notebook, to look for on the nodes.
+        `wanted` are import names of code beside the notebook, to look for on the nodes. A `current` reading was begun
+        after this call, so that what is decided by it isn't decided by what was there before.
         """
-        found = self._found.get(cluster_id)
-        if found is None:
-            raise NotFound("There is no cluster with this id", "Its notebook may have closed it")
+        found = self._get(cluster_id)
+        oldest = time.monotonic() - (0.0 if current else self._paces.fresh)
         async with found.lock:
-            if time.monotonic() - found.read_at < self._paces.fresh and set(wanted) <= found.wanted:
+            if found.read_at >= oldest and set(wanted) <= found.wanted:
                 return found.readings
             found.wanted = frozenset(wanted)
+            begun = time.monotonic()
             try:
                 found.readings = await self._read(found)
-                found.read_at = time.monotonic()
+                found.read_at = begun
             except CoiledError as error:
                 # Earlier readings stay, with their time; an unread node makes the verdict unknown.
                 unread = (Unread(node="cluster", reason=error.message),)
                 return msgspec.structs.replace(found.readings, unread=unread)
             self._update(found, **self._group(found))
             return found.readings
+
+    async def read_anew(self, cluster_id: str) -> Readings:
+        """Return new readings of all nodes, whatever is known of them; raises as they do where the scheduler is silent."""
+        found = self._get(cluster_id)
+        async with found.lock:
+            found.reader = None
+            begun = time.monotonic()
+            found.readings = await self._read(found)
+            found.read_at = begun
+            self._update(found, **self._group(found))
+            return found.readings
+
+    async def activity(self, cluster_id: str, after: str | None) -> Activity:
+        """Return what a cluster is doing; raises as `links.activity.ActivityReader.read`, and NotFound."""
+        found = self._get(cluster_id)
+        return await found.activity.read(self._link(found), cluster_id, found.client.scheduler or "", after)
+
+    def client(self, cluster_id: str) -> tuple[str, KernelClient]:
+        """Return the kernel and its client through which a cluster is reached, or raise NotFound."""
+        found = self._get(cluster_id)
+        return found.kernel, found.client
+
+    def link(self, cluster_id: str) -> ThroughKernelLink:
+        """Return the way to a cluster's nodes, or raise NotFound."""
+        return self._link(self._get(cluster_id))
+
+    def _get(self, cluster_id: str) -> _Found:
+        found = self._found.get(cluster_id)
+        if found is None:
+            raise NotFound("There is no cluster with this id", "Its notebook may have closed it")
+        return found
 
     # ---- following --------------------------------------------------------------------------------------------
 
@@ -273,7 +344,9 @@ class Discovery:
         by_scheduler: dict[str, list[tuple[str, KernelClient]]] = {}
         for kernel_id, clients in self._clients.items():
             for client in clients:
-                if client.scheduler and client.scheduler not in known:
+                if client.scheduler in known:
+                    self._met(kernel_id, client)
+                elif client.scheduler:
                     by_scheduler.setdefault(client.scheduler, []).append((kernel_id, client))
         present = {cluster_id(scheduler): pairs for scheduler, pairs in by_scheduler.items()}
         for key in set(self._found) - set(present):
@@ -337,6 +410,7 @@ class Discovery:
             cores=cores,
             memory=identity.memory(),
             tasks=identity.tasks(state.queued),
+            scheduler=_scheduler(client, dashboard_url(client.address, identity.dashboard, state)),
             clients=len(state.clients),
             other_clients=state.clients,
             seen_at=seen,
@@ -398,6 +472,10 @@ def marked(clients: Iterable[ClientInfo], notebooks: Mapping[str, str | None]) -
     return tuple(listed)
 
 
+def _scheduler(client: KernelClient, dashboard: str | None) -> SchedulerInfo:
+    return SchedulerInfo(address=show(client.address), id=show(client.scheduler or ""), dashboard=dashboard)
+
+
 def _cluster(key: str, client: KernelClient) -> Cluster:
     """Return a cluster of which only a client is known."""
     seen = now()
@@ -415,7 +493,7 @@ def _cluster(key: str, client: KernelClient) -> Cluster:
         steps=(),
         desired=Desired(workers=max(0, client.workers)),
         workers=(),
-        scheduler=SchedulerInfo(address=show(client.address), id=show(client.scheduler or ""), dashboard=None),
+        scheduler=_scheduler(client, None),
         cores=Cores(busy=0, allocated=0, requested=0),
         memory=Memory(used=0, limit=None),
         tasks=None,

@@ -280,11 +280,14 @@ class Following:
         """Decide the status of a cluster without a connection: by the ledger or, if that can't be read, by its process."""
         cluster_id, gone = watch.cluster.id, False
         try:
-            row = await self._ledger.ask(lambda held: held.get(cluster_id), LEDGER_SECONDS)
-            if row is None:
-                gone = not self._lives(watch)
-            else:
-                watch.row = row
+            # A supervisor that ends between the two writes its end before, so what is read after that is final.
+            for _ in range(2):
+                row = await self._ledger.ask(lambda held: held.get(cluster_id), LEDGER_SECONDS)
+                if row is not None:
+                    watch.row = row
+                if lives := self._lives(watch):
+                    break
+            gone = row is None and not lives
         except CoiledError as error:
             _log.debug("cluster %s: %s", cluster_id, error.message)
         if gone:

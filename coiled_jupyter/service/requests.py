@@ -6,19 +6,22 @@ import contextlib
 import re
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import msgspec
 
-from .. import factories
 from ..configuration import Configuration
 from ..core.errors import Conflict, Invalid, NotFound
-from ..core.launch import BuildSpec, LaunchSpec
+from ..core.launch import LOCAL, BuildSpec, LaunchSpec
 from ..core.reading import Reading
 from ..core.times import now
 from ..core.wire import Adaptive, AdaptiveRequest, ClusterChange, ClusterCreate
+from ..factories.contract import Entry, Wanted
+from ..factories.table import Table, missing
+from ..paths import data_dir
 from ..software import requirements as requirement_lines
 from ..software.named.store import NamedEnvironments
+from .attach import check_host
 
 _ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IGNORECASE)
@@ -35,6 +38,8 @@ class Requests:
 
     Parameters
     ----------
+    table
+        The kinds of clusters.
     read
         Returns the reading of a kernel, or raises CoiledError.
 
@@ -44,40 +49,70 @@ class Requests:
         self,
         configuration: Configuration,
         software: NamedEnvironments,
+        table: Table,
         read: Callable[[str], Awaitable[Reading]],
     ) -> None:
-        self._configuration, self._software, self._read = configuration, software, read
+        self._configuration, self._software, self._table, self._read = configuration, software, table, read
 
     async def launch_spec(self, body: ClusterCreate) -> LaunchSpec:
         """Return the launch spec; Invalid with the wrong field, or any error of reading the kernel."""
-        self._check(body)
+        entry = self._table.entry(body.factory or LOCAL)
+        self._check(body, entry)
+        options = entry.checked(body.options or {})
+        if entry.name == LOCAL and options.get("dashboard", False) is None:
+            options["dashboard"] = self._configuration.dashboard
+        await self._check_hosts(entry, options)
         memory_limit = memory_bytes(body.memory_limit)
-        interpreter, build = await self._python(body)
+        interpreter, build = await self._python(body, entry)
         cluster_id = secrets.token_hex(4)
-        bounds = body.adaptive and Adaptive(minimum=body.adaptive.minimum, maximum=body.adaptive.maximum)
-        workers = body.workers if body.workers is not None else bounds.minimum if bounds else 2
+        asked = body.adaptive and Adaptive(minimum=body.adaptive.minimum, maximum=body.adaptive.maximum)
+        bounds = asked or (entry.adaptive if body.workers is None else None)
+        workers = body.workers if body.workers is not None else bounds.minimum if bounds else entry.workers
+        made = None
+        if entry.make is not None:
+            wanted = Wanted(
+                id=cluster_id,
+                workers=workers,
+                threads_per_worker=body.threads_per_worker,
+                memory_limit=memory_limit,
+                options=options,
+                logs=str(data_dir("jobs") / cluster_id),
+            )
+            made = entry.cluster_class(wanted)
+        step = made.step if made else 1
         return LaunchSpec(
             id=cluster_id,
             name=body.name or f"cluster-{cluster_id[:4]}",
-            factory=body.factory or "local",
+            factory=entry.name,
             interpreter=interpreter,
             build=build,
             software=body.software,
-            workers=workers,
+            # Those of one job come together.
+            workers=-(-workers // step) * step,
             threads_per_worker=body.threads_per_worker or 1,
             memory_limit=memory_limit,
             adaptive=bounds or None,
             environ=dict(body.environ or {}),
-            options=factories.check_options(body.factory or "local", body.options or {}),
+            options=options,
             lease_seconds=self._configuration.lease_seconds,
             core_limit=self._configuration.core_limit,
             created_at=now(),
+            cluster_class=made,
         )
 
-    async def _python(self, body: ClusterCreate) -> tuple[str | None, BuildSpec | None]:
+    async def _check_hosts(self, entry: Entry, options: Mapping[str, object]) -> None:
+        """Raise Invalid where an option names a machine that may not be connected to."""
+        for name in entry.hosts:
+            for host in str(options.get(name) or "").split(","):
+                if host.strip():
+                    await check_host(host.strip(), 22, self._configuration.allowed_addresses, f"options.{name}")
+
+    async def _python(self, body: ClusterCreate, entry: Entry) -> tuple[str | None, BuildSpec | None]:
         """Return an existing interpreter, or the environment to build."""
         if body.requirements is not None:
-            return None, self._build(requirement_lines.check(body.requirements), body.python)
+            lines = requirement_lines.check(body.requirements)
+            check_has(entry, requirement_lines.names(lines), "the requirements")
+            return None, self._build(lines, body.python)
         if body.software is not None:
             try:
                 return None, self._software.build_spec(self._software.get(body.software))
@@ -85,11 +120,15 @@ class Requests:
                 raise Invalid("software", error.message, error.hint) from None
         if body.kernel is not None:
             reading = await self._read(body.kernel)
+            check_has(entry, (package.name for package in reading.packages), "the notebook's environment")
             return None, self._build(pins(reading), reading.executable)
         if body.interpreter is not None:
             reading = await self._read(body.interpreter.kernel)
             check_dask(reading)
+            check_has(entry, (package.name for package in reading.packages), "the notebook's environment")
             return reading.executable, None
+        lacking = missing(entry.requires)
+        check_has(entry, set(entry.requires) - set(lacking), "the Jupyter server's environment")
         return sys.executable, None
 
     def _build(self, lines: tuple[str, ...], python: str | None) -> BuildSpec:
@@ -100,7 +139,7 @@ class Requests:
             allow_source_builds=self._configuration.allow_source_builds,
         )
 
-    def _check(self, body: ClusterCreate) -> None:
+    def _check(self, body: ClusterCreate, entry: Entry) -> None:
         """Raise Invalid for what the types don't exclude; nothing is started, fetched or executed."""
         check_one(body, "software", "kernel", "interpreter", "requirements")
         if body.python is not None and body.requirements is None:
@@ -113,8 +152,13 @@ class Requests:
         self._check_workers(body.workers or 0)
         if (body.threads_per_worker or 0) > THREAD_LIMIT:
             raise Invalid("threads_per_worker", f"At most {THREAD_LIMIT} threads are allowed for one worker")
-        if body.factory is not None and body.factory not in {f.name for f in factories.describe()}:
-            raise Invalid("factory", f"There is no cluster factory {body.factory}", "See the factories of GET about")
+        for name in ("threads_per_worker", "memory_limit", "environ"):
+            if (
+                getattr(body, name)
+                and name not in entry.takes
+                and (name, body.threads_per_worker) != ("threads_per_worker", 1)
+            ):
+                raise Invalid(name, f"Clusters of the factory {entry.name} can't be told this", "Leave it out")
         for key, value in (body.environ or {}).items():
             if not _ENVIRON_NAME.fullmatch(key) or "\0" in value:
                 raise Invalid(
@@ -161,6 +205,17 @@ def check_name(name: str | None) -> None:
     """Raise Invalid for a name that can't be shown."""
     if name is not None and not name.isprintable():
         raise Invalid("name", "A name must be printable text")
+
+
+def check_has(entry: Entry, names: Iterable[str], where: str) -> None:
+    """Raise Conflict for an environment without what a kind of cluster needs."""
+    lacking = sorted(set(entry.requires) - set(names))
+    if lacking:
+        raise Conflict(
+            f"{lacking[0]} isn't in {where}, and clusters of the kind {entry.title} need it",
+            f"Install it there, for example with `%pip install {lacking[0]}`",
+            field="factory",
+        )
 
 
 def check_dask(reading: Reading) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
+from ..core.change.survey import IndexQuestion
 from ..core.errors import Unavailable
 
 _ALIASES = {
@@ -28,6 +29,7 @@ _CHOICES = {
 }
 _KNOWN = ("--default-index", "--index", "--find-links", "--no-index", "--allow-insecure-host", *_CHOICES)
 _NAMED = re.compile(r"[A-Za-z0-9._-]+=")
+_SECRET = re.compile(r"(//)[^/\s]*@|\?[^\s,#]*")
 _HIDDEN_LENGTH = 4
 """A shorter secret is hidden in URLs only, since it would match anywhere else too."""
 
@@ -56,6 +58,20 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Index({', '.join(sorted(self.uv)) or 'default'})"
+
+    @property
+    def question(self) -> IndexQuestion:
+        """What a node is asked about it, without credentials."""
+        everything = {**self.uv, **self.pip}
+        public = {name: _public(value) for name, value in everything.items()}
+        return IndexQuestion(
+            environ={name: _SECRET.sub(r"\1", value) for name, value in everything.items()},
+            options=self.options,
+            private=self.secrets,
+            public=None
+            if "--no-index" in self.options or not public.get("UV_DEFAULT_INDEX", "default")
+            else {name: value for name, value in public.items() if value},
+        )
 
     def with_links(self, folder: Path) -> Index:
         """Return it with a folder of wheels added."""
@@ -171,6 +187,12 @@ def _credentials(url: SplitResult) -> Iterator[str]:
         yield from (secret, unquote(secret))
     if url.query:
         yield url.query
+
+
+def _public(value: str) -> str:
+    """Return a list of URLs without those that hold credentials."""
+    mark = "," if "," in value else " "
+    return mark.join(part for part in value.split(mark) if not _SECRET.search(part))
 
 
 def _wrong(message: str, hint: str = "Correct CoiledJupyter.index_options") -> Unavailable:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from packaging.requirements import InvalidRequirement, Requirement
 
 from ..core.errors import Invalid
+from ..core.names import normal
 
 
 def check(lines: Iterable[str], *, field: str = "requirements") -> tuple[str, ...]:
@@ -37,3 +38,8 @@ def check(lines: Iterable[str], *, field: str = "requirements") -> tuple[str, ..
             )
         checked.append(str(requirement))
     return tuple(checked)
+
+
+def names(lines: Iterable[str]) -> frozenset[str]:
+    """Return the names of the distributions that checked lines require, as PEP 503 spells them."""
+    return frozenset(normal(Requirement(line).name) for line in lines)

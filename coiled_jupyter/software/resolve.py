@@ -25,6 +25,8 @@ from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from ..core.change.reasons import reason
+from ..core.change.survey import SurveyPlace
 from ..core.errors import Impossible, Invalid, Unavailable
 from ..paths import data_dir
 from . import requirements as requirement_lines
@@ -61,6 +63,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     platform: str
     machine: str
     libc: str
+
+
+def target_of(place: SurveyPlace) -> Target:
+    """Return the target for which a place's packages are resolved."""
+    return Target(
+        python=place.python,
+        implementation=place.implementation,
+        platform=place.platform,
+        machine=place.machine,
+        libc=place.libc,
+    )
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +130,8 @@ async def resolve(
     preferred: Sequence[str],
     *,
     index: Index,
+    instead: Sequence[str] = (),
+    hints: Sequence[str] = (),
     allow_source_builds: bool = False,
     find_links: Path | None = None,
     deadline: float = 120,
@@ -125,6 +140,10 @@ async def resolve(
 
     Parameters
     ----------
+    instead
+        Pins that take the place of refused ones of the same name, as far as they fit all that was admitted.
+    hints
+        Pins of what may be required at a version that no line names; none of them is asked for.
     find_links
         A folder of wheels of ours; a pin of exactly such a wheel is that file and no other.
     deadline
@@ -140,34 +159,38 @@ async def resolve(
         The index didn't answer, or not in time.
 
     """
-    python, platform = python_version(target), _platform(target)
+    chosen = target_options(target)
     lines = requirement_lines.check(required, field="required")
     pins = requirement_lines.check(preferred, field="preferred")
     names = {pin: _pinned(pin, position) for position, pin in enumerate(pins)}
+    others = requirement_lines.check(instead, field="instead")
+    likely = requirement_lines.check(hints, field="hints")
     wheels = await asyncio.to_thread(_wheels, find_links) if find_links else {}
-    key = _key(target, lines, pins, index, allow_source_builds, wheels)
+    key = _key(target, lines, (*pins, "", *others, "", *likely), index, allow_source_builds, wheels)
     known = await asyncio.to_thread(_recall, key)
     if known is not None:
         return known
     if find_links is not None:
         index = index.with_links(find_links)
     options = (
-        *("--python-version", python, "--python-platform", platform, "--python", sys.executable),
+        *chosen,
         *(() if allow_source_builds else ("--only-binary", ":all:")),
         *index.options,
     )
-    compiler = _Uv(options, index, wheels, pins, time.monotonic() + deadline)
-    admitted = await admit(compiler, lines, pins)
+    compiler = _Uv(options, index, wheels, pins, (*likely, *others), time.monotonic() + deadline)
+    admitted = await admit(compiler, lines, pins, others)
     lock, versions = _exact(admitted.lock, wheels)
-    refused = {names[line]: _reason(words) for line, words in admitted.refused.items()}
+    refused = {names[line]: _reason(words) for line, words in admitted.refused.items() if line in names}
     relaxed = tuple(name for name in refused if name in versions)
     resolution = Resolution(lock=lock, versions=versions, refused=refused, relaxed=relaxed)
     await asyncio.to_thread(_remember, key, resolution)
     return resolution
 
 
-async def admit(compiler: Compiler, required: Sequence[str], preferred: Sequence[str]) -> Admitted:
-    """Return which of `preferred` fit `required`, earlier ones first.
+async def admit(
+    compiler: Compiler, required: Sequence[str], preferred: Sequence[str], instead: Sequence[str] = ()
+) -> Admitted:
+    """Return which of `preferred` fit `required`, earlier ones first, and what fits of `instead` for those that don't.
 
     The answer is that of trying them one after the other, found in few tries: all at once; without the one that a failure
     names; all as preferences, which shows most of those that can't be had in any combination; then parts, divided at
@@ -187,6 +210,8 @@ async def admit(compiler: Compiler, required: Sequence[str], preferred: Sequence
         rest = [line for line in rest if line != first]
         if first is None or await trial.attempt(rest) is not None:
             await _part(trial, await _without_hopeless(trial, rest))
+    missing = {canonicalize_name(_TOKEN.findall(line)[0]) for line in trial.refused}
+    await _part(trial, [line for line in instead if canonicalize_name(_TOKEN.findall(line)[0]) in missing])
     return await trial.admitted()
 
 
@@ -220,6 +245,7 @@ class _Trial:
         self._accepted: list[str] = []
         self._refused: dict[str, str] = {}
         self._failed: dict[frozenset[str], str] = {}
+        """By lines that were tried together, why there is no lock."""
         self._lock: str | None = None
 
     async def attempt(self, lines: Sequence[str]) -> str | None:
@@ -243,6 +269,11 @@ class _Trial:
         compiled = await self._compile((*self._required, line))
         return compiled.words if compiled.lock is None else None
 
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The lines that aren't admitted."""
+        return tuple(self._refused)
+
     def refuse(self, line: str, words: str) -> None:
         """Record why the line isn't admitted."""
         self._refused[line] = words
@@ -250,7 +281,8 @@ class _Trial:
     async def prove(self) -> None:
         """Raise Impossible if nothing can be had at all."""
         if not self._possible and (cause := await self.attempt(())) is not None:
-            raise Impossible(f"Packages that the cluster needs can't be had: {_reason(cause)}")
+            short = reason("", _reason(cause))
+            raise Impossible(f"Packages that the cluster needs can't be had: {short.text}", details=short.details)
 
     async def admitted(self) -> Admitted:
         """Return the outcome; raise Impossible if there is none."""
@@ -307,12 +339,19 @@ class _Uv:
     """Compiles requirements for another Python and platform with uv."""
 
     def __init__(
-        self, options: tuple[str, ...], index: Index, wheels: _Wheels, pins: tuple[str, ...], end: float
+        self,
+        options: tuple[str, ...],
+        index: Index,
+        wheels: _Wheels,
+        pins: tuple[str, ...],
+        hints: tuple[str, ...],
+        end: float,
     ) -> None:
         self._options = options
         self._index = index
         self._wheels = wheels
         self._pins = "".join(f"{pin}\n" for pin in pins)
+        self._hints = "".join(f"{pin}\n" for pin in hints)
         self._prereleases = "".join(f"{line}\n" for line in _prereleases(pins))
         self._end = end
 
@@ -327,7 +366,8 @@ class _Uv:
             constraints.write_text(self._prereleases, encoding="utf-8")
             # uv keeps the versions in its output where it can, so it needn't search all versions of what one try leaves
             # open, which is slow if many of them are old.
-            locked.write_text(self._pins, encoding="utf-8")
+            # Where it is to show which pins can be had, it must see no other version of them.
+            locked.write_text(self._pins if preferred else self._pins + self._hints, encoding="utf-8")
             ended = await uv.attempt(
                 *("pip", "compile", "--no-config", "--quiet", "--generate-hashes", "--no-header", "--no-annotate"),
                 *self._options,
@@ -356,6 +396,14 @@ class _Uv:
 
 
 # ---- the target ---------------------------------------------------------------------------------------------------
+
+
+def target_options(target: Target) -> tuple[str, ...]:
+    """Return uv's options for a target; raises Impossible if packages can't be chosen for it."""
+    return (
+        *("--python-version", python_version(target), "--python-platform", _platform(target)),
+        *("--python", sys.executable),
+    )
 
 
 def python_version(target: Target) -> str:

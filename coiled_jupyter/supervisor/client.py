@@ -14,11 +14,11 @@ import msgspec
 
 from ..activity import doing
 from ..core.change.state import SyncSpec
-from ..core.change.survey import Survey
+from ..core.change.survey import IndexQuestion, Survey
 from ..core.errors import Timeout, Unavailable, from_wire
 from ..core.groups import Readings
 from ..core.launch import LaunchSpec
-from ..core.wire import Cluster, ClusterChange, ErrorBody, Sync
+from ..core.wire import Activity, Cluster, ClusterChange, ErrorBody, Sync
 from ..paths import cluster_dir, socket_path
 from . import protocol
 from .logs import open_log
@@ -121,16 +121,20 @@ class SupervisorClient:
             pass
         raise Unavailable("The connection to the cluster's supervisor ended")
 
-    async def environments(self, wanted: tuple[str, ...] = ()) -> Readings:
-        """Return the readings of all nodes; those of nodes that answer are at most a few seconds old.
+    async def environments(self, wanted: tuple[str, ...] = (), within: float = 0.0) -> Readings:
+        """Return the readings of all nodes; those of nodes that answer were begun now, or `within` seconds before.
 
         `wanted` are import names of code beside the notebook, to look for on the nodes.
         """
-        return await self._call(protocol.ReadNodes(wanted), Readings, 8.0)
+        return await self._call(protocol.ReadNodes(wanted, within), Readings, 8.0)
 
-    async def survey(self) -> Survey:
-        """Return the survey of the cluster's processes."""
-        return await self._call(protocol.Survey(), Survey, 30.0)
+    async def activity(self, after: str | None) -> Activity:
+        """Return what has happened since an earlier answer with the cursor `after`."""
+        return await self._call(protocol.ReadActivity(after), Activity, 8.0)
+
+    async def survey(self, question: IndexQuestion | None = None) -> Survey:
+        """Return the survey of the cluster's processes; with a question, each place is asked whether it reaches the index."""
+        return await self._call(protocol.Survey(question), Survey, 30.0)
 
     async def sync(self, spec: SyncSpec) -> Sync:
         """Begin a sync; Conflict if one runs or the cluster's state isn't the planned one."""

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..core.errors import CoiledError, Unavailable
@@ -49,6 +49,16 @@ class ClusterFolder:
         local.write_tls(self.path)
         self._certificates = {path: path.read_bytes() for path in local.tls_paths(self.path).values()}
 
+    def keep_certificates(self, texts: Mapping[str, str]) -> None:
+        """Store the certificates that a cluster's class has made: ``ca``, ``cert`` and ``key`` as PEM texts."""
+        self._certificates = {path: texts[name].encode() for name, path in local.tls_paths(self.path).items()}
+        self._write_certificates()
+
+    def _write_certificates(self) -> None:
+        for path, content in self._certificates.items():
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
+                stream.write(content)
+
     def whole(self) -> bool:
         """Return whether the socket and the lock still exist."""
         with contextlib.suppress(OSError):
@@ -63,9 +73,7 @@ class ClusterFolder:
         # The same descriptor number, so that processes started later inherit the new lock.
         os.dup2(descriptor, self.alive, inheritable=False)
         os.close(descriptor)
-        for path, content in self._certificates.items():
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(content)
+        self._write_certificates()
         log = logs.open_log(self._id, "supervisor")
         for stream_number in (1, 2):
             os.dup2(log, stream_number)

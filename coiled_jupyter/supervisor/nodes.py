@@ -17,6 +17,8 @@ from .. import tasks
 from ..core.errors import CoiledError
 from . import logs
 
+LINE_LIMIT = 1 << 16
+
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -57,20 +59,7 @@ class Nodes:
 
     async def open(self, argv: Sequence[str], environ: Mapping[str, str], folder: Path, alive: int) -> None:
         """Start the launcher, which imports Dask; it and its forks inherit the descriptor `alive`."""
-        descriptor = logs.open_log(self._id, f"{self._prefix}launcher")
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=descriptor,
-                cwd=folder,
-                env={**environ, "COILED_JUPYTER_ALIVE": str(alive)},
-                pass_fds=(alive,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(descriptor)
+        self._process = await begin(self._id, f"{self._prefix}launcher", argv, environ, folder, alive)
         self._reader = asyncio.create_task(self._read(self._process), name="launcher")
 
     def start(self, name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Node:
@@ -100,7 +89,9 @@ class Nodes:
             with contextlib.suppress(ProcessLookupError):
                 # The guard then kills the nodes' process groups.
                 self._process.kill()
-            await self._process.wait()
+            # asyncio waits until its output has ended too, which somebody else may hold open.
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), seconds)
         await tasks.end([self._reader])
 
     def _send(self, request: object) -> bool:
@@ -124,3 +115,33 @@ class Nodes:
         finally:
             for node in self._nodes.values():
                 node.ended = True
+
+
+async def begin(
+    cluster_id: str,
+    log: str,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    folder: Path,
+    alive: int,
+    limit: int = LINE_LIMIT,
+) -> asyncio.subprocess.Process:
+    """Start a program of a cluster that takes requests by stdin, tells events of at most `limit` bytes, and has a log.
+
+    It inherits the descriptor `alive`, whose number is in ``COILED_JUPYTER_ALIVE``, and is in a session of its own.
+    """
+    descriptor = logs.open_log(cluster_id, log)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=descriptor,
+            cwd=folder,
+            env={**environ, "COILED_JUPYTER_ALIVE": str(alive)},
+            pass_fds=(alive,),
+            start_new_session=True,
+            limit=limit,
+        )
+    finally:
+        os.close(descriptor)

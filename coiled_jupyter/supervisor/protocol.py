@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from ..core.change.state import SyncSpec
+from ..core.change.survey import IndexQuestion
 from ..core.wire import Cluster, ClusterChange, Problematic, Sync
 
 
@@ -13,9 +14,19 @@ class Call(Struct, frozen=True, tag_field="call", tag=str.lower):
 
 
 class ReadNodes(Call, frozen=True):
-    """Read the nodes; `wanted` are import names of code beside the notebook, to look for there."""
+    """Read the nodes; `wanted` are import names of code beside the notebook, to look for there.
+
+    A reading that was begun up to `within` seconds before is enough.
+    """
 
     wanted: tuple[str, ...] = ()
+    within: float = 0.0
+
+
+class ReadActivity(Call, frozen=True):
+    """Read what the cluster is doing; `after` is the cursor of an earlier answer."""
+
+    after: str | None = None
 
 
 class Watch(Call, frozen=True):
@@ -35,7 +46,9 @@ class Restart(Call, frozen=True):
 
 
 class Survey(Call, frozen=True):
-    """Survey the cluster's processes for a plan."""
+    """Survey the cluster's processes for a plan; with a question, ask each place whether it reaches the index."""
+
+    question: IndexQuestion | None = None
 
 
 class BeginSync(Call, frozen=True):
@@ -64,7 +77,9 @@ class Release(Call, frozen=True):
     """Note that a holder ends: a cluster without another holder stops at once."""
 
 
-AnyCall = ReadNodes | Watch | Change | Restart | Survey | BeginSync | CancelSync | RemoveLayer | Stop | Release
+AnyCall = (
+    ReadNodes | ReadActivity | Watch | Change | Restart | Survey | BeginSync | CancelSync | RemoveLayer | Stop | Release
+)
 
 
 class Request(Struct, frozen=True):

@@ -57,7 +57,7 @@ class Reading:
         self._reader: Reader | None = None
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[Readings] | None = None
-        self._read_at = float("-inf")
+        self._begun_at = float("-inf")
         self._wanted: frozenset[str] = frozenset()
         self._asked: frozenset[str] = frozenset()
         self._known: frozenset[str] = frozenset()
@@ -86,9 +86,13 @@ class Reading:
         self._known = self._nodes()
         await self.read(tuple(self._wanted))
 
-    async def read(self, wanted: tuple[str, ...] = ()) -> Readings:
-        """Read every node; those that don't answer in time are in `unread`."""
-        while (readings := await self._try(wanted)) is None:
+    async def read(self, wanted: tuple[str, ...] = (), within: float = 0.0) -> Readings:
+        """Read every node; those that don't answer in time are in `unread`.
+
+        What others have begun to read since this call, or `within` seconds before it, is a reading for this one too.
+        """
+        oldest = time.monotonic() - within
+        while (readings := await self._try(wanted, oldest)) is None:
             pass
         return readings
 
@@ -96,25 +100,21 @@ class Reading:
         """Read every node with a new reader."""
         if self._reader is not None:
             self.begin()
-            self._read_at = float("-inf")
+            self._begun_at = float("-inf")
             if self._task is not None:
                 # A reading in progress may wait until its deadline for a worker that has ended since.
                 self._task.cancel()
         return await self.read(tuple(self._wanted))
 
-    async def recent(self, wanted: tuple[str, ...]) -> Readings:
-        """Return recent readings, or new ones."""
-        return self.readings if self._fresh(0.5, wanted) else await self.read(wanted)
-
     def _nodes(self) -> frozenset[str]:
         return frozenset(worker.id for worker in self._snapshot.cluster.workers)
 
-    def _fresh(self, seconds: float, wanted: tuple[str, ...]) -> bool:
-        """Return whether the last readings are at most `seconds` old, and cover the present nodes and `wanted`."""
-        recent = self.readings.taken_at is not None and time.monotonic() - self._read_at < seconds
+    def _covers(self, wanted: tuple[str, ...], oldest: float) -> bool:
+        """Return whether the last readings were begun after `oldest`, and cover the present nodes and `wanted`."""
+        recent = self.readings.taken_at is not None and self._begun_at >= oldest
         return recent and self._asked == self._nodes() and set(wanted) <= self._wanted
 
-    async def _try(self, wanted: tuple[str, ...]) -> Readings | None:
+    async def _try(self, wanted: tuple[str, ...], oldest: float) -> Readings | None:
         """Return the readings, or None if a new reader has been started meanwhile."""
         async with self._lock:
             reader = self._reader
@@ -123,8 +123,9 @@ class Reading:
             with contextlib.suppress(CoiledError):
                 # Observe first: a worker that has just joined must not be left out.
                 await self._observed.observe()
-            if self._fresh(0.3, wanted):
+            if self._covers(wanted, oldest):
                 return self.readings
+            begun = time.monotonic()
             self._wanted = frozenset(wanted)
             silent = {node: self._observed.silent.get(node, 0.0) for node in self._nodes()}
             self._asked = frozenset(silent)
@@ -137,6 +138,7 @@ class Reading:
             finally:
                 await tasks.end([self._task])
                 self._task = None
+            self._begun_at = begun
             self._enter(found)
             return self.readings
 
@@ -150,7 +152,7 @@ class Reading:
             )
             found = msgspec.structs.replace(found, unread=(*found.unread, gap))
         before = [(e.id, e.nodes) for e in self.readings.environments]
-        self.readings, self._read_at = found, time.monotonic()
+        self.readings = found
         self._observed.groups = {node: e.id for e in found.environments for node in e.nodes}
         if before != [(e.id, e.nodes) for e in found.environments]:
             pythons = {e.python for e in found.environments if e.role == "worker"}

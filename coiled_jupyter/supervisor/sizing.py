@@ -6,19 +6,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from .. import tasks
 from ..core.errors import CoiledError, Timeout
 from ..core.launch import LaunchSpec
-from ..core.wire import Adaptive
+from ..core.wire import Adaptive, Worker
 from ..ledger import AsyncLedger, Ledger
 from .connection import Connection
 from .fleet import STOP_SECONDS, Fleet
 from .snapshot import Snapshot
 from .watching import Watching
+
+if TYPE_CHECKING:
+    from ..links.scheduler import SchedulerLink
 
 RETIRE_SECONDS = 30.0
 RESTART_SECONDS = 30.0
@@ -28,6 +32,26 @@ LEAVE_SECONDS = STOP_SECONDS + 3.0
 CALM_LOOKS = 3
 """Consecutive checks at which adaptive scaling must want fewer workers before some are closed."""
 _log = logging.getLogger("coiled_jupyter.supervisor")
+
+
+class Recommended:
+    """Follows recommended numbers of workers: up at once, down when they have been lower for `CALM_LOOKS` checks."""
+
+    def __init__(self) -> None:
+        self._calm = 0
+
+    def forget(self) -> None:
+        """Begin anew, as after a request."""
+        self._calm = 0
+
+    def follow(self, target: int, present: int, bounds: Adaptive) -> int | None:
+        """Return the number to change to now, within the bounds, or None."""
+        wanted = min(max(target, bounds.minimum), bounds.maximum)
+        self._calm = self._calm + 1 if wanted < present else 0
+        if wanted <= present and self._calm < CALM_LOOKS:
+            return None
+        self._calm = 0
+        return wanted
 
 
 class Sizing:
@@ -50,7 +74,7 @@ class Sizing:
         self._watching, self._fleet, self._background = watching, fleet, background
         self._lock = asyncio.Lock()
         self._starting = 0
-        self._calm = 0
+        self._recommended = Recommended()
 
     async def scale(self, workers: int, until: float) -> tuple[int | None, int | None]:
         """Scale to `workers`, as far as cores are free; return what was granted and the limit if that is fewer."""
@@ -65,7 +89,7 @@ class Sizing:
             most, limit = await self._ledger.ask(self._free)
             allowed = max(min(maximum, most - leaving), min(minimum, len(fleet.names)))
             bounds = Adaptive(minimum=min(minimum, allowed), maximum=allowed)
-            self._calm = 0
+            self._recommended.forget()
             present = self._snapshot.cluster.desired.workers
             await self._scale(min(max(present, bounds.minimum), bounds.maximum), until, bounds)
             return (allowed, limit) if allowed < maximum else (None, None)
@@ -76,11 +100,8 @@ class Sizing:
         if bounds is None:
             return
         target = await self._connection.link.adaptive_target()
-        wanted = min(max(target, bounds.minimum), bounds.maximum)
-        present = self._snapshot.cluster.desired.workers
-        self._calm = self._calm + 1 if wanted < present else 0
-        if wanted > present or self._calm >= CALM_LOOKS:
-            self._calm = 0
+        wanted = self._recommended.follow(target, self._snapshot.cluster.desired.workers, bounds)
+        if wanted is not None:
             async with self._lock:
                 if self._snapshot.cluster.desired.adaptive == bounds:
                     await self._scale(wanted, float("inf"), bounds)
@@ -204,16 +225,19 @@ class Sizing:
 
     async def restart_workers(self) -> None:
         """Restart every worker by its nanny; replace the nanny too if it doesn't answer."""
-        workers = {worker.id: worker.name for worker in self._snapshot.cluster.workers}
-        # A few at a time, so that other requests to the scheduler don't wait for all of them.
-        some = asyncio.Semaphore(RESTARTS_AT_ONCE)
+        for name in await restart_workers(self._connection.link, self._snapshot.cluster.workers):
+            _log.warning("worker %s didn't restart in time and is replaced", name)
+            self._fleet().kill(name)
 
-        async def restart(address: str) -> bool:
-            async with some:
-                return await self._connection.link.restart_worker(address, RESTART_SECONDS)
 
-        done = await asyncio.gather(*map(restart, workers))
-        for name, restarted in zip(workers.values(), done, strict=True):
-            if not restarted:
-                _log.warning("worker %s didn't restart in time and is replaced", name)
-                self._fleet().kill(name)
+async def restart_workers(link: SchedulerLink, workers: Sequence[Worker]) -> list[str]:
+    """Restart workers by their nannies, and return the names of those that didn't restart."""
+    # A few at a time, so that other requests to the scheduler don't wait for all of them.
+    some = asyncio.Semaphore(RESTARTS_AT_ONCE)
+
+    async def restart(worker: Worker) -> bool:
+        async with some:
+            return await link.restart_worker(worker.id, RESTART_SECONDS)
+
+    done = await asyncio.gather(*map(restart, workers))
+    return [worker.name for worker, restarted in zip(workers, done, strict=True) if not restarted]

@@ -1,4 +1,4 @@
-"""The present state of one cluster: each change is a new revision for watchers, each change of status also for the ledger."""
+"""The present state of one cluster: each change is a new revision for watchers, each change of status or packages also for the ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Snapshot:
     cluster
         The initial state.
     ledger
-        Stores the state at each change of status, as soon as possible.
+        Stores the state at each change of status, steps or layer, as soon as possible.
     publish
         Called with the cluster after each change that isn't just of a time or of memory.
 
@@ -36,6 +36,7 @@ class Snapshot:
         self._ledger, self._publish = ledger, publish
         self._started: dict[str, float] = {}
         self._warnings: dict[str, str] = {}
+        self._ended = False
 
     def set(self, **fields: Any) -> None:
         """Change fields of the cluster."""
@@ -51,14 +52,18 @@ class Snapshot:
             self.cluster = changed
             return
         self.cluster = msgspec.structs.replace(changed, revision=before.revision + 1)
-        if status_changed or "steps" in fields:
+        # A process that connects without a supervisor's help takes from the ledger what the cluster runs.
+        packages = [(one.environment.layer, one.environment.sealed) for one in (before, changed)]
+        if status_changed or "steps" in fields or packages[0] != packages[1]:
             self.store()
         self._publish(self.cluster)
 
     def store(self, *, ended: bool = False) -> None:
         """Have the ledger store the present state."""
+        # What is learned of one that has ended doesn't bring it back.
+        self._ended = over = self._ended or ended
         cluster = self.cluster
-        self._ledger.keep("snapshot", lambda ledger: ledger.snapshot(cluster.id, cluster, ended=ended))
+        self._ledger.keep("snapshot", lambda ledger: ledger.snapshot(cluster.id, cluster, ended=over))
 
     def warn(self, subject: str, text: str | None) -> None:
         """Set the warning about a subject; None removes it."""

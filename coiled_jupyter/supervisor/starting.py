@@ -27,32 +27,12 @@ START_SECONDS = 60.0
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
-class Processes:
-    """Launcher, scheduler and nannies of one cluster; restarts keep address and certificates."""
+class Environment:
+    """The Python of a managed cluster: there already, or built first."""
 
-    def __init__(
-        self,
-        spec: LaunchSpec,
-        snapshot: Snapshot,
-        connection: Connection,
-        folder: ClusterFolder,
-    ) -> None:
-        self._spec, self._snapshot, self._connection, self._folder = spec, snapshot, connection, folder
-        self._scratch = Scratch(spec.id)
-        self._spilling = Path()
-        self._scheduler: Node | None = None
-        self._port = 0
+    def __init__(self, spec: LaunchSpec, snapshot: Snapshot) -> None:
+        self._spec, self._snapshot = spec, snapshot
         self.interpreter = ""
-        """The Python of the processes; empty for a cluster that isn't managed."""
-        self._nodes, self.fleet = self._none()
-
-    def _none(self) -> tuple[Nodes, Fleet]:
-        nodes = Nodes(self._spec.id)
-        return nodes, Fleet(nodes, self._nanny_arguments, self._spec.environ, self._spec.paces)
-
-    def _nanny_arguments(self, name: str) -> list[str]:
-        scheduler = self._snapshot.cluster.scheduler
-        return local.nanny_arguments(self._spec, scheduler.address if scheduler else "", name, self._spilling)
 
     async def build(self) -> None:
         """Build the environment, or find an existing build."""
@@ -73,11 +53,55 @@ class Processes:
         environment = ClusterSoftware(software=self._spec.software, layer=self._spec.layer, python=None, prefix=prefix)
         self._snapshot.set(environment=environment)
 
+    def checked(self) -> str:
+        """Return the interpreter, or raise Unavailable where there is none any more."""
+        check_executable(self.interpreter)
+        return self.interpreter
+
+
+def check_executable(interpreter: str) -> None:
+    """Raise Unavailable where there is no such Python any more."""
+    if not os.access(interpreter, os.X_OK):
+        raise Unavailable(f"There is no Python at {interpreter}")
+
+
+class Processes:
+    """Launcher, scheduler and nannies of one cluster; restarts keep address and certificates."""
+
+    def __init__(
+        self,
+        spec: LaunchSpec,
+        snapshot: Snapshot,
+        connection: Connection,
+        folder: ClusterFolder,
+    ) -> None:
+        self._spec, self._snapshot, self._connection, self._folder = spec, snapshot, connection, folder
+        self._environment = Environment(spec, snapshot)
+        self._scratch = Scratch(spec.id)
+        self._spilling = Path()
+        self._scheduler: Node | None = None
+        self._port = 0
+        self.interpreter = ""
+        """The Python of the processes; empty for a cluster that isn't managed."""
+        self._nodes, self.fleet = self._none()
+
+    def _none(self) -> tuple[Nodes, Fleet]:
+        nodes = Nodes(self._spec.id)
+        return nodes, Fleet(nodes, self._nanny_arguments, self._spec.environ, self._spec.paces)
+
+    def _nanny_arguments(self, name: str) -> list[str]:
+        scheduler = self._snapshot.cluster.scheduler
+        return local.nanny_arguments(self._spec, scheduler.address if scheduler else "", name, self._spilling)
+
+    async def build(self) -> None:
+        """Build the environment, or find an existing build."""
+        await self._environment.build()
+        self.interpreter = self._environment.interpreter
+
     async def start_scheduler(self) -> None:
         """Start the launcher and the scheduler, and connect to it."""
         self._snapshot.step("Start scheduler", "running")
-        if not os.access(self.interpreter, os.X_OK):
-            raise Unavailable(f"There is no Python at {self.interpreter}")
+        check_executable(self.interpreter)
         scratch = await asyncio.to_thread(self._scratch.make)
         environ = local.environ(self._spec, self.interpreter, self._folder.path, scratch)
         await self._nodes.open(local.argv(self.interpreter), environ, scratch, self._folder.alive)
@@ -141,8 +165,17 @@ class Processes:
             await asyncio.sleep(0.02)
         self._snapshot.step("Start workers", "done")
 
+    def waiting(self) -> tuple[bool, str | None]:
+        """Return nothing: workers of this machine that aren't there are missing, or have just been started."""
+        return False, None
+
     @property
-    def scheduler_ended(self) -> bool:
+    def workers(self) -> int:
+        """The number of workers that run or are wanted."""
+        return self.fleet.processes
+
+    @property
+    def ended(self) -> bool:
         """Whether the scheduler has ended by itself."""
         return self._scheduler is not None and self._scheduler.ended
 

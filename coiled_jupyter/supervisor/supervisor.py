@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .. import tasks
+from ..core import relaying
 from ..core.change.journal import FINAL
 from ..core.errors import CoiledError, Conflict, Unavailable
 from ..core.groups import Readings
@@ -27,9 +28,12 @@ from ..core.times import now
 from ..core.wire import Cluster, ClusterChange, ClusterStatus, Cores, Memory, Sync
 from ..factories import local
 from ..ledger import AsyncLedger, first_state
+from ..links import diagnosis
+from ..links.activity import ActivityReader
 from . import logs, protocol
 from .connection import Connection, tls
 from .folder import ClusterFolder
+from .hosted import HostedProcesses, HostedSizing
 from .lease import Lease
 from .protocol import Changed
 from .reading import Reading
@@ -66,21 +70,40 @@ class Supervisor:
         self.server = Server(spec.id, self.carry_out, lambda: self.cluster, paces.beat)
         self.snapshot = Snapshot(first_state(spec), self.ledger, self._publish)
         self.connection = Connection(paces.sweep)
-        self.processes = Processes(spec, self.snapshot, self.connection, self._files)
         self._background = tasks.Background(_log)
+        self.processes: Processes | HostedProcesses
+        self.sizing: Sizing | HostedSizing
         self.watching = Watching(
-            spec, self.snapshot, self.connection, lambda: self.processes.fleet, lambda: self.syncing.running
-        )
-        self.reading = Reading(self.snapshot, self.watching, self.connection.reader)
-        self.sizing = Sizing(
             spec,
-            self.ledger,
             self.snapshot,
             self.connection,
-            self.watching,
-            lambda: self.processes.fleet,
-            self._background,
+            lambda: (
+                None
+                if spec.address is not None or isinstance(self.processes, HostedProcesses)
+                else self.processes.fleet
+            ),
+            lambda: self.syncing.running,
+            self._waiting,
         )
+        self.reading = Reading(self.snapshot, self.watching, self.connection.reader)
+        self._activity = ActivityReader()
+        if spec.cluster_class is None:
+            nodes = self.processes = Processes(spec, self.snapshot, self.connection, self._files)
+            self.sizing = Sizing(
+                spec,
+                self.ledger,
+                self.snapshot,
+                self.connection,
+                self.watching,
+                lambda: nodes.fleet,
+                self._background,
+            )
+        else:
+            made = spec.cluster_class
+            hosted = self.processes = HostedProcesses(spec, made, self.snapshot, self.connection, self._files)
+            self.sizing = HostedSizing(
+                spec, made, self.ledger, self.snapshot, self.connection, hosted, self._background
+            )
         self.lease = Lease(spec, self.snapshot, lambda: self.server.watched, self.watching.count_clients)
         self.syncing = SyncRunner(self)
         self._again = asyncio.Event()
@@ -97,6 +120,9 @@ class Supervisor:
 
     def _publish(self, cluster: Cluster) -> None:
         self.server.publish(protocol.ClusterState(cluster))
+
+    def _waiting(self) -> tuple[bool, str | None]:
+        return self.processes.waiting()
 
     # ---- life -------------------------------------------------------------------------------------------------
 
@@ -122,6 +148,9 @@ class Supervisor:
         except CoiledError as error:
             _log.error("%s", error.message)
             status, reason = "failed", error.message
+            if self.spec.cluster_class is not None and error.hint:
+                # What a platform refuses is seldom ours to explain further.
+                reason = f"{error.message}. {error.hint}"
         except OSError as error:
             _log.exception("the supervisor failed")
             status, reason = "failed", f"{error.strerror or error}: {error.filename or 'see the log of the supervisor'}"
@@ -253,7 +282,10 @@ class Supervisor:
                 # A new scheduler at the same address has no plugin registered.
                 if scheduler != adopted and await self._try("finding its layers", self.syncing.adopt):
                     adopted = scheduler
-            elif adopted is None and time.monotonic() - since > self.spec.paces.lost:
+            elif adopted is not None:
+                # Of a sync that is lost meanwhile it isn't known how far it got.
+                adopted, since = None, time.monotonic()
+            elif time.monotonic() - since > self.spec.paces.lost:
                 await self._try("closing its syncs", lambda: self.syncing.lose(_GONE))
             await asyncio.sleep(self.spec.paces.poll)
 
@@ -281,7 +313,7 @@ class Supervisor:
     async def _look(self) -> None:
         """Check everything once; only the end of the scheduler ends the cluster."""
         if self.spec.address is None:
-            if self.processes.scheduler_ended:
+            if self.processes.ended:
                 raise Unavailable("The scheduler ended unexpectedly, and the cluster's results with it")
             await self._try("replacing workers", self.processes.replace)
             await self._try("checking its folder", self._check_folder)
@@ -309,9 +341,14 @@ class Supervisor:
             why = error.message
             if self.spec.address is not None:
                 why = await self.connection.link.diagnose()
-            self.snapshot.set(status="unreachable", reason=f"The scheduler doesn't answer: {why}")
+            reason = f"The scheduler doesn't answer: {why}"
+            if self.spec.relayed:
+                reason = relaying.CLOSED if await diagnosis.refused(self.spec.address or "") else relaying.SILENT
+            self.snapshot.set(status="unreachable", reason=reason)
         else:
-            self.watching.judge(moving=self.syncing.moving)
+            # A restart that was asked for meanwhile shows its steps.
+            if not self._again.is_set():
+                self.watching.judge(moving=self.syncing.moving)
 
     async def _check_lease(self) -> None:
         why = await self.lease.over()
@@ -328,7 +365,8 @@ class Supervisor:
             await self.server.open()
         if gone or time.monotonic() - self._tidied_at >= self.spec.paces.tidy:
             self._tidied_at = time.monotonic()
-            cluster, cores = self.cluster, self.processes.fleet.processes * self.spec.threads_per_worker
+            cluster, threads = self.cluster, self.spec.threads_per_worker
+            cores = self.processes.workers * threads if self.spec.counted else 0
             self.ledger.keep("row", lambda ledger: ledger.restore(self.spec, cluster, cores))
             await asyncio.to_thread(logs.trim, self.spec.id)
 
@@ -337,15 +375,17 @@ class Supervisor:
     async def carry_out(self, call: protocol.AnyCall, until: float) -> object:
         """Carry out a call; nothing is begun after `until` (`time.monotonic`)."""
         match call:
-            case protocol.ReadNodes(wanted):
+            case protocol.ReadNodes(wanted, within):
                 # Not cancelled at the deadline: others wait for it too, and the next request finds it done.
-                return await asyncio.shield(self._background.begin(self.reading.recent(wanted)))
+                return await asyncio.shield(self._background.begin(self.reading.read(wanted, within)))
+            case protocol.ReadActivity(after):
+                return await self._activity.read(self.connection.link, self.spec.id, self._scheduler(), after)
             case protocol.Change(change):
                 return await self._change(change, until)
             case protocol.Restart(what):
                 self._restart(what)
-            case protocol.Survey():
-                return await self.syncing.survey()
+            case protocol.Survey(question):
+                return await self.syncing.survey(question)
             case protocol.BeginSync(spec):
                 begun = self.syncing.begin(spec)
                 # The client may look it up in the ledger, if that can be written.
@@ -360,6 +400,13 @@ class Supervisor:
             case protocol.Release():
                 self.lease.release()
         return None
+
+    def _scheduler(self) -> str:
+        """Return the id of the scheduler, or raise Unavailable."""
+        scheduler = self.cluster.scheduler
+        if scheduler is None or scheduler.id is None:
+            raise Unavailable("The cluster's scheduler isn't there yet")
+        return scheduler.id
 
     def _stop_on_request(self) -> None:
         if self.spec.address is not None and self.syncing.running:
@@ -444,9 +491,9 @@ class Supervisor:
         """The link to the nannies and workers."""
         return self.connection.node_link
 
-    def set_layer(self, layer: str | None) -> None:
-        """Show which layer the cluster is in."""
-        self.snapshot.set(environment=msgspec.structs.replace(self.cluster.environment, layer=layer))
+    def set_layer(self, layer: str | None, *, sealed: bool) -> None:
+        """Show which layer the cluster is in, and whether its clients have to send sealed graphs."""
+        self.snapshot.set(environment=msgspec.structs.replace(self.cluster.environment, layer=layer, sealed=sealed))
 
     async def observe(self) -> None:
         """Observe the scheduler now."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from ..core.errors import CoiledError
-from ..core.identity import Identity, SchedulerState, decode_identity, decode_state
-from ..core.launch import LaunchSpec
+from ..core.identity import Identity, SchedulerState, dashboard_url, decode_identity, decode_state
+from ..core.launch import LaunchSpec, on_this_machine
 from ..core.times import now
 from ..core.wire import ClusterStatus, SchedulerInfo
 from ..factories import local
@@ -27,9 +26,11 @@ class Watching:
     Parameters
     ----------
     fleet
-        Returns the nannies of a managed cluster.
+        Returns the nannies that this supervisor has started; None if somebody else starts the workers.
     planned
         Whether workers are being restarted on purpose, which doesn't count as a restart.
+    waiting
+        Returns what a platform says of wanted workers that aren't there, and whether something is wrong with them.
 
     """
 
@@ -38,11 +39,12 @@ class Watching:
         spec: LaunchSpec,
         snapshot: Snapshot,
         connection: Connection,
-        fleet: Callable[[], Fleet],
+        fleet: Callable[[], Fleet | None],
         planned: Callable[[], bool],
+        waiting: Callable[[], tuple[bool, str | None]],
     ) -> None:
         self._spec, self._snapshot, self._connection = spec, snapshot, connection
-        self._fleet, self._planned = fleet, planned
+        self._fleet, self._planned, self._waiting = fleet, planned, waiting
         self.silent: dict[str, float] = {}
         """By address, the seconds since the last heartbeat of each worker, by this process's clock."""
         self.groups: dict[str, str] = {}
@@ -78,10 +80,11 @@ class Watching:
             scheduler=SchedulerInfo(
                 address=identity.address or link.address,
                 id=identity.id,
-                dashboard=_dashboard(self._spec, identity.dashboard),
+                # A relay has the scheduler's own port, and not that of its pages.
+                dashboard=None if self._spec.relayed else dashboard_url(link.address, identity.dashboard, state),
             ),
             cores=cores,
-            memory=identity.memory(local.machine_memory() if managed else None),
+            memory=identity.memory(local.machine_memory() if on_this_machine(self._snapshot.cluster) else None),
             tasks=identity.tasks(state.queued),
             clients=len(state.clients),
             other_clients=state.clients,
@@ -125,15 +128,16 @@ class Watching:
 
     def absent(self) -> tuple[int, int]:
         """Return how many wanted workers are missing, and how many others have just been started."""
-        if self._spec.address is not None:
+        fleet = self._fleet()
+        if fleet is None:
             return 0, 0
-        absent = self._absent_names()
-        coming = len(self._fleet().young() & set(absent))
+        absent = self._absent_names(fleet)
+        coming = len(fleet.young() & set(absent))
         return len(absent) - coming, coming
 
-    def _absent_names(self) -> list[str]:
+    def _absent_names(self, fleet: Fleet) -> list[str]:
         present = {worker.name for worker in self._snapshot.cluster.workers}
-        return [name for name in self._fleet().names if name not in present]
+        return [name for name in fleet.names if name not in present]
 
     def judge(self, *, moving: bool) -> None:
         """Set the status from the last observation; `moving` is whether a sync restarts workers."""
@@ -155,23 +159,20 @@ class Watching:
             names = ", ".join(w.name or w.id for w in silent[:5]) + (", …" if len(silent) > 5 else "")
             self._snapshot.set(status="degraded", reason=f"No heartbeat for some seconds from worker {names}")
         else:
-            reason = f"{coming} of {wanted} workers are starting" if coming else None
-            self._snapshot.set(status=calm, reason=reason)
+            verb = "is" if coming == 1 else "are"
+            reason = f"{coming} of {wanted} workers {verb} starting" if coming else None
+            wrong, waiting = self._waiting()
+            self._snapshot.set(status="degraded" if wrong else calm, reason=waiting or reason)
 
     def _replace_missed(self) -> None:
         """Kill nannies that live but don't bring their worker back, such as a stopped one, for `Fleet.replace`."""
-        if self._spec.address is not None:
+        fleet = self._fleet()
+        if fleet is None:
             return
         moment = time.monotonic()
-        self._missed = {name: self._missed.get(name, moment) for name in self._absent_names()}
+        self._missed = {name: self._missed.get(name, moment) for name in self._absent_names(fleet)}
         for name, since in list(self._missed.items()):
             if moment - since > self._spec.paces.missed:
                 _log.warning("worker %s has been missing for %.0f s and is replaced", name, moment - since)
                 del self._missed[name]
-                self._fleet().kill(name)
-
-
-def _dashboard(spec: LaunchSpec, port: int | None) -> str | None:
-    if port is None or (spec.address is None and not spec.options.get("dashboard")):
-        return None
-    return f"http://{urlsplit(spec.address).hostname if spec.address else '127.0.0.1'}:{port}/status"
+                fleet.kill(name)

@@ -28,7 +28,7 @@ KEEP = (
 )
 """Keeps a text in a process for `SHORT`; names: those of `kept_names`."""
 
-KEPT = {"nanny": ("layer_plugin",), "scheduler": (), "worker": ()}
+KEPT = {"activity": (), "nanny": ("layer_plugin",), "scheduler": ("gateway",), "worker": ()}
 """The texts that are kept, with the others that each needs."""
 
 OF_SCHEDULER = "(exec(S, G), G['of_scheduler'](I))[1]"
@@ -113,6 +113,15 @@ def cell_names(
     """Return the names for `CELL` and `INTERRUPT`: the cell as text, and the values that go along."""
     own = {"S": source("cell"), "G": {"__name__": "coiled_jupyter_cell"}, "T": topic}
     return {**own, "C": cell, "I": given or {}, "W": wanted}
+
+
+SEAL_PLUGIN = "(exec(S, G), G['plugin']())[1]"
+"""Makes the WorkerPlugin that seals the clients of tasks, where it is unpickled; names: those of `seal_plugin_names`."""
+
+
+def seal_plugin_names() -> dict[str, Any]:
+    """Return the names for `SEAL_PLUGIN`."""
+    return {"S": source("seal"), "G": {"__name__": "coiled_jupyter_seal"}}
 
 
 LAYER_PLUGIN = "(exec(S, G), G['plugin'](L))[1]"

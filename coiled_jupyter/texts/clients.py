@@ -76,7 +76,8 @@ def _describe(client):
     address = _clip(getattr(scheduler, "address", None)) or ""
     security = getattr(client, "security", None)
     cluster = getattr(client, "cluster", None)
-    certificate = getattr(security, "tls_client_cert", None)
+    tls = [getattr(security, name, None) for name in ("tls_ca_file", "tls_client_cert", "tls_client_key")]
+    certificate = tls[1]
     count = identity.get("n_workers")
     return {
         "id": _clip(client.id),
@@ -89,6 +90,9 @@ def _describe(client):
         "inproc": address.startswith("inproc://"),
         # Either a path or the text of a certificate, which has line breaks.
         "in_memory_tls": isinstance(certificate, str) and "\n" in certificate,
+        "tls_files": tls
+        if all(isinstance(text, str) and "\n" not in text and len(text) < 1000 for text in tls)
+        else [],
         "asynchronous": bool(getattr(client, "_asynchronous", False)),
         "workers": count if isinstance(count, int) else len(identity.get("workers", ())),
     }
@@ -337,7 +341,7 @@ def _plain(value, depth):
 
 
 def of_scheduler(identity):
-    """Return the clients and the queue of the scheduler with this id, when evaluated in its process."""
+    """Return clients, queue and whether there is a dashboard of the scheduler with this id, evaluated in its process."""
     try:
         module = sys.modules.get("distributed.scheduler")
         instances = list(getattr(getattr(module, "Scheduler", None), "_instances", ()))
@@ -350,9 +354,16 @@ def of_scheduler(identity):
                 found.append(_state(scheduler, state))
             except Exception:
                 continue
-        return json.dumps({"clients": found, "queued": _queued(scheduler)})
+        return json.dumps({"clients": found, "queued": _queued(scheduler), "dashboard": _has_dashboard(scheduler)})
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})
+
+
+def _has_dashboard(scheduler):
+    """Return whether the pages that bokeh draws are served: the port is there without them too."""
+    served = getattr(getattr(scheduler, "http_application", None), "applications", ())
+    # Dask may have derived a class of its own.
+    return any(kind.__module__.startswith("bokeh.") for application in served for kind in type(application).__mro__)
 
 
 def _queued(scheduler):

@@ -5,11 +5,11 @@ the process and not in it. It returns JSON:
 
 packages
     ``{distribution: {"content", "modules", "missing", "edited", "error"}}``. The content is ``pure:…`` or ``built:…``, a
-    digest over what its names lead to, wherever that lies; `modules` are those names that aren't its own; `missing` and
-    `edited` are compared with its RECORD, and begin with a number.
+    digest over what its names lead to, wherever that lies; `modules` are those names that aren't its own, or lie in
+    a namespace; `missing` and `edited` are compared with its RECORD, and begin with a number.
 modules
-    ``[{"name", "path", "content", "error", "used"}]``: ``helpers.py`` or ``helpers/`` of no distribution, and whether it
-    was imported.
+    ``[{"name", "path", "content", "error", "used", "files"}]``: ``helpers.py`` or ``helpers/`` of no distribution, whether it
+    was imported, and the beginnings of the digests of its files, by name, where these are few.
 library, shadows
     The digest of the standard library, and the paths of what would be imported instead of some of it.
 unknown
@@ -46,6 +46,8 @@ FILES, BYTES = 100000, 16 << 30
 FRESH = 2 * 10**9
 """Nanoseconds in which a file may change again without a new time."""
 SHOWN = 5
+LISTED, LISTED_FILES = 2000, 100
+"""Files that are named, of all modules and of one."""
 DAY = 86400.0
 _INFO = (".dist-info", ".egg-info")
 _BINARY = (".so", ".pyd", ".dylib", ".dll", ".a", ".lib")
@@ -115,25 +117,30 @@ class _Digests:
         self._slept = time.perf_counter()
         self._end = self._slept + asked.get("seconds", SECONDS)
         self._fresh, self._used = {}, {}
+        self._others = {}
         self._kept = self._load()
         self._conda = None
 
     def _load(self):
-        try:
-            with open(self.asked["cache"], "rb") as file:
-                status = os.fstat(file.fileno())
-                # Where somebody else can write it, it could make differences disappear.
-                if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
-                    return {}
-                kept = json.loads(file.read().decode("utf-8"))
-                return kept if isinstance(kept, dict) and {str}.issuperset(map(type, kept.values())) else {}
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        path = self.asked.get("cache")
+        if not path:
             return {}
+        kept = _kept(path)
+        if kept is not None:
+            return kept
+        # Of an environment that is new, many files were read in others: those of its Python, and those that an installer
+        # has linked. A file is known by what it is on this disk, whichever environment it was read for.
+        folder, own = os.path.split(path)
+        begin, _, end = own.rsplit("-", 2) if own.count("-") > 1 else (own, "", "")
+        alike = [os.path.join(folder, name) for name in _names(folder) if name.rsplit("-", 2)[::2] == [begin, end]]
+        for other in sorted(alike, key=_age)[:SHOWN]:
+            self._others.update(_kept(other) or {})
+        return self._others
 
     def save(self):
         """Keep the digests for the next look."""
         path = self.asked.get("cache")
-        if not path or not self._fresh:
+        if not path or not (self._fresh or self._others):
             return
         try:
             part = "%s.%d" % (path, os.getpid())
@@ -322,6 +329,27 @@ class _Digests:
             self._slept = time.perf_counter()
 
 
+def _kept(path):
+    """Return what an earlier look has kept in a file, or None where there is nothing that can be believed."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            # Where somebody else can write it, it could make differences disappear.
+            if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+                return None
+            kept = json.loads(file.read().decode("utf-8"))
+            return kept if isinstance(kept, dict) and {str}.issuperset(map(type, kept.values())) else None
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def _age(path):
+    try:
+        return -os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def _mark(status):
     times = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     return "%x %x %x %x %x" % times
@@ -494,6 +522,7 @@ class _Found:
     def __init__(self, kind, digest, built, owners, index, path, error=""):
         self.kind, self.digest, self.built, self.owners = kind, digest, built, owners
         self.index, self.path, self.error = index, path, error
+        self.lines = ()
 
 
 class _Map:
@@ -827,6 +856,8 @@ class _Map:
         built = kind == "extension" or any(_is_binary(relative) for relative, _ in lines)
         path = parts[0][1] if isinstance(parts[0][1], str) else self.entries[index] if index is not None else ""
         found = _Found(kind, digest, built, owners, index, path, error)
+        if not owners and len(lines) <= LISTED_FILES:
+            found.lines = lines
         if lines or error or kind != "files":
             self.names[name] = found
         return found
@@ -853,7 +884,7 @@ class _Map:
                     entry["error"] = _clip(errors[0])
                 else:
                     entry["content"] = self._content(names)
-                modules = [each for each in names if self._is_module(each) and _normal(each) != name]
+                modules = [each for each in names if self._is_module(each) and ("." in each or _normal(each) != name)]
                 if modules:
                     entry["modules"] = [_clip(each) for each in modules[:50]]
                 if missing:
@@ -931,7 +962,7 @@ class _Map:
         tops = {}
         for name in self.names:
             tops.setdefault(name.split(".")[0], []).append(name)
-        modules = []
+        modules, listed = [], 0
         for top, names in sorted(tops.items()):
             if top.startswith(_EDITABLE):
                 continue
@@ -953,8 +984,22 @@ class _Map:
                     module["used"] = True
                 errors = [self.names[part].error for part in parts if self.names[part].error]
                 module.update({"error": _clip(errors[0])} if errors else {"content": self._content(parts)})
+                files = {} if errors else self._files_of(parts)
+                listed += len(files)
+                if 1 < len(files) <= LISTED_FILES and listed <= LISTED:
+                    module["files"] = files
                 modules.append(module)
         return modules
+
+    def _files_of(self, names):
+        """Return the beginnings of the digests of the files that some names lead to, by their paths below the first."""
+        files = {}
+        for name in names:
+            found, below = self.names[name], name[len(names[0]) + 1 :].replace(".", "/")
+            for relative, digest in found.lines:
+                path = "/".join(filter(None, (below, relative)))
+                files[_clip(path + (".py" if not relative and found.kind == "module" else ""))] = digest[:8]
+        return files
 
     def _shadows(self):
         """Return the paths of what would be imported instead of a module of the standard library."""

@@ -4,10 +4,11 @@ Evaluated once by a silent execute request at kernel start or first idle (``inst
 below is answered in the kernel's control thread, also while a cell runs, without running a cell.
 
 Rules: Python 3.8, standard library only, imports nothing of ours, leaves no name in the user's namespace, never raises.
-Request content ``{"verb": "read", "known": key}``, ``{"verb": "clients"}``, ``{"verb": "begin", "request": …}`` or
-``{"verb": "result", "ticket": …}`` (the last three: the text ``clients``); reply content
-``{"status": "ok", "text": JSON}`` or ``{"status": "error", "reason": text}``. The JSON of ``read`` is what the text
-``node`` calls a reading.
+Request content ``{"verb": "read", "known": key}``; ``{"verb": "clients"}``, ``{"verb": "begin", "request": …}`` or
+``{"verb": "result", "ticket": …}`` (the text ``clients``); ``{"verb": "change", "scheduler": id, "seal": bool}`` (the text
+``seal``); ``{"verb": "roll", "request": …}`` (the text ``local_roll``) and ``{"verb": "relay", "request": …}`` (the text
+``relay``). Reply content ``{"status": "ok", "text": JSON}`` or ``{"status": "error", "reason": text}``. The JSON of ``read``
+is what the text ``node`` calls a reading.
 """
 
 import json
@@ -53,8 +54,9 @@ def install(sources, magic=False):
         handlers = getattr(kernel, "control_handlers", None)
         if not isinstance(handlers, dict):
             return json.dumps({"ok": False, "reason": "this kernel has no control handlers (it isn't ipykernel)"})
-        # Few kernels are asked for their Dask clients: that text is loaded on demand.
-        texts = {name: _load(name, source) for name, source in sources.items() if name != "clients"}
+        # Few kernels are asked for their Dask clients, to seal, to roll or to relay: these texts are loaded on demand.
+        seldom = ("clients", "seal", "local_roll", "relay")
+        texts = {n: _load(n, s) for n, s in sources.items() if n not in seldom}
         texts["probe"]["watch"](texts["edits"]["edited"])
         texts["probe"]["baseline"](getattr(shell, "execution_count", 0) == 1, [shell.user_ns])
 
@@ -62,7 +64,14 @@ def install(sources, magic=False):
             try:
                 asked = parent.get("content", {})
                 verb = asked.get("verb")
-                arguments = {"clients": (), "begin": (asked.get("request"),), "result": (asked.get("ticket"),)}
+                calls = {
+                    "clients": ("clients", "clients"),
+                    "begin": ("clients", "begin", asked.get("request")),
+                    "result": ("clients", "result", asked.get("ticket")),
+                    "change": ("seal", "change", asked.get("scheduler"), asked.get("seal")),
+                    "roll": ("local_roll", "call", asked.get("request")),
+                    "relay": ("relay", "call", asked.get("request")),
+                }
                 if verb == "read":
                     known = str(asked.get("known", ""))
                     keys = texts["probe"]["keys"]()
@@ -70,10 +79,11 @@ def install(sources, magic=False):
                         keys, texts["probe"], texts["content"], known, True, (), texts["probe"]["forget"]
                     )
                     content = {"status": "ok", "text": text}
-                elif verb in arguments:
-                    if "clients" not in texts:
-                        texts["clients"] = _load("clients", sources["clients"])
-                    content = {"status": "ok", "text": texts["clients"][verb](*arguments[verb])}
+                elif verb in calls:
+                    name, function, *given = calls[verb]
+                    if name not in texts:
+                        texts[name] = _load(name, sources[name])
+                    content = {"status": "ok", "text": texts[name][function](*given)}
                 else:
                     content = {"status": "error", "reason": "unknown verb"}
             except BaseException as error:

@@ -11,6 +11,7 @@ nodes end by SIGTERM, and after 3 seconds by SIGKILL; if this process can't do t
 Rules: Python 3.8, standard library only before Dask is imported; no thread before the last fork.
 """
 
+import importlib.util
 import json
 import os
 import select
@@ -269,6 +270,9 @@ if __name__ == "__main__":
         signal.signal(number, signal.SIG_IGN)
     # The text `probe` needs the time from which the forks' imports may date.
     sys._coiled_jupyter_started = time.time()
+    if importlib.util.find_spec("bokeh") is None:
+        # Without it there is no dashboard, and its pages would only be open to others.
+        os.environ["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = "[]"
     import distributed.cli.dask_spec  # noqa: F401 - once, for all nodes
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -1,9 +1,14 @@
 """Builds one layer: a virtualenv beside a base environment; run by the base's Python as ``python -I -c <this text>``.
 
 Reads one line of JSON from stdin: ``id``, ``home``, ``executable`` (of the base), ``uv`` (or null), ``lock``, ``expected``,
-``imports``, ``distributed``, ``environ``, ``options``, ``only_binary``, ``wheels``, ``seconds``, ``check`` (the text). Prints
-lines of JSON: ``{"line": …}`` for the installer's output, ``{"state": …}`` with ``reason``, or for ``done`` with ``path``,
-``executable``, ``entries`` and ``size`` in bytes. When stdin closes, it ends with everything that it has started.
+``imports``, ``distributed``, ``environ``, ``options``, ``only_binary``, ``wheels``, ``offline``, ``seconds``, ``check`` (the
+text). Prints lines of JSON: ``{"line": …}`` for the installer's output, ``{"state": …}`` with ``reason`` and ``unfetched``,
+whether the installer could not fetch something, or for ``done`` with ``path``, ``executable``, ``entries`` and ``size`` in
+bytes. When stdin closes, it ends with everything that it has started.
+
+With ``asks``, the name of a package, nothing is built: the installer looks that up on the index, and ``done`` comes with
+``reached``, which is null where it couldn't be told. ``private`` is whether an index would ask for credentials, which are
+not sent for this; ``public`` is ``environ`` without such indexes, or null.
 
 The marker is written last, after the layer's own Python has checked the layer; a folder without a marker is removed by
 the next build. A lock, which the installer holds too, lets one process at a time build a layer.
@@ -49,10 +54,23 @@ _KEPT = (
     "PIP_TRUSTED_HOST",
     "PIP_DEFAULT_TIMEOUT",
 )
+# Those of them that count where everything was sent.
+_OFFLINE = ("UV_CACHE_DIR", "UV_LINK_MODE", "PIP_CACHE_DIR")
+_UNANSWERED = re.compile(
+    r"error sending request|tcp connect error|dns error|tunnel error|timed out|[Cc]ertificate|Failed to read `--find-links`"
+    r"|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|Max retries exceeded|SSLError|ProxyError"
+)
+_REFUSED = re.compile(r"\b(?:401|403|407)\b|Unauthorized|Forbidden")
+_NOT_THERE = re.compile(
+    r"Failed to (?:fetch|download)|was not found in the package registry|[Tt]here (?:is|are) no versions? of"
+    r"|No matching distribution found"
+)
 
 
 class Failed(Exception):
-    """The layer can't be built; the message says why."""
+    """The layer can't be built; the message says why, `unfetched` whether the installer could not fetch something."""
+
+    unfetched = False
 
 
 class Cancelled(Exception):
@@ -67,6 +85,12 @@ def say(**what):
         pass
 
 
+def unfetched(words):
+    """Return whether an installer says that it could not fetch something."""
+    # Another content than the locked one was fetched.
+    return "ash mismatch" not in words and bool(_UNANSWERED.search(words) or _NOT_THERE.search(words))
+
+
 class Build:
     """One build."""
 
@@ -77,6 +101,7 @@ class Build:
         self.deadline = time.monotonic() + request["seconds"]
         self.child = None
         self.lock = None
+        self.refused = False
         self.cancelled = threading.Event()
         self.secrets = self._secrets()
 
@@ -110,7 +135,8 @@ class Build:
     def environ(self):
         """Return the environment variables of the installer."""
         dropped = ("PYTHON", "UV_", "PIP_", "VIRTUAL_ENV", "CONDA")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped) or k in _KEPT}
+        counts = _OFFLINE if self.request.get("offline") else _KEPT
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped) or k in counts}
         fixed = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1", "PIP_NO_INPUT": "1"}
         fixed["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
         return dict(kept, **dict(self.request["environ"], **fixed))
@@ -165,7 +191,9 @@ class Build:
             words = " ".join(word for word in map(self.clean, lines) if word)
             if code < 0:
                 words = "%s was killed by signal %d. %s" % (os.path.basename(argv[0]), -code, words)
-            raise Failed("%s: %s" % (what, words[-2000:] or "the installer gave no reason"))
+            failed = Failed("%s: %s" % (what, words[-2000:] or "the installer gave no reason"))
+            failed.unfetched = unfetched(words)
+            raise failed
 
     def wait(self):
         """Hold the lock of this layer."""
@@ -247,14 +275,26 @@ class Build:
                 "--no-compile",
             ]
         )
-        install += request["options"]
-        install += ["--only-binary", ":all:"] if request["only_binary"] else []
-        for folder in sorted({os.path.dirname(path) for path in request["wheels"]}):
-            install += ["--find-links", folder]
+        install += ["--only-binary", ":all:"] if request["only_binary"] or request["offline"] else []
+        if request["offline"]:
+            install += ["--no-index", *(["--offline"] if request["uv"] else []), "--find-links", self.together()]
+        else:
+            install += request["options"]
+            for folder in sorted({os.path.dirname(path) for path in request["wheels"]}):
+                install += ["--find-links", folder]
         install += ["--", locked] if request["uv"] else ["--requirement", locked]
         self.must(install, environ, "The packages could not be installed")
+        shutil.rmtree(os.path.join(self.prefix, ".wheels"), ignore_errors=True)
         say(state="checking")
         return self.check(request["imports"])
+
+    def together(self):
+        """Return a folder with all wheels: each was sent to one of its own."""
+        folder = os.path.join(self.prefix, ".wheels")
+        os.mkdir(folder)
+        for path in self.request["wheels"]:
+            os.symlink(path, os.path.join(folder, os.path.basename(path)))
+        return folder
 
     def mark(self, answer):
         """Write the marker: from now on the layer is complete."""
@@ -287,6 +327,42 @@ class Build:
             except OSError:
                 pass
             shutil.rmtree(self.prefix, ignore_errors=True)
+
+    def ask(self):
+        """Look a package up on the index, as an installation would; return whether it answers, or None."""
+        request = self.request
+        reached = self.reached()
+        if reached is None and self.refused and request["private"]:
+            # The other indexes weren't asked. A proxy that forbids it says the same as an index without credentials.
+            if request["public"] is None:
+                return True
+            request["environ"] = request["public"]
+            return self.reached() is not False
+        return reached
+
+    def reached(self):
+        """Return whether the index answers, or None, and keep whether it refuses to."""
+        request, base = self.request, self.request["executable"]
+        environ = dict(self.environ(), UV_HTTP_RETRIES="0", UV_HTTP_TIMEOUT="3", UV_HTTP_CONNECT_TIMEOUT="3")
+        if request["uv"]:
+            argv = [request["uv"], "pip", "compile", "--no-config", "--no-cache", "--no-deps", "--no-header"]
+            argv += ["--only-binary", ":all:", "--python", base, *request["options"], "--", "-"]
+        else:
+            # Without a second attempt it says nothing of the first.
+            argv = [base, "-I", "-m", "pip", "index", "versions", "--no-cache-dir", "--retries", "1", "--timeout", "2"]
+            argv += [*request["options"], "--", request["asks"]]
+        code, lines = self.run(argv, environ, request["asks"] + "\n")
+        words = " ".join(lines)
+        self.refused = False
+        if code == 0 and request["uv"]:
+            # It would have failed at the first index without an answer; pip goes on.
+            return True
+        if _UNANSWERED.search(words):
+            return False
+        self.refused = bool(_REFUSED.search(words))
+        if self.refused:
+            return None
+        return True if code == (1 if request["uv"] else 0) or "No matching distribution" in words else None
 
     def work(self):
         """Build the layer, or check that it exists and is complete."""
@@ -332,11 +408,14 @@ if __name__ == "__main__":
             _line += _piece
         _build = Build(json.loads(_line.decode("utf-8")))
         threading.Thread(target=_build.watch, daemon=True).start()
-        _build.work()
+        if "asks" in _build.request:
+            say(state="done", reached=_build.ask())
+        else:
+            _build.work()
     except Cancelled:
         say(state="cancelled")
     except Failed as _error:
-        say(state="failed", reason=str(_error))
+        say(state="failed", reason=str(_error), unfetched=_error.unfetched)
     except OSError as _error:
         say(state="failed", reason="The layer could not be built: %s" % (_error.strerror or type(_error).__name__))
     except Exception as _error:

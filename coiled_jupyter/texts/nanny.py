@@ -3,7 +3,8 @@
 Kept in the nanny's process; ``call(verb, …)`` returns one JSON text. The text ``layer_plugin`` is in ``OTHERS``.
 
 A job is the text ``layer`` in a process of its own, which reads its request from stdin; when that closes, because the job was
-cancelled or this process is gone, it ends with all processes that it has started.
+cancelled or this process is gone, it ends with all processes that it has started. Files come in pieces, stay where a
+connection broke off, and can be had only after their whole content was checked.
 
 Rules: Python 3.8, standard library only, never raises, slow work in threads only.
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zlib
 
 OTHERS = {}
@@ -27,7 +29,9 @@ LINES = 500
 JOBS = 20
 FINAL = ("done", "failed", "cancelled")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,199}\Z")
+KEPT_SECONDS = 14 * 86400
 _JOBS = {}
+_CHECKS = {}
 _MUTEX = threading.Lock()
 
 
@@ -251,10 +255,14 @@ def begin(source, request):
     request = json.loads(zlib.decompress(base64.b64decode(request)).decode("utf-8"))
     if not _NAME.match(request["id"]):
         return {"error": "No layer can have this name"}
-    folder = home(make=True)
-    if folder is None:
-        return {"error": "No folder on this node can be written: " + ", ".join(homes())}
-    request["home"] = folder
+    if request.get("asks"):
+        # Only a build makes the folder.
+        request["home"] = tempfile.gettempdir()
+    else:
+        request["home"] = home(make=True)
+        if request["home"] is None:
+            return {"error": "No folder on this node can be written: " + ", ".join(homes())}
+        threading.Thread(target=_prune, args=(request["home"],), daemon=True).start()
     for name in [name for name, job in _JOBS.items() if job.state["state"] in FINAL][:-JOBS]:
         del _JOBS[name]
     job = _JOBS.get(request["id"])
@@ -280,8 +288,47 @@ def cancel(name):
     return {}
 
 
+def _prune(top):
+    """Remove the files that no build has used for long."""
+    files = os.path.join(top, ".files")
+    try:
+        for digest in os.listdir(files):
+            folder = os.path.join(files, digest)
+            if time.time() - os.stat(folder).st_mtime > KEPT_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        pass
+
+
+class _Check(threading.Thread):
+    """The check of a file that has arrived; `error` says why it can't be used."""
+
+    def __init__(self, part, path, digest, executable):
+        super().__init__(name="coiled-jupyter file", daemon=True)
+        self.part, self.path, self.digest, self.executable = part, path, digest, executable
+        self.error = ""
+
+    def run(self):
+        try:
+            found = hashlib.sha256()
+            with open(self.part, "rb") as stream:
+                for piece in iter(lambda: stream.read(1 << 20), b""):
+                    found.update(piece)
+            if found.hexdigest() != self.digest:
+                os.unlink(self.part)
+                self.error = "The file arrived damaged"
+                return
+            os.chmod(self.part, 0o700 if self.executable else 0o600)
+            os.replace(self.part, self.path)
+        except FileNotFoundError:
+            # Another process, on a shared disk, was faster.
+            pass
+        except BaseException as error:
+            self.error = getattr(error, "strerror", None) or type(error).__name__
+
+
 def put(name, digest, offset, data, size, executable):
-    """Store a piece of a file; return its present size, and its path once it is complete."""
+    """Store a piece of a file, or none; return its present size, and its path once it is complete and checked."""
     if not _NAME.match(name) or not re.match(r"[0-9a-f]{64}\Z", digest):
         return {"error": "No file can have this name"}
     top = home(make=True)
@@ -289,27 +336,41 @@ def put(name, digest, offset, data, size, executable):
         return {"error": "No folder on this node can be written: " + ", ".join(homes())}
     folder = os.path.join(top, ".files", digest)
     path = os.path.join(folder, name)
-    if os.path.exists(path) and os.path.getsize(path) == size:
-        return {"path": path, "have": size}
-    if data is None:
-        return {"have": 0}
-    os.makedirs(folder, 0o700, exist_ok=True)
     part = path + ".part"
-    with open(part, "r+b" if offset else "wb") as stream:
-        stream.seek(offset)
-        stream.write(data)
-    if offset + len(data) < size:
-        return {"have": offset + len(data)}
-    with open(part, "rb") as stream:
-        found = hashlib.sha256()
-        for piece in iter(lambda: stream.read(1 << 20), b""):
-            found.update(piece)
-    if found.hexdigest() != digest:
-        os.unlink(part)
-        return {"error": "The file arrived damaged"}
-    os.chmod(part, 0o700 if executable else 0o600)
-    os.replace(part, path)
-    return {"path": path, "have": size}
+    check = _CHECKS.get(path)
+    if check is not None and not check.is_alive():
+        del _CHECKS[path]
+        if check.error:
+            return {"error": check.error}
+        check = None
+    if os.path.exists(path) and os.path.getsize(path) == size:
+        os.utime(folder)
+        return {"path": path, "have": size}
+    if check is None:
+        have = os.path.getsize(part) if os.path.exists(part) else 0
+        if have > size:
+            os.unlink(part)
+            have = 0
+        if data is None or offset > have:
+            if have < size:
+                return {"have": have}
+        else:
+            os.makedirs(folder, 0o700, exist_ok=True)
+            # Of two that send the same, neither may shorten what the other has written.
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as stream:
+                stream.seek(offset)
+                stream.write(data)
+            have = max(have, offset + len(data))
+        if have < size:
+            return {"have": have}
+        # In a thread: for a large file it takes seconds.
+        check = _CHECKS[path] = _Check(part, path, digest, executable)
+        check.start()
+    check.join(0.02)
+    if not check.is_alive() and not check.error and os.path.exists(path):
+        del _CHECKS[path]
+        return {"path": path, "have": size}
+    return {"have": size}
 
 
 def _running(prefix):

@@ -47,6 +47,8 @@ _OWN_SETTINGS = tuple(
 )
 _SECRET = re.compile(r"AUTH|CERT|CREDENTIAL|KEY|PASS|SECRET|TOKEN")
 _KINDS = ("dist-info", "egg-info", "egg-link")
+# As deep as namespaces go in which distributions lie: azure.storage.blob.
+PARTS = 3
 # Top-level modules by each distribution's record, by (path, mtime): read once per process.
 _TOPS = {}
 # {name: (version, time of its metadata)} of what was installed when the process imported it, as far as is known.
@@ -268,11 +270,17 @@ def _add(found, problems, folder, path, position, stem, kind):
 def _modules():
     """Return {module: (folder on the path, its __version__, its file)} of the imported top-level modules.
 
-    A namespace has no file, and several distributions may share it: what lies in it counts, such as ``google.protobuf``.
+    A namespace has no file, and several distributions may share it: what lies in it counts, such as ``google.protobuf``
+    and ``azure.storage.blob``.
     """
-    loaded = {}
+    loaded, spaces = {}, {}
     for name, module in list(sys.modules.items()):
-        if not isinstance(name, str) or (name.count(".") == 1 and not _is_namespace(name)) or name.count(".") > 1:
+        if not isinstance(name, str):
+            continue
+        space, dot, _ = name.rpartition(".")
+        if dot and space not in spaces:
+            spaces[space] = _is_namespace(space)
+        if dot and not spaces[space]:
             continue
         try:
             spec = vars(module).get("__spec__")
@@ -291,8 +299,8 @@ def _modules():
 
 def _is_namespace(name):
     try:
-        space = vars(sys.modules[name.partition(".")[0]])
-        return not space.get("__file__") and "__path__" in space
+        space, above = vars(sys.modules[name]), name.rpartition(".")[0]
+        return not space.get("__file__") and "__path__" in space and (not above or _is_namespace(above))
     except Exception:
         return False
 
@@ -330,17 +338,17 @@ def _tops(record):
                 lines = _read(path + "/" + entry, 1 << 20).split("\n")
             except OSError:
                 continue
-            files = [line.split(",", 1)[0].strip().split("/", 2) for line in lines]
+            files = [line.split(",", 1)[0].strip().split("/", PARTS) for line in lines]
             heads = {file[0] for file in files}
             if entry == "RECORD":
                 heads = {h for h in heads if h[:1] != "." and not h.endswith((".dist-info", ".data", ".pth"))}
-                whole = {file[0] for file in files if len(file) > 1 and file[1].startswith("__init__.")}
-                inner = {
-                    file[0] + "." + file[1].split(".")[0]
-                    for file in files
-                    if len(file) > 1 and file[0] in heads - whole
-                }
-                tops = inner
+                tops, whole = set(), {tuple(file[:-1]) for file in files if file[-1].startswith("__init__.")}
+                for file in files:
+                    depth = 1
+                    while depth < len(file) and tuple(file[:depth]) not in whole:
+                        depth += 1
+                    if 1 < depth <= PARTS and file[0] in heads:
+                        tops.add(".".join([*file[: depth - 1], file[depth - 1].split(".")[0]]))
             tops |= {head.split(".")[0] for head in heads}
             if tops:
                 break
@@ -452,6 +460,15 @@ def _named():
     return names | _CELLS["names"] if _NAMESPACES else names
 
 
+def _sealed():
+    """Return the ids of the schedulers to which Dask clients of this process send sealed graphs (the text ``seal``)."""
+    known = sys.modules.get("_coiled_jupyter_seal")
+    client = getattr(sys.modules.get("distributed.client"), "Client", None)
+    if known is None or not hasattr(getattr(client, "_graph_to_futures", None), "unsealed"):
+        return []
+    return sorted(known.schedulers)
+
+
 def _home(value):
     """Return the module that a value is, or comes from."""
     try:
@@ -470,8 +487,8 @@ def _home(value):
 
 
 def _wholes(name):
-    parts = name.split(".")[:2]
-    return [parts[0], ".".join(parts)]
+    parts = name.split(".")[:PARTS]
+    return [".".join(parts[: length + 1]) for length in range(len(parts))]
 
 
 def _imports(text):
@@ -482,7 +499,7 @@ def _imports(text):
             names.update(_wholes(each.split()[0]) if each.split() else ())
         if source and source[:1] != ".":
             names.update(_wholes(source))
-            if "." not in source:
+            if source.count(".") < PARTS - 1:
                 names.update(source + "." + each.split()[0].strip("()") for each in inner.split(",") if each.split())
     return names
 
@@ -695,7 +712,8 @@ def _signature():
     if times and abs(time.time_ns() - max(times)) < 2000000000:
         return None
     names = tuple(sorted(_named())) if _NAMESPACES else ()
-    return tuple(times), tuple(map(str, sys.path)), hash((tuple(sys.modules), _brought())), names, _conditions()
+    loaded = hash((tuple(sys.modules), _brought()))
+    return tuple(times), tuple(map(str, sys.path)), loaded, names, _conditions(), _sealed()
 
 
 def _digest(value):
@@ -748,8 +766,9 @@ def _look():
         problems=problems[:LIMIT],
         loaded=loaded,
         named=named,
+        sealed=_sealed(),
         installed_key=_digest([where, packages, conda, problems]),
-        loaded_key=_digest([loaded, named]),
+        loaded_key=_digest([loaded, named, _sealed()]),
     )
     # Taken before where possible, so that the next reading notices what changed meanwhile.
     _LAST["signature"] = _signature() if before == [len(sys.modules), _stamps()] else None
@@ -791,6 +810,7 @@ def probe():
         reading["keys"] = last["installed_key"] + " " + last["loaded_key"]
         reading["loaded"] = last["loaded"]
         reading["named"] = last["named"]
+        reading["sealed"] = last["sealed"]
         reading["conda"] = last["conda"]
         reading["problems"] = last["problems"]
         return json.dumps(reading)[:-1] + ', "packages": ' + last["packages"] + "}"

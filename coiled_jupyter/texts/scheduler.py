@@ -1,11 +1,12 @@
-"""Runs in a scheduler: counts what its workers hold, and does the steps of a roll for which Dask has no handler.
+"""Runs in a scheduler: counts what its workers hold and take part in, and does the steps of a roll without a Dask handler.
 
 Kept in the scheduler's process; ``call(verb, identity, …)`` returns one JSON text, `identity` is the scheduler's id. Nothing
-blocks its event loop for more than a few milliseconds: all tasks are visited in pieces.
+blocks its event loop for more than a few milliseconds: all tasks are visited in pieces. The text ``gateway`` is in ``OTHERS``.
 
 Rules: Python 3.8, standard library only, never raises.
 """
 
+import asyncio
 import inspect
 import itertools
 import json
@@ -14,10 +15,15 @@ import re
 import sys
 import time
 
+OTHERS = {}
 PIECE_SECONDS = 0.008
 WALKS = 8
+GET_SHUFFLE = "shuffle_get_or_create"
 KEY = "_coiled_jupyter_entries"
 LAYER = "coiled-jupyter-layer"
+SEAL = "coiled-jupyter-seal"
+INSTALLER = re.compile(r"(?:Pip|Conda|Package)Install-|InstallPlugin-|(?:pip|conda)-install-|(?:pip|conda)\Z")
+PLUGINS = 20
 _walks = {}
 _numbers = itertools.count(1)
 
@@ -26,18 +32,84 @@ def _about(scheduler):
     """Return where the scheduler runs, and which arguments its handlers accept."""
     import distributed
 
-    handler = scheduler.handlers.get("register_nanny_plugin")
-    try:
-        idempotent = "idempotent" in inspect.signature(handler).parameters
-    except (TypeError, ValueError):
-        idempotent = False
+    idempotent = []
+    for plugin in ("nanny", "worker"):
+        handler = scheduler.handlers.get("register_%s_plugin" % plugin)
+        try:
+            idempotent.append("idempotent" in inspect.signature(handler).parameters)
+        except (TypeError, ValueError):
+            idempotent.append(False)
     return {
         "host": os.uname().nodename if hasattr(os, "uname") else "",
         "pid": os.getpid(),
         "distributed": distributed.__version__,
-        "idempotent": idempotent,
+        "idempotent": idempotent[0],
+        "idempotent_worker": idempotent[1],
         "registered": LAYER in getattr(scheduler, "nanny_plugins", (LAYER,)),
+        "sealing": SEAL in getattr(scheduler, "worker_plugins", ()),
+        "installers": _installers(scheduler),
     }
+
+
+def _installers(scheduler):
+    """Return ``{name: whether nannies run it}`` of plugins that install packages where a worker starts: ``PipInstall``."""
+    found = {}
+    # Only its name tells what a plugin does, for it is pickled.
+    for nannies, attribute in ((False, "worker_plugins"), (True, "nanny_plugins")):
+        for name in list(getattr(scheduler, attribute, ()))[:1000]:
+            if INSTALLER.match(str(name)) and len(found) < PLUGINS:
+                found[str(name)[:200]] = nannies
+    return found
+
+
+def _active(scheduler):
+    """Return the addresses of the workers of each active p2p shuffle; where Dask doesn't tell of any, none."""
+    found = []
+    try:
+        plugin = getattr(scheduler, "plugins", {}).get("shuffle") or scheduler.extensions.get("shuffle")
+        shuffles = getattr(plugin, "active_shuffles", None)
+        # Of Dask 2023, and of its first months.
+        shuffles = getattr(plugin, "states", None) if shuffles is None else shuffles
+        shuffles = getattr(plugin, "participating_workers", {}) if shuffles is None else shuffles
+        erred = getattr(plugin, "erred_shuffles", ())
+        for number, shuffle in list(shuffles.items()):
+            barrier = scheduler.tasks.get("shuffle-barrier-%s" % number)
+            # A failed one stays until its client lets go of it, and what was done of it is lost already.
+            if number in erred or (barrier is not None and barrier.state == "erred"):
+                continue
+            found.append(frozenset(getattr(shuffle, "participating_workers", shuffle)))
+    except Exception:
+        return []
+    return found
+
+
+def _shuffles(scheduler, addresses):
+    """Return of each active p2p shuffle in which one of these workers takes part how many workers it has."""
+    wanted = set(addresses)
+    return {"shuffles": [len(workers) for workers in _active(scheduler) if workers & wanted]}
+
+
+def _hold_shuffles(scheduler, leaving, others, seconds):
+    """Have new shuffles wait until workers have left, for some seconds at most; not if one is active, which is told."""
+    found = _shuffles(scheduler, [*leaving, *others])
+    handler = scheduler.handlers.get(GET_SHUFFLE)
+    if found["shuffles"] or handler is None:
+        return found
+    # Of an earlier hold, which lets all pass by now.
+    handler = getattr(handler, KEY, handler)
+    wanted, end = set(leaving), time.monotonic() + seconds
+
+    async def held(*args, **kwargs):
+        while time.monotonic() < end and not wanted.isdisjoint(scheduler.workers):
+            await asyncio.sleep(0.02)
+        if scheduler.handlers.get(GET_SHUFFLE) is held:
+            scheduler.handlers[GET_SHUFFLE] = handler
+        answer = handler(*args, **kwargs)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    setattr(held, KEY, handler)
+    scheduler.handlers[GET_SHUFFLE] = held
+    return found
 
 
 def _walk(scheduler, number=None):
@@ -58,6 +130,7 @@ def _walk(scheduler, number=None):
 
 
 def _counted(scheduler):
+    active = _active(scheduler)
     for address, worker in list(scheduler.workers.items()):
         yield None
         alone = futures = scattered = 0
@@ -82,6 +155,8 @@ def _counted(scheduler):
             "futures": futures,
             "scattered": scattered,
             "running": len(worker.executing),
+            "seceded": len(getattr(worker, "long_running", None) or getattr(worker, "_long_running", ())),
+            "shuffles": sum(address in workers for workers in active),
             "actors": len(worker.actors),
         }
 
@@ -94,6 +169,12 @@ def _present(scheduler):
     }
 
 
+def _stimulus(function):
+    """Return the argument by which Dask since 2022.4 wants to be told why something is done."""
+    known = "stimulus_id" in inspect.signature(function).parameters
+    return {"stimulus_id": "coiled-jupyter-%s" % time.time()} if known else {}
+
+
 def _reschedule(scheduler, queued):
     """Reschedule the tasks (their keys as text) that these retired workers have not begun."""
     moved = 0
@@ -103,7 +184,7 @@ def _reschedule(scheduler, queued):
             continue
         keys = set(keys)
         for task in [task for task in worker.processing if str(task.key) in keys]:
-            scheduler.transitions({task.key: "released"}, stimulus_id="coiled-jupyter-%s" % time.time())
+            scheduler.transitions({task.key: "released"}, **_stimulus(scheduler.transitions))
             moved += 1
     return {"moved": moved}
 
@@ -130,8 +211,8 @@ def _cancel_retirement(scheduler, addresses):
     for address in addresses:
         worker = scheduler.workers.get(address)
         if worker is not None and worker.status.name == "closing_gracefully":
-            message = {"op": "worker-status-change", "status": "running", "stimulus_id": "coiled-jupyter"}
-            scheduler.stream_comms[address].send(message)
+            message = {"op": "worker-status-change", "status": "running"}
+            scheduler.stream_comms[address].send({**message, **_stimulus(scheduler.handle_worker_status_change)})
     return {"ended": ended}
 
 
@@ -163,10 +244,22 @@ def _extend(scheduler, entries):
     return {"entries": fresh}
 
 
+def _hold_workers(scheduler, names, seconds):
+    return OTHERS["gateway"]["hold"](scheduler, names, seconds)
+
+
+def _release_workers(scheduler, names, away):
+    return OTHERS["gateway"]["release"](scheduler, names, away)
+
+
 _VERBS = {
     "about": _about,
     "walk": _walk,
     "present": _present,
+    "shuffles": _shuffles,
+    "hold_shuffles": _hold_shuffles,
+    "hold_workers": _hold_workers,
+    "release_workers": _release_workers,
     "reschedule": _reschedule,
     "cancel_retirement": _cancel_retirement,
     "extend": _extend,

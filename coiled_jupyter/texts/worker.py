@@ -17,6 +17,14 @@ import time
 import types
 
 KEYS = 2000
+_WAITS = {
+    "distributed.event": "Event",
+    "distributed.lock": "Lock",
+    "distributed.multi_lock": "MultiLock",
+    "distributed.queues": "Queue",
+    "distributed.semaphore": "Semaphore",
+    "distributed.variable": "Variable",
+}
 RECORD_LIMIT = 32 << 20
 _looks = {}
 _numbers = itertools.count(1)
@@ -27,15 +35,48 @@ def _workers():
     return list(getattr(getattr(module, "Worker", None), "_instances", ()))
 
 
+def _tasks(worker):
+    # Before Dask 2022.6 the tasks are the worker's own.
+    return list(getattr(worker, "state", worker).tasks.values())
+
+
+def _running(worker):
+    """Return how many tasks execute; also those that have seceded, and those that nobody wants any more."""
+    running = getattr(getattr(worker, "state", None), "all_running_tasks", None)
+    if running is not None:
+        return len(running)
+    count = 0
+    for task in _tasks(worker):
+        state = task.state
+        if state in ("cancelled", "resumed"):
+            state = getattr(task, "previous", None) or getattr(task, "_previous", None)
+        count += state in ("executing", "long-running")
+    return count
+
+
 def executing():
-    """Return how many tasks occupy a thread here, and the keys (as text) of those that have not begun."""
+    """Return how many tasks execute here, and the keys (as text) of those that have not begun."""
     running, queued = 0, []
     for worker in _workers():
-        state = worker.state
-        busy = set(state.all_running_tasks)
-        running += len(busy)
-        queued += [str(task.key) for task in state.tasks.values() if task.state in ("ready", "waiting", "constrained")]
+        running += _running(worker)
+        tasks = _tasks(worker)
+        queued += [str(task.key) for task in tasks if task.state in ("ready", "waiting", "constrained")]
     return {"executing": running, "queued": queued[:KEYS]}
+
+
+def blocked():
+    """Return how many of the executing tasks have seceded, and for what others wait, such as ``Event``."""
+    frames, seceded, waits = sys._current_frames(), 0, []
+    for worker in _workers():
+        seceded += sum(task.state == "long-running" for task in _tasks(worker))
+        for thread in list(worker.active_threads):
+            frame, waited = frames.get(thread), None
+            while frame is not None:
+                # Such as a Lock, which is made of a Semaphore: the task has called the outer one.
+                waited = _WAITS.get(frame.f_globals.get("__name__"), waited)
+                frame = frame.f_back
+            waits += [waited] if waited else []
+    return {"seceded": seceded, "waits": waits[:KEYS]}
 
 
 _NAMED = (type, types.FunctionType, types.BuiltinFunctionType)
@@ -189,7 +230,7 @@ def needed(number):
     return {"error": "There is no such examination"} if look is None else {"found": look.answer}
 
 
-_VERBS = {"executing": executing, "needs": needs, "needed": needed}
+_VERBS = {"executing": executing, "blocked": blocked, "needs": needs, "needed": needed}
 
 
 def call(verb, *arguments):

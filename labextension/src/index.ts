@@ -3,13 +3,15 @@ import type {
   JupyterFrontEnd,
   JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ILayoutRestorer } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer } from '@jupyterlab/application';
 import {
   Clipboard,
   ICommandPalette,
   IToolbarWidgetRegistry,
-  Notification
+  Notification,
+  WidgetTracker
 } from '@jupyterlab/apputils';
+import type { MainAreaWidget } from '@jupyterlab/apputils';
 import { IConsoleTracker } from '@jupyterlab/console';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import type { NotebookPanel } from '@jupyterlab/notebook';
@@ -19,18 +21,20 @@ import { IStatusBar } from '@jupyterlab/statusbar';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { LabIcon } from '@jupyterlab/ui-components';
 
+import type { Pane } from './activity/pane';
+import type { Panes } from './activity/panes';
 import { Alarm } from './model/breakageAlert';
 import { Api } from './api/client';
 import { addCommands } from './commands/commands';
 import { VerdictItem } from './panel/verdict/verdictItem';
 import { Hints } from './notebook/failureHints';
-import { CommandIDs } from './tokens';
+import { CommandIDs, RESTORE_PANE } from './tokens';
 import { ActiveKernels } from './notebook/kernels';
 import { followImports } from './notebook/liveImports';
 import { Model } from './model/model';
 import { Panel } from './panel/panel';
 import { DEFAULTS, preferencesOf } from './model/preferences';
-import { LogTabs } from './logs/tabs';
+import type { LogTabs } from './logs/tabs';
 import { alarmWords } from './words/words';
 
 const EVENTS = 'https://events.coiled-jupyter.org/change/v1';
@@ -55,7 +59,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     IStateDB,
     ITranslator,
     IToolbarWidgetRegistry,
-    IStatusBar
+    IStatusBar,
+    ILabShell
   ],
   activate: (
     app: JupyterFrontEnd,
@@ -67,7 +72,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     state: IStateDB | null,
     translator: ITranslator | null,
     toolbars: IToolbarWidgetRegistry | null,
-    statusBar: IStatusBar | null
+    statusBar: IStatusBar | null,
+    labShell: ILabShell | null
   ) => {
     const trans = (translator ?? nullTranslator).load('coiled_jupyter');
     const kernels = new ActiveKernels({
@@ -151,18 +157,39 @@ const plugin: JupyterFrontEndPlugin<void> = {
       items.forEach(it => it.update());
     };
     const copy = (text: string) => Clipboard.copyToSystem(text);
-    const logs = new LogTabs({ model, shell: app.shell, copy, icon, trans });
+    const { shell } = app;
+    let logs: LogTabs | null = null;
+    let panes: Panes | null = null;
+    const tracker = new WidgetTracker<MainAreaWidget<Pane>>({
+      namespace: 'coiled-jupyter-panes'
+    });
     addCommands(app.commands, {
       model,
       kernels,
       show,
       preferences: () => preferences,
       copy,
-      openLogs: cluster => logs.open(cluster),
+      openLogs: async cluster => {
+        const it = await import('./logs/tabs');
+        logs ??= new it.LogTabs({ model, shell, copy, icon, trans });
+        return logs.open(cluster);
+      },
+      openPane: async (wanted, activate) => {
+        const it = await import('./activity/panes');
+        const roomy = labShell !== null;
+        const options = { api, model, shell, roomy, tracker, icon, trans };
+        panes ??= new it.Panes(options);
+        panes.open(wanted, activate);
+      },
       trans
     });
     app.shell.add(panel, 'right', { rank: 300 });
     restorer?.add(panel, panel.id);
+    void restorer?.restore(tracker, {
+      command: RESTORE_PANE,
+      args: ({ content }) => content.args,
+      name: ({ id }) => id
+    });
     for (const command of Object.values(CommandIDs)) {
       palette?.addItem({ command, category: trans.__('Coiled Jupyter') });
     }

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import deadline
+
 ACTS = Path(__file__).with_name("acts.py")
 CACHE = Path(os.environ.get("COILED_JUPYTER_TEST_CACHE") or Path.home() / ".cache" / "coiled-jupyter-tests")
 _CLEAN = ("PYTHON", "VIRTUAL_ENV", "DASK_", "COILED_JUPYTER")
@@ -119,10 +121,10 @@ class Cluster:
         self._processes.append(process)
 
     def _wait(self, condition, what: str) -> None:
-        deadline = time.monotonic() + 60
+        end = deadline(60)
         while not condition():
             dead = any(process.poll() is not None for process in self._processes)
-            if dead or time.monotonic() > deadline:
+            if dead or time.monotonic() > end:
                 pytest.fail(f"{what} did not start:\n{self.logs()}")
             time.sleep(0.05)
 

@@ -67,6 +67,7 @@ TRIALS = (
     Trial("imbalanced-learn", "0.11.0", "0.13.0", FIT + "from imblearn.over_sampling import RandomOverSampler; value = RandomOverSampler()", beside=("scikit-learn==1.4.2", "numpy<2")),
     Trial("joblib", "1.2.0", "1.5.1", "import joblib; value = joblib.delayed(len)([1])"),
     Trial("lightgbm", "3.3.5", "4.6.0", FIT + "import lightgbm; value = lightgbm.LGBMClassifier(n_estimators=2, min_child_samples=1).fit(x, y)", beside=("numpy<2", "scikit-learn==1.3.2", "scipy<1.13")),
+    Trial("lightgbm", "3.3.5", "4.6.0", FIT + "import lightgbm; value = lightgbm.LGBMRegressor(n_estimators=2, min_child_samples=1).fit(x, y)", beside=("numpy<2", "scikit-learn==1.3.2", "scipy<1.13")),
     Trial("matplotlib", "3.8.4", "3.10.3", "import matplotlib; matplotlib.use('Agg'); import matplotlib.pyplot as p; value = p.figure()", beside=NUMPY_1),
     Trial("matplotlib", "3.6.3", "3.10.3", "import matplotlib; matplotlib.use('Agg'); import matplotlib.pyplot as p; value = p.figure()", beside=NUMPY_1),
     Trial("multidict", "5.2.0", "6.4.4", "from multidict import MultiDict; value = MultiDict(a=1)", python="3.10"),

@@ -3,4 +3,4 @@
 from playwright.sync_api import expect
 
 # Of the machine of CI, which looks at the files of two environments meanwhile.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)

@@ -42,6 +42,13 @@ def app(
     return JupyterServer(root, kind, *options, env={**apart(), **(env or {})}, python=python)
 
 
+def end(server: JupyterServer) -> None:
+    """Have the clusters of a Jupyter app stopped, and end it."""
+    for cluster in server.api("GET", "clusters")[1]:
+        server.api("DELETE", f"clusters/{cluster['id']}")
+    server.close()
+
+
 def errors_of_ours(page: Page) -> list[str]:
     """Return a list that fills with the stacks of errors that nothing caught, as far as our scripts are in them."""
     # The lab and Notebook 7 have some of their own.

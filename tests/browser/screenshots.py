@@ -1,7 +1,11 @@
-"""Makes docs/screenshots anew: the panel's most important states in light and dark, of a real lab and a real cluster."""
+"""Makes docs/screenshots anew: the panel's most important states in light and dark, of a real lab and a real cluster.
+
+With ``SHEETS`` it makes sheets in that folder instead, to be looked at: each state in three themes and at two widths.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -16,13 +20,17 @@ from playwright.sync_api import Page, expect
 from coiled_jupyter.core.times import now
 from coiled_jupyter.core.wire import Sync, SyncGroup, SyncLog, SyncResult, SyncStep
 from tests.environments import environment, interpreters
+from tests.kernelspecs import kernel_spec
 from tests.processes import JupyterServer, apart, of_clusters, wait_for
 
 from .pages import ROOT, app, browser
-from .test_first_look import THEMES, cell, create, open_row, ready, themed
+from .test_first_look import PLAN, THEMES, behind, cell, create, open_row, opened, ready, themed
 from .test_sync_story import CONNECT, TODAY
 
 FOLDER = ROOT / "docs" / "screenshots"
+SHEETS = Path(os.environ["SHEETS"]) if "SHEETS" in os.environ else None
+"""Where sheets go, if these are made."""
+WIDTHS = (250, 400)
 LIGHT, DARK = THEMES[:2]
 PANEL = "#coiled-jupyter-panel"
 CODE = ("import numpy as np\n\nnp.__version__", "import coiled_jupyter\n\nclient = coiled_jupyter.connect('analysis')")
@@ -39,6 +47,9 @@ def shoot(page: Page, name: str, *, dialog: bool = False) -> None:
     page.mouse.move(0, 0)
     if not dialog:
         page.evaluate("document.activeElement.blur()")
+    if SHEETS:
+        sheet(page, SHEETS / f"{name}.png", dialog)
+        return
     for theme, short in ((DARK, "dark"), (LIGHT, "light")):
         themed(page, theme)
         box = page.locator(".jp-Dialog-content" if dialog else PANEL).bounding_box()
@@ -50,6 +61,38 @@ def shoot(page: Page, name: str, *, dialog: bool = False) -> None:
             )
             box["height"] = min(box["height"], end - box["y"] + 8)
         page.screenshot(path=FOLDER / f"{name}-{short}.png", clip=box)
+
+
+def sheet(page: Page, path: Path, dialog: bool) -> None:
+    """Take the panel, or the dialog in front, in each theme and at each width, side by side in one picture."""
+    shots = []
+    for theme in THEMES:
+        themed(page, theme)
+        for width in WIDTHS:
+            widen(page, width)
+            shots.append(page.locator(".jp-Dialog-content" if dialog else PANEL).screenshot(animations="disabled"))
+    widen(page, WIDTHS[0])
+    themed(page, LIGHT)
+    assert page.context.browser is not None
+    other = page.context.browser.new_page(viewport={"width": 2100, "height": 1000})
+    pictures = (f"<img src='data:image/png;base64,{base64.b64encode(shot).decode()}'>" for shot in shots)
+    style = "display: flex; gap: 8px; align-items: flex-start; margin: 8px; width: max-content"
+    other.set_content(f"<body style='{style}'>{''.join(pictures)}</body>")
+    other.locator("body").screenshot(path=path)
+    other.close()
+
+
+def widen(page: Page, width: int) -> None:
+    """Give the panel a width, as one does with the mouse."""
+    box = page.locator(PANEL).bounding_box()
+    # Behind a dialog it can't be done, nor is it needed.
+    if box and not page.locator(".jp-Dialog").count():
+        page.mouse.move(box["x"] - 2, 600)
+        page.mouse.down()
+        page.mouse.move(box["x"] - 2 + box["width"] - width, 600, steps=4)
+        page.mouse.up()
+        page.mouse.move(0, 0)
+        page.wait_for_timeout(300)
 
 
 @contextlib.contextmanager
@@ -110,11 +153,10 @@ def end(lab: JupyterServer, cluster_id: str) -> None:
 def take(lab: JupyterServer, page: Page) -> None:
     """Go through the states."""
     panel, dialog = page.locator(PANEL), page.locator(".jp-Dialog")
-    expect(panel.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=40_000)
+    expect(panel.locator("[data-verdict=unknown]")).to_have_text("No cluster yet", timeout=90_000)
     shoot(page, "no-cluster")
 
     panel.get_by_role("button", name="New cluster…").click()
-    dialog.get_by_label("Name (optional)").fill("analysis")
     dialog.get_by_label("Workers", exact=True).fill("3")
     shoot(page, "new-cluster", dialog=True)
     page.keyboard.press("Escape")
@@ -129,12 +171,20 @@ def take(lab: JupyterServer, page: Page) -> None:
     cluster = lab.api("GET", path)[1]
     assert cluster["status"] in ("running", "idle"), cluster["reason"]
 
-    expect(panel.locator("[data-verdict=breaks]")).to_be_visible(timeout=40_000)
+    expect(panel.locator("[data-verdict=breaks]")).to_be_visible(timeout=90_000)
     shoot(page, "breaks")
-    page.screenshot(path=FOLDER.parent / "panel.png")
+    if not SHEETS:
+        page.screenshot(path=FOLDER.parent / "panel.png")
     button, _ = open_row(page, "numpy")
     shoot(page, "row")
     button.press("Enter")
+    search = panel.get_by_role("button", name="Search, sort and group")
+    search.click()
+    panel.locator(".jp-Coiled-tools [data-severity=same]").click()
+    if SHEETS:
+        shoot(page, "search")
+    panel.locator(".jp-Coiled-tools [data-severity=same]").click()
+    search.click()
 
     answer = failed(cluster["id"], [worker["id"] for worker in cluster["workers"]])
     page.route(
@@ -144,8 +194,8 @@ def take(lab: JupyterServer, page: Page) -> None:
     page.reload()
     ready(page)
     page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
-    expect(panel.locator("[data-sync-id][data-state=failed]")).to_be_visible(timeout=40_000)
-    expect(panel.locator("[data-verdict=breaks]")).to_be_visible(timeout=40_000)
+    expect(panel.locator("[data-sync-id][data-state=failed]")).to_be_visible(timeout=90_000)
+    expect(panel.locator("[data-verdict=breaks]")).to_be_visible(timeout=90_000)
     shoot(page, "sync-failed")
     page.unroute("**/coiled-jupyter/api/syncs?*")
     end(lab, cluster["id"])
@@ -155,7 +205,7 @@ def take(lab: JupyterServer, page: Page) -> None:
     ready(page)
     page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
 
-    expect(panel.locator("[data-verdict=breaks]")).to_be_visible(timeout=40_000)
+    expect(panel.locator("[data-verdict=breaks]")).to_be_visible(timeout=90_000)
     where = cluster["scheduler"]["address"]
     said = cell(
         page, CONNECT.format(folder=str(Path(lab.env["COILED_JUPYTER_RUNTIME_DIR"], "c", cluster["id"])), address=where)
@@ -164,11 +214,12 @@ def take(lab: JupyterServer, page: Page) -> None:
     file = lab.root / "go on"
     assert "held" in cell(page, HOLD.format(file=str(file)))
     offer = panel.locator("[data-sync-offer][aria-disabled=false]")
-    expect(offer).to_be_visible(timeout=40_000)
+    expect(offer).to_be_visible(timeout=90_000)
     offer.click()
-    expect(dialog.locator("[data-plan]")).to_be_visible(timeout=60_000)
-    shoot(page, "plan", dialog=True)
-    dialog.get_by_role("button", name="Sync", exact=True).click()
+    review = page.locator(PLAN)
+    expect(review.locator("[data-plan]")).to_be_visible(timeout=60_000)
+    shoot(page, "plan")
+    review.get_by_role("button", name="Sync", exact=True).click()
     card = panel.locator("[data-sync-id]").first
     expect(card).to_have_attribute("data-state", "rolling", timeout=120_000)
     shoot(page, "syncing")
@@ -176,21 +227,23 @@ def take(lab: JupyterServer, page: Page) -> None:
     expect(card).to_have_attribute("data-state", "done", timeout=120_000)
     expect(panel.locator("[data-verdict=compatible]")).to_be_visible(timeout=60_000)
     shoot(page, "synced")
-    card.get_by_role("button", name="Dismiss").click()
-    workers = panel.locator("summary", has_text="Workers").first
-    workers.click()
+    card.get_by_role("button", name="Dismiss the result").click()
+    behind(panel.locator("[data-cluster-id]"))
     expect(panel.locator("[data-worker]")).to_have_count(3)
     shoot(page, "equal")
-    workers.click()
+    panel.locator("[data-cluster-id] .jp-Coiled-fold").click()
 
     create(lab, name="never", requirements=["numpy==99999"])
-    expect(panel.locator("[data-status=failed]")).to_be_visible(timeout=40_000)
+    expect(panel.locator("[data-status=failed]")).to_be_visible(timeout=90_000)
     shoot(page, "cluster-failed")
     never = next(other for other in lab.api("GET", "clusters")[1] if other["name"] == "never")
     lab.api("DELETE", f"clusters/{never['id']}")
-    expect(panel.locator("[data-status=failed]")).to_have_count(0, timeout=40_000)
+    expect(panel.locator("[data-status=failed]")).to_have_count(0, timeout=90_000)
 
     with held_still(lab, cluster["id"]):
+        if SHEETS:
+            expect(panel.locator(".jp-Coiled-age[data-age=stale]").first).to_be_visible(timeout=60_000)
+            shoot(page, "old")
         expect(panel.locator("[data-verdict=unknown]")).to_be_visible(timeout=60_000)
         shoot(page, "unknown")
     end(lab, cluster["id"])
@@ -198,15 +251,12 @@ def take(lab: JupyterServer, page: Page) -> None:
 
 def main() -> None:
     """Start what is needed, and take all."""
-    FOLDER.mkdir(exist_ok=True)
+    (SHEETS or FOLDER).mkdir(parents=True, exist_ok=True)
     os.environ |= apart()
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
         python = environment(interpreters()["3.11"], *TODAY, "numpy==2.4.6", "ipykernel")
-        spec = root / "home/data/kernels/analysis"
-        spec.mkdir(parents=True)
-        argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "analysis", "language": "python"}))
+        kernel_spec(root / "home/data", "analysis", python)
         cells = [
             {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
             for code in CODE
@@ -223,14 +273,13 @@ def main() -> None:
         lab = app(root)
         try:
             with browser(height=990) as page:
-                page.goto(f"{lab.url}/lab/tree/analysis.ipynb?token={lab.token}")
-                ready(page)
-                page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
+                opened(page, lab, "analysis.ipynb")
                 take(lab, page)
         finally:
             lab.close()
-    made = sorted(FOLDER.glob("*.png"))
-    print(f"{len(made)} screenshots, {sum(path.stat().st_size for path in made) / 1e6:.2f} MB, in {FOLDER}")
+    folder = SHEETS or FOLDER
+    made = sorted(folder.glob("*.png"))
+    print(f"{len(made)} pictures, {sum(path.stat().st_size for path in made) / 1e6:.2f} MB, in {folder}")
 
 
 if __name__ == "__main__":

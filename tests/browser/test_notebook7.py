@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.processes import apart, wait_for
 
 from .pages import ROOT, app, browser, errors_of_ours
-from .test_first_look import create, faults, show
+from .test_first_look import behind, create, faults, show
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
         panel = page.locator("#coiled-jupyter-panel")
         expect(panel).to_be_visible()
-        expect(panel.locator("[data-verdict=unknown]")).to_contain_text("no cluster", timeout=40_000)
+        expect(panel.locator("[data-verdict=unknown]")).to_have_text("No cluster yet", timeout=90_000)
         panel.get_by_role("button", name="New cluster…").click()
         dialog = page.locator(".jp-Dialog")
         # An administrator's defaults come first; what isn't among them is as ever.
@@ -62,11 +62,18 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         kernel = wait_for(lambda: running(book), what="a kernel")[0]["id"]
         wait_for(lambda: book.api("GET", f"environments?kernel={kernel}")[0] == 200, what="a kernel that answers")
         create(book, name="same", workers=1, interpreter={"kernel": kernel})
-        expect(panel.locator("[data-verdict=equal]")).to_be_visible(timeout=40_000)
+        expect(panel.locator("[data-verdict=equal]")).to_be_visible(timeout=90_000)
         expect(page.locator(".jp-NotebookPanel-toolbar [data-glance=equal]")).to_be_visible()
         assert faults(page, "#coiled-jupyter-panel") == []
         show(page, "notebook7")
-        panel.get_by_role("button", name="Stop same").click()
+        # Beside the document there is no room: it is below.
+        page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:open-task-stream')")
+        pane = page.locator("[data-pane=task-stream]")
+        expect(pane).to_contain_text("No task has ended")
+        box = pane.bounding_box()
+        assert box is not None
+        assert box["height"] > 200, box
+        behind(panel.locator("[data-cluster-id]")).get_by_role("button", name="Stop same").click()
         dialog.get_by_role("button", name="Stop").click()
         expect(panel.locator("[data-verdict=equal]")).to_have_count(0)
         assert wrong == []
@@ -89,6 +96,7 @@ WATCH = """() => {
 }"""
 
 
+@pytest.mark.nightly
 def test_what_a_magic_gives_and_how_far_it_is_are_shown_there_too(book):
     cells = [nbformat.v4.new_code_cell(text) for text in CELLS]
     # Without its kernel's name it would be asked for.

@@ -21,8 +21,7 @@ def lab(tmp_path_factory):
     root = tmp_path_factory.mktemp("oldest")
     (root / "work").mkdir()
     shutil.copy(ROOT / "examples/first-look.ipynb", root / "work")
-    python = installed.oldest(root / "venv", installed.python_of("3.10"), installed.build_wheel(root / "dist"))
-    server = app(root, env=apart(), python=python)
+    server = app(root, env=apart(), python=installed.Shared(tmp_path_factory.getbasetemp()).oldest())
     yield server
     server.close()
 
@@ -39,5 +38,9 @@ def test_the_panel_shows_a_row_of_the_notebook_and_a_cluster(lab):
         expect(panel.locator("[data-verdict=unknown]")).to_be_visible(timeout=60_000)
         create(lab, name="older", workers=1, requirements=["iniconfig==1.1.1"])
         expect(panel.locator("[data-package=iniconfig]")).to_be_visible(timeout=90_000)
+        for kind in ("task-stream", "progress", "workers", "cluster-map"):
+            page.evaluate(f"window.jupyterapp.commands.execute('coiled-jupyter:open-{kind}')")
+            expect(page.locator(f"[data-pane={kind}]")).to_contain_text("1 worker")
+        expect(page.locator("[data-pane=workers] [data-worker]")).to_have_count(1)
         expect(panel.locator("[data-verdict]").first).not_to_have_attribute("data-verdict", "unknown", timeout=60_000)
     assert wrong == []

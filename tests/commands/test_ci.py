@@ -18,7 +18,7 @@ from coiled_jupyter.factories.local import write_tls
 from coiled_jupyter.links import this_process as here
 from tests.environments import environment, interpreters
 from tests.processes import apart, free_port, wait_for
-from tests.remote import RemoteCluster
+from tests.remote import RemoteCluster, until_workers
 from tests.schema import check_types
 from tests.test_cli import run
 
@@ -47,6 +47,7 @@ def address(home):
     started = [node(python, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
     try:
         started.append(node(python, "worker", where, "--no-dashboard", "--nthreads", "1"))
+        until_workers(where)
         wait_for(
             lambda: json.loads(run("diff", "--cluster", where, "--json", env=home)[1]).get("verdict") == "breaks",
             what="the cluster",
@@ -80,6 +81,7 @@ def test_one_that_is_attached_is_used_and_stays(home, address):
     assert run("cluster", "stop", "theirs", env=home)[0] == 0
 
 
+@pytest.mark.nightly
 def test_the_workers_packages_come_to_a_kernel_of_their_own_and_this_environment_stays(home, address, tmp_path):
     env = {**home, "COILED_JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_DATA_DIR": str(tmp_path / "jupyter")}
     mine, to_kernel = installed(sys.executable), ("sync", "--to-kernel", "--cluster", address)
@@ -133,6 +135,7 @@ def workers(env, address: str) -> dict[str, str]:
     return {name: version for name, version in found.items() if version is not None and name != "python"}
 
 
+@pytest.mark.nightly
 def test_an_encrypted_one_is_compared_with_files_that_are_named_or_that_dask_is_configured_with(home, tmp_path):
     (tmp_path / "jupyter_server_config.py").write_text(f"c.CoiledJupyter.tls_roots = [{str(tmp_path)!r}]")
     env = {**home, "JUPYTER_CONFIG_DIR": str(tmp_path)}
@@ -140,6 +143,7 @@ def test_an_encrypted_one_is_compared_with_files_that_are_named_or_that_dask_is_
         files = dict(zip(("ca", "cert", "key"), cluster.tls.values(), strict=True))
         diff = ("diff", "--cluster", cluster.address, "--fail-on", "breaks", "--json")
         named = [word for name, path in files.items() for word in (f"--{name}", path)]
+        until_workers(cluster.address, tls=cluster.tls)
         wait_for(
             lambda: json.loads(run(*diff, *named, env=env)[1]).get("verdict") == "breaks", what="the encrypted cluster"
         )
@@ -188,6 +192,7 @@ def test_with_equal_packages_it_is_a_success(home):
     started = [node(sys.executable, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
     try:
         started.append(node(sys.executable, "worker", where, "--no-dashboard", "--nthreads", "1"))
+        until_workers(where)
         wait_for(lambda: run("diff", "--cluster", where, env=home)[0] == 0, what="an equal cluster")
     finally:
         for process in reversed(started):

@@ -42,10 +42,12 @@ def test_a_runtime_folder_that_can_not_be_is_one_sentence(places, kind, words, t
     env = {**os.environ, "COILED_JUPYTER_RUNTIME_DIR": places[kind], "COILED_JUPYTER_DATA_DIR": str(tmp_path / "data")}
     code, out, error = run(*words, env=env)
     assert (code, out) == (3, "")
-    assert error.startswith("coiled-jupyter: The ") or "isn't a folder of this user" in error
+    # On a busy machine it has said before what it waits for.
+    told = [line for line in error.splitlines() if not line.startswith("… ")]
+    assert told[0].startswith("coiled-jupyter: The ") or "isn't a folder of this user" in told[0]
     assert ("too long for a socket" in error) == (kind == "too long")
     assert "COILED_JUPYTER_RUNTIME_DIR" in error
-    assert len(error.splitlines()) == 2
+    assert len(told) == 2
 
 
 def test_no_data_folder_hinders_what_needs_none(tmp_path):

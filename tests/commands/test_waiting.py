@@ -20,7 +20,8 @@ from tests.nightly import each_night
 from tests.processes import apart, wait_for
 from tests.test_cli import run
 
-SPOKEN = r"… \w+"
+SPOKEN = r"[…⠀-⣿] \w+"
+"""At a terminal with a sign that turns."""
 SECONDS = 20.0
 """A guard for loaded machines; who waits in silence has a minute and more to be silent."""
 
@@ -107,7 +108,7 @@ CREATE = ("software", "create", "new", "iniconfig")
 )
 def test_an_index_that_never_answers_is_what_is_said_to_be_waited_for(silent_index, kind, words):
     with kind(*words, env=silent_index) as command:
-        command.until("… (Resolving the packages: uv asks the index|Build environment|Resolve)", SECONDS)
+        command.until("[…⠀-⣿] (Resolving the packages: uv asks the index|Build environment|Resolve)", SECONDS)
         command.process.send_signal(signal.SIGINT)
         assert command.end(60) if kind is Terminal else command.end(60)[0] == 130
     assert "Traceback" not in command.said

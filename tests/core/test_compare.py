@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -486,6 +487,42 @@ def test_local_modules():
     other = one(kernel, env_of(module("pure:bb")), name="helpers")
     assert (other.status, other.severity) == ("content_differs", "risky")
     assert one(kernel, env_of(module("pure:aa"), host="b"), name="helpers").status == "same"
+
+
+FILES = {"__init__.py": "1", "io.py": "2", "sub/x.py": "3"}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ({**FILES, "io.py": "9"}, "io.py differs. The code of"),
+        ({"__init__.py": "1", "sub/x.py": "7", "io.py": "8"}, "io.py and sub/x.py differ. The code of"),
+        ({"__init__.py": "1", "io.py": "2"}, "Only the notebook has sub/x.py. The code of"),
+        (
+            {"io.py": "9", "sub/x.py": "3", "y.py": "1"},
+            "io.py differs, only the notebook has __init__.py, only the cluster has y.py. The code of",
+        ),
+        ({f"{n}.py": "1" for n in range(9)}, "only the cluster has 0.py, 1.py, 2.py, 3.py, 4.py and 4 more. "),
+        ({}, "The code of"),
+    ],
+)
+def test_of_a_folder_of_code_the_files_that_differ_are_named(theirs, said):
+    kernel = env_of(module("pure:aa", use="imported", files=FILES), role="kernel")
+    row = one(kernel, env_of(module("pure:bb", files=theirs)), name="helpers")
+    assert (row.status, row.severity) == ("content_differs", "risky")
+    assert said in row.why
+
+
+def test_code_that_was_not_looked_for_is_not_said_to_be_missing():
+    kernel = env_of(module("pure:aa", use="imported"), role="kernel")
+    worker = replace(env_of(), content_at=None)
+    row = next(row for row in compared(kernel, [worker]).rows if row.name == "helpers")
+    assert (row.status, row.severity) == ("unknown", "minor")
+    assert "isn't known until the files" in row.why
+    assert compared(kernel, [worker]).verdict == "unknown"
+
+
+def test_local_code_of_the_cluster_alone_is_no_row():
     assert "helpers" not in {r.name for r in compared(env_of(role="kernel"), [env_of(module())]).rows}
 
 
@@ -587,3 +624,41 @@ def test_what_a_task_has_failed_for_breaks_until_it_is_the_same():
     assert one(kernel, there, seen=seen).severity == "same"
     # What a user rates otherwise stays so.
     assert one(kernel, missing, seen=seen, rules=combine(user=RuleFile(ignore=("my-lib",)))).severity == "same"
+
+
+def clashing(*, numpy: str, pandas: str = "2.0.3", use: str = "imported", theirs: str = "2.0.3") -> Diff:
+    """A notebook with numpy 1.26.4, and a cluster on which another numpy was installed alone."""
+    mine = reading({"numpy": package("numpy", "1.26.4"), "pandas": package("pandas", pandas, use=use)})
+    there = reading({"numpy": package("numpy", numpy), "pandas": package("pandas", theirs)})
+    return diff(mine, {"w": there}, scheduler=there)
+
+
+def test_what_a_package_breaks_beside_it_is_told_in_its_row():
+    """As seen on a cluster: pandas is the same on both sides, and each of its frames fails there."""
+    made = clashing(numpy="2.2.6")
+    (row,) = [row for row in made.rows if row.severity == "breaks"]
+    assert (made.verdict, row.name, row.status) == ("breaks", "numpy", "differs")
+    assert row.why == (
+        "The notebook uses pandas 2.0.3, which on the cluster can't be imported: it doesn't work with numpy 2.2.6."
+    )
+    assert row.fix == "Install the same numpy on both sides."
+
+
+def test_a_package_that_the_notebook_does_not_use_breaks_nothing_of_its():
+    severities = {row.name: row.severity for row in clashing(numpy="2.2.6", use="").rows}
+    assert severities["numpy"] == "risky"
+    assert {row.name: row.severity for row in clashing(numpy="2.2.6", use="loaded").rows}["numpy"] == "risky"
+
+
+def test_the_one_that_differs_is_at_fault():
+    made = {row.name: row for row in clashing(numpy="1.26.4", pandas="2.2.3").rows}
+    assert "can't be imported" not in made["numpy"].why + made["pandas"].why
+    mine = reading({"numpy": package("numpy", "2.2.6"), "pandas": package("pandas", "2.2.3", use="imported")})
+    there = reading({"numpy": package("numpy", "2.2.6"), "pandas": package("pandas", "2.2.1")})
+    made = {row.name: row for row in diff(mine, {"w": there}, scheduler=there).rows}
+    assert (made["numpy"].status, made["pandas"].severity) == ("same", "breaks")
+    assert "can't be imported" in made["pandas"].why
+    # Where both sides are the same, the notebook can't import it either: that is no difference.
+    assert diff(there, {"w": there}, scheduler=there).verdict == "equal"
+    # What works is no clash.
+    assert "can't be imported" not in " ".join(row.why for row in clashing(numpy="2.2.6", theirs="2.2.2").rows)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coiled_jupyter.core.explain import CLUES, DISTRIBUTIONS, explain
+from coiled_jupyter.core.explain import CLUES, DISTRIBUTIONS, explain, proven
 from coiled_jupyter.core.wire import (
     Checked,
     Diff,
@@ -57,7 +57,7 @@ def diff(*rows, verdict="breaks", unread=(), level="all"):
         counts={},
         severities=Severities(),
         unread=tuple(unread),
-        checked=Checked(content=False),
+        checked=Checked(content=verdict != "unknown"),
         rows=rows,
         taken_at="2026-01-01T00:00:00.000Z",
     )
@@ -97,6 +97,9 @@ RELEASE = [
         ("killed-worker", MINOR, "fits", ["python"]),
         ("comm-closed", MINOR, "fits", ["python"]),
         ("timeout", MINOR, "fits", ["python"]),
+        # Seen where workers lack what the scheduler has, and with models that another release can't read.
+        ("timeout", [row("lightgbm", "4.5.0", "3.3.5", "breaks"), *MINOR[1:]], "fits", ["lightgbm"]),
+        ("timeout", MINOR[1:], "none", []),
         ("killed-worker", OTHER, "none", []),
         ("code-too-many", MINOR, "named", ["python"]),
         ("code-argument-ipython", RELEASE, "named", ["python"]),
@@ -260,7 +263,7 @@ def test_local_modules_are_told_from_packages():
 def test_what_is_pointed_at_without_a_difference_is_said(rows, sentence):
     made = explain("ModuleNotFoundError: No module named 'scipy.linalg'", diff(*rows, verdict="equal"))
     assert sentence in made.text
-    assert made.text.endswith("Nor is there a difference that can make tasks fail.")
+    assert made.text.endswith("Nor is any difference known to make tasks fail.")
 
 
 def test_the_warning_is_judged_by_the_rows():
@@ -277,12 +280,12 @@ def test_the_warning_is_judged_by_the_rows():
     assert (names(made), made.basis) == (["numpy"], "warned")
     assert made.causes[0].evidence == "| numpy | 1.26.4 | 2.4.6 | 2.4.6 |"
     assert "numpy can make tasks fail" in made.text
-    assert "python and tornado hardly matter." in made.text
+    assert "Nothing is known to depend on the difference of python and tornado." in made.text
     assert "cloudpickle and dask are equal now." in made.text
     assert "Dask doesn't look at scipy, which" in made.text
     harmless = explain(text, diff(*rows[2:4], verdict="equal"))
     assert (names(harmless), harmless.basis) == ([], "none")
-    assert "nothing can make tasks fail" in harmless.text
+    assert "nothing is known to make tasks fail" in harmless.text
 
 
 @pytest.mark.parametrize(
@@ -397,6 +400,38 @@ def test_the_modules_that_were_read_name_the_row():
     for module, name in (("acme.inner.part", "acme-core"), ("acme_tools", "acme-core"), ("queue", "queues")):
         made = explain(f"ModuleNotFoundError: No module named '{module}'", diff(*read))
         assert [cause.row.name for cause in made.causes] == [name]
+
+
+PROTOBUF = replace(row("protobuf", "5.0", None, "breaks", in_use=True), modules=("google.protobuf",))
+STORAGE = replace(row("google-cloud-storage", "3.0", None, "minor"), modules=("google.cloud.storage",))
+AUTH = replace(row("google-auth", "2.0", "2.1", "minor"), modules=("google.auth",))
+
+
+@pytest.mark.parametrize(
+    ("module", "rows", "shown", "failed"),
+    [
+        ("google", [PROTOBUF], ["protobuf"], ["protobuf"]),
+        ("google", [STORAGE], ["google-cloud-storage"], ["google-cloud-storage"]),
+        # Either was missed, so a failure shows nothing of what the notebook doesn't name.
+        ("google", [PROTOBUF, STORAGE], ["protobuf", "google-cloud-storage"], ["protobuf"]),
+        # The cluster has a namespace of this name, so this one isn't what was missed.
+        ("google", [PROTOBUF, AUTH], ["protobuf"], ["protobuf"]),
+        ("google.cloud", [PROTOBUF, STORAGE], ["google-cloud-storage"], ["google-cloud-storage"]),
+        ("google.cloud.storage.blob", [PROTOBUF, STORAGE], ["google-cloud-storage"], ["google-cloud-storage"]),
+        ("google.other", [PROTOBUF, STORAGE], [], []),
+    ],
+)
+def test_a_namespace_names_the_distributions_that_lie_in_it(module, rows, shown, failed):
+    text = f"ModuleNotFoundError: No module named '{module}'"
+    made = explain(text, diff(*rows))
+    assert names(made) == shown, made.text
+    assert sorted(proven(made, text)) == sorted(failed)
+
+
+def test_files_that_were_not_compared_yet_are_told_whatever_the_verdict():
+    made = replace(diff(NUMPY), checked=Checked(content=False))
+    for text in ("KeyError: 1", "No module named 'numpy'", "No module named 'google'"):
+        assert explain(text, made).text.endswith("Files are still being compared, so there may be more.")
 
 
 def test_a_workers_own_main_is_no_difference_of_dask():

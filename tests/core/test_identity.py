@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coiled_jupyter.core.errors import CoiledError, TooLarge
-from coiled_jupyter.core.identity import LARGEST, WORKER_LIMIT, Identity, decode_identity, decode_state
+from coiled_jupyter.core.identity import (
+    LARGEST,
+    WORKER_LIMIT,
+    Identity,
+    SchedulerState,
+    dashboard_url,
+    decode_identity,
+    decode_state,
+)
 from coiled_jupyter.texts import source
 
 STATE = {"id": "Client-1", "address": "tls://10.0.0.1:5", "last_seen": 1.7e9, "versions": {"python": "3.12.1"}}
@@ -162,6 +170,23 @@ def test_workers_that_are_no_table(workers):
     for identity in ({**IDENTITY, "workers": workers}, through_kernel({**IDENTITY, "workers": workers})):
         found = decode_identity(identity)
         assert (found.id, found.nodes, found.dashboard) == ("Scheduler-1", {}, 8787)
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "url"),
+    [
+        ("tls://127.0.0.1:5", 8787, "http://127.0.0.1:8787/status"),
+        ("tcp://[::1]:5", 1, "http://[::1]:1/status"),
+        ("inproc://10.0.0.1/7/1", 1, "http://127.0.0.1:1/status"),
+        ("gateway://10.0.0.1:5/name", 1, None),
+        ("tcp://a:5", None, None),
+        ("", 1, None),
+    ],
+)
+def test_where_a_dashboard_is(address, port, url):
+    assert dashboard_url(address, port, SchedulerState(dashboard=True)) == url
+    # The port is there without it.
+    assert dashboard_url(address, port, SchedulerState()) is None
 
 
 def test_what_a_scheduler_says():

@@ -23,14 +23,21 @@ def notebook(*sources, kind="code"):
     ("source", "found"),
     [
         ("import numpy as np, pandas.core", {"numpy", "pandas", "pandas.core"}),
-        ("from sklearn.linear_model import X\nfrom . import own", {"sklearn", "sklearn.linear_model"}),
-        ("from google import protobuf\nimport google.cloud.storage", {"google", "google.protobuf", "google.cloud"}),
+        (
+            "from sklearn.linear_model import X\nfrom . import own",
+            {"sklearn", "sklearn.linear_model", "sklearn.linear_model.X"},
+        ),
+        (
+            "from google import protobuf\nimport google.cloud.storage.blob",
+            {"google", "google.protobuf", "google.cloud", "google.cloud.storage"},
+        ),
+        ("from azure.storage import blob", {"azure", "azure.storage", "azure.storage.blob"}),
         (["import a\n", "import b"], {"a", "b"}),
         ("%pip install x\n!ls\nimport yaml", {"yaml"}),
         ("%%time\nimport a", {"a"}),
         ("%%bash\nimport a", set()),
         ("def f():\n    import late", {"late"}),
-        ("import broken\nx = (", {"broken"}),
+        ("import broken\nfrom google.protobuf import x\nx = (", {"broken", "google", "google.protobuf"}),
         ("# import no\n'import no'", set()),
     ],
 )

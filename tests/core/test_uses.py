@@ -44,6 +44,12 @@ def installed(**how: str) -> list[ReadPackage]:
             {"pandas": "loaded", "numpy": "loaded", "six": "loaded", "distributed": "loaded", "tornado": "loaded"},
             {"dask": ("imported", ""), "distributed": ("imported", ""), "tornado": ("needed", "distributed")},
         ),
+        # `from distributed import Client` names no dask, whose extra it is.
+        (
+            {"distributed"},
+            {"pandas": "loaded", "numpy": "loaded", "dask": "loaded", "distributed": "loaded"},
+            {"distributed": ("imported", ""), "dask": ("needed", "distributed")},
+        ),
         (
             {"xarray", "dask"},
             {"pandas": "loaded", "numpy": "loaded", "six": "loaded"},
@@ -65,6 +71,27 @@ def installed(**how: str) -> list[ReadPackage]:
 )  # fmt: skip
 def test_uses(named, how, found):
     assert uses(installed(**how), named, REQUIRES) == found
+
+
+@pytest.mark.parametrize(
+    ("named", "imported"),
+    [
+        ({"azure", "azure.storage", "azure.storage.blob"}, {"azure-storage-blob"}),
+        ({"azure", "azure.core"}, {"azure-core"}),
+        # What they share is no sign of any, nor of a distribution of that name.
+        ({"azure", "azure.storage"}, set()),
+    ],
+)
+def test_of_a_namespace_in_a_namespace_what_lies_in_it_counts(named, imported):
+    modules = {
+        "azure-core": ("azure.core",),
+        "azure-storage-blob": ("azure.storage.blob",),
+        "azure": (),
+        "azure-storage": (),
+    }
+    modules["azure-storage-queue"] = ("azure.storage.queue",)
+    found = uses([ReadPackage(name, "1", modules=brought) for name, brought in modules.items()], named, {})
+    assert {name for name, (use, _) in found.items() if use == "imported"} == imported
 
 
 def test_a_module_that_was_read_beats_its_name():

@@ -158,7 +158,7 @@ def test_a_file_that_was_half_written_is_made_anew_or_read(tmp_path, size):
     usable(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=20))
 def test_flipped_bits_never_do_more_than_lose_clusters(tmp_path_factory, flips):
     folder = tmp_path_factory.mktemp("flips")

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -14,46 +13,29 @@ import time
 import psutil
 import pytest
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
-from uv import find_uv_bin
 
 from coiled_jupyter.core.errors import CoiledError, NotFound, Unavailable
 from coiled_jupyter.core.times import now
 from coiled_jupyter.links.kernel import UNTRACKED, KernelLink
+from tests.environments import environment
 from tests.nightly import each_night
+from tests.patience import deadline
 
 
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory):
     """A folder of kernel specs: one whose environment has nothing of ours, bash, and a Python kernel that isn't ipykernel."""
     folder = tmp_path_factory.mktemp("specs")
-    bare = tmp_path_factory.mktemp("bare") / "venv"
-    subprocess.run([find_uv_bin(), "venv", "-q", "--python", sys.executable, str(bare)], check=True)
-    subprocess.run(
-        [
-            find_uv_bin(),
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            str(bare / "bin/python"),
-            "ipykernel>=6.29,<7",
-            "matplotlib",
-        ],
-        check=True,
-    )
-    xeus = tmp_path_factory.mktemp("xeus") / "venv"
-    subprocess.run([find_uv_bin(), "venv", "-q", "--python", sys.executable, str(xeus)], check=True)
-    subprocess.run(
-        [find_uv_bin(), "pip", "install", "-q", "--python", str(xeus / "bin/python"), "xeus-python==0.19.*"], check=True
-    )
+    bare = environment(sys.executable, "ipykernel>=6.29,<7", "matplotlib")
+    xeus = environment(sys.executable, "xeus-python==0.19.*")
     for name, argv, language in (
-        ("xeus", [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}"], "python"),
+        ("xeus", [str(xeus), "-m", "xpython_launcher", "-f", "{connection_file}"], "python"),
         (
             "xeus-raw",
-            [str(xeus / "bin/python"), "-m", "xpython_launcher", "-f", "{connection_file}", "--raw"],
+            [str(xeus), "-m", "xpython_launcher", "-f", "{connection_file}", "--raw"],
             "python",
         ),
-        ("bare", [str(bare / "bin/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "python"),
+        ("bare", [str(bare), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "python"),
         ("shell", [sys.executable, "-m", "bash_kernel", "-f", "{connection_file}"], "bash"),
     ):
         spec = folder / "kernels" / name
@@ -115,12 +97,12 @@ def with_kernel(name, body, specs, monkeypatch, **link_options):
 
 
 async def readable(link, kernel_id, seconds=40):
-    deadline = time.monotonic() + seconds
+    end = deadline(seconds)
     while True:
         try:
             return await link.read(kernel_id)
         except Unavailable:
-            if time.monotonic() > deadline:
+            if time.monotonic() > end:
                 raise
             await asyncio.sleep(0.05)
 

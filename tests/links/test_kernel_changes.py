@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from coiled_jupyter.core.compare.diff import compare
 from coiled_jupyter.core.compare.packages import OLDER
 from coiled_jupyter.core.groups import kernel_environment, modules
 from coiled_jupyter.core.times import now
+from tests.kernelspecs import kernel_spec
+from tests.patience import deadline
 
 from .test_kernel import readable, with_kernel
 
@@ -31,10 +32,7 @@ def specs(tmp_path):
     # A hard link would let the test's edits through to uv's cache.
     command = [uv, "pip", "install", "-q", "--link-mode", "copy", "--python", str(python)]
     subprocess.run([*command, *requirements], check=True)
-    spec = tmp_path / "specs" / "kernels" / "own"
-    spec.mkdir(parents=True)
-    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "own", "language": "python"}))
+    kernel_spec(tmp_path / "specs", "own", python)
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "helpers.py").write_text("def f():\n    return 1\n")
     return tmp_path / "specs"
@@ -46,12 +44,12 @@ def packages(found):
 
 async def checked(link, kernel_id, module):
     """Return a reading whose files were looked at, with those of a module beside the notebook."""
-    deadline = time.monotonic() + 10
+    end = deadline(10)
     while True:
         found = await readable(link, kernel_id)
         if found.content_age is not None and module in packages(found):
             return found
-        assert time.monotonic() < deadline
+        assert time.monotonic() < end
         await asyncio.sleep(0.1)
 
 
@@ -125,12 +123,12 @@ def test_edited_files_and_modules_beside_the_notebook_are_seen(specs, monkeypatc
         (site / "pluggy" / "_hooks.py").unlink()
         (work / "helpers.py").write_text("def f():\n    return 2\n")
         await session.run("1")
-        deadline = time.monotonic() + 45
+        end = deadline(45)
         while True:
             second = await checked(link, session.id, "helpers.py")
             if packages(second)["six"].content != packages(first)["six"].content:
                 return first, second
-            assert time.monotonic() < deadline
+            assert time.monotonic() < end
             await asyncio.sleep(0.2)
 
     first, second = with_kernel("own", body, specs, monkeypatch)

@@ -211,7 +211,7 @@ def test_a_scheduler_that_is_never_done_looking_is_read_all_the_same(monkeypatch
     assert nodes.asked.count(("scheduler", "soon")) == 200
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.sampled_from([*WORKERS, "scheduler"]), st.lists(st.text(max_size=60), min_size=3, max_size=3))
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
@@ -12,6 +11,7 @@ from coiled_jupyter.core.identity import decode_identity, decode_state
 from coiled_jupyter.links.reader import Reader
 from coiled_jupyter.links.through_kernel import ThroughKernelLink
 from tests.environments import environment, interpreters
+from tests.kernelspecs import kernel_spec
 from tests.links.test_kernel import readable, with_kernel
 
 
@@ -48,10 +48,7 @@ def specs(tmp_path_factory):
     if "3.10" in interpreters():
         kernels["older"] = environment(interpreters()["3.10"], *OLDER)
     for name, python in kernels.items():
-        spec = folder / "kernels" / name
-        spec.mkdir(parents=True)
-        argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": name, "language": "python"}))
+        kernel_spec(folder, name, python)
     return folder
 
 

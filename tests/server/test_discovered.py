@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 
 import pytest
 from jupyter_client import AsyncKernelClient
 
 from tests.environments import environment, interpreters
+from tests.kernelspecs import kernel_spec
 from tests.links.test_through_kernel import ASYNCHRONOUS, INPROC, TLS, TODAY
 from tests.processes import JupyterServer, short_folder, wait_for
 
@@ -34,11 +34,8 @@ client = Client(child.stdout.readline().strip())
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     root = tmp_path_factory.mktemp("server")
-    spec = root / "home" / "data" / "kernels" / "today"
-    spec.mkdir(parents=True)
     python = environment(interpreters()["3.11"], *TODAY, "tabulate==0.9.0")
-    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "today", "language": "python"}))
+    kernel_spec(root / "home" / "data", "today", python)
     server = JupyterServer(root, env={"COILED_JUPYTER_RUNTIME_DIR": short_folder()})
     yield server
     server.close()
@@ -55,7 +52,7 @@ class Notebook:
         self.session, self.kernel = session["id"], session["kernel"]["id"]
         self._file = server.root / "home" / "run" / f"kernel-{self.kernel}.json"
 
-    def run(self, code: str) -> None:
+    def run(self, code: str, seconds: float = 60) -> None:
         async def go() -> dict:
             client = AsyncKernelClient()
             client.load_connection_file(str(self._file))
@@ -65,7 +62,7 @@ class Notebook:
                 await client.wait_for_ready(timeout=60)
                 message = client.execute(code)
                 while True:
-                    reply = await client.get_shell_msg(timeout=60)
+                    reply = await client.get_shell_msg(timeout=seconds)
                     if reply["parent_header"].get("msg_id") == message:
                         return reply["content"]
             finally:
@@ -84,12 +81,12 @@ def discovered(server) -> list[dict]:
     return [cluster for cluster in clusters if cluster["source"] == "discovered"]
 
 
-def appeared(server, workers: int) -> dict:
+def appeared(server, workers: int, seconds: float = 20) -> dict:
     def there():
         found = discovered(server)
         return found[0] if found and len(found[0]["workers"]) == workers else None
 
-    return wait_for(there, what="the notebook's cluster", seconds=20)
+    return wait_for(there, what="the notebook's cluster", seconds=seconds)
 
 
 def compared(server, path: str) -> dict:
@@ -146,6 +143,16 @@ def test_a_cluster_with_in_memory_tls_appears_is_compared_and_vanishes(server):
         assert {w["group"] for w in server.api("GET", path)[1]["workers"]} == {
             e["id"] for e in environments if e["role"] == "worker"
         }
+
+        status, activity = server.api("GET", f"{path}/activity")
+        assert (status, len(activity["workers"]), activity["stream"]["lane"]) == (200, 2, [])
+        notebook.run("client.gather(client.map(abs, range(-50, 0), pure=False))")
+
+        def told():
+            after = server.api("GET", f"{path}/activity?after={activity['cursor']}")[1]
+            return len(after["stream"]["lane"]) >= 50 and after
+
+        assert "abs" in wait_for(told, what="the tasks of a cell", seconds=30)["stream"]["prefixes"]
 
         status, refusal = server.api("DELETE", path)
         assert (status, refusal["error"]["kind"]) == (409, "conflict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 import urllib.error
 import urllib.request
@@ -72,6 +73,26 @@ def test_a_page_that_polls_is_sent_nothing_while_nothing_changes_and_told_the_ag
     wait_for(calm, seconds=90, what="answers that stay for 5 s")
     ages = [age for route, (_, _, age) in polled.items() if route != "syncs"]
     assert all(age is not None and 0 <= age < etag.CURRENT_SECONDS for age in ages), ages
+
+
+def test_what_is_large_is_sent_compressed_with_the_tag_of_its_content(server, routes):
+    path = next(path for path in routes if path.startswith("diff?"))
+    headers = {"Authorization": f"token {server.token}"}
+
+    def asked(**more: str):
+        request = urllib.request.Request(f"{server.url}/coiled-jupyter/api/{path}", headers={**headers, **more})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.headers, answer.read()
+
+    told, plain = asked()
+    packed_told, packed = asked(**{"Accept-Encoding": "gzip, br"})
+    assert told["Content-Encoding"] is None
+    assert packed_told["Content-Encoding"] == "gzip"
+    assert 5 * len(packed) < len(plain)
+    assert (
+        msgspec.json.decode(gzip.decompress(packed), type=Diff).cluster == msgspec.json.decode(plain, type=Diff).cluster
+    )
+    assert packed_told["ETag"] == told["ETag"]
 
 
 def test_what_is_no_longer_read_is_sent_once_with_its_time(server, routes):

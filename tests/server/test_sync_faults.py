@@ -126,6 +126,7 @@ def test_a_hostile_name_is_refused_by_its_place(ground, name):
     assert len(answer["error"]["message"]) < 500
 
 
+@pytest.mark.nightly
 def test_a_sync_outlives_the_restart_of_its_kernel(ground):
     status, kernel = ground.server.ask("POST", "/api/kernels", {"name": "python3"}, timeout=60)
     assert status == 201, kernel

@@ -197,7 +197,7 @@ FAILURES = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how processes crash and are named was only seen on Linux")
-@pytest.mark.parametrize("name", each_night(FAILURES, ("crash", "missing", "array", "attribute", "cancelled")))
+@pytest.mark.parametrize("name", each_night(FAILURES, ("crash", "missing", "array")))
 def test_a_real_failure_is_explained_by_the_right_rows(name, tmp_path):
     there, here, body, basis, rows, part = FAILURES[name]
     server, client = python_of(there), python_of(here)

@@ -25,6 +25,7 @@ from coiled_jupyter.paths import socket_path
 from coiled_jupyter.service.facade import Service
 from coiled_jupyter.service.following import Following
 from coiled_jupyter.supervisor import protocol
+from tests.patience import deadline
 
 
 class Talker:
@@ -107,6 +108,63 @@ def test_a_cluster_that_is_forgotten_while_it_speaks(turns, tmp_path):
     assert faults == []
 
 
+OWNER = """
+import sys, msgspec
+from pathlib import Path
+from coiled_jupyter.ledger import Ledger
+ledger, cluster_id = Ledger(Path(sys.argv[1])), sys.argv[2]
+ledger.claim(cluster_id)
+print("claimed", flush=True)
+sys.stdin.readline()
+cluster = msgspec.structs.replace(ledger.get(cluster_id).snapshot, status="stopped", reason="told to", revision=99)
+ledger.snapshot(cluster_id, cluster, ended=True)
+"""
+
+
+def test_a_cluster_that_ends_while_its_row_is_read_is_stopped_and_never_lost(tmp_path):
+    changes: list[Change] = []
+    spec = LaunchSpec(id="ending", name="ending", workers=0, created_at=now())
+    Ledger(tmp_path / "ledger").reserve(spec, core_limit=1, cluster_limit=1)
+
+    async def go(owner):
+        ledger = LedgerWithMoments(tmp_path / "ledger")
+        follows = following(ledger, changes)
+        await follows.start()
+        seen = []
+
+        def status() -> str:
+            seen.extend(cluster.status for cluster in follows.clusters())
+            return seen[-1]
+
+        async def end_it():
+            if owner.poll() is None:
+                # The row that is about to be returned says that it runs.
+                await asyncio.to_thread(owner.communicate, b"\n")
+
+        try:
+            end = deadline(20)
+            while not follows.clusters():
+                assert time.monotonic() < end
+                await asyncio.sleep(0.01)
+            ledger.before_answering = end_it
+            while status() != "stopped":
+                assert time.monotonic() < end, seen
+                await asyncio.sleep(0)
+            assert owner.returncode == 0
+            assert "lost" not in seen
+        finally:
+            await follows.close(release=False)
+            await ledger.close()
+
+    command = [sys.executable, "-c", OWNER, str(tmp_path / "ledger"), spec.id]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        try:
+            assert owner.stdout.readline().strip() == b"claimed"
+            asyncio.run(go(owner))
+        finally:
+            owner.kill()
+
+
 async def running(service: Service) -> str:
     """Start a cluster of one worker and return its id once it runs."""
     cluster = await service.clusters.create(ClusterCreate(workers=1))
@@ -115,9 +173,9 @@ async def running(service: Service) -> str:
 
 
 async def shown(service: Service, cluster_id: str, statuses: tuple[str, ...], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
+    end = deadline(seconds)
     while (found := service.clusters.get(cluster_id)).status not in statuses:
-        assert time.monotonic() < deadline, f"{found.status}: {found.reason}"
+        assert time.monotonic() < end, f"{found.status}: {found.reason}"
         await asyncio.sleep(0.05)
 
 
@@ -166,14 +224,14 @@ def test_a_dead_cluster_is_noticed_within_ten_seconds_whatever_is_with_the_ledge
                 await shown(service, cluster_id, ("lost", "failed"))
             else:
                 # A new ledger knows nothing of it, so that it goes from the list.
-                deadline = time.monotonic() + 10
+                end = deadline(10)
                 while any(c.id == cluster_id and c.status not in ("lost", "failed") for c in service.clusters.all()):
-                    assert time.monotonic() < deadline
+                    assert time.monotonic() < end
                     await asyncio.sleep(0.05)
         if what == "locked":
-            deadline = time.monotonic() + 15
+            end = deadline(15)
             while not Ledger().get(cluster_id).ended:
-                assert time.monotonic() < deadline, "what could not be written is written later"
+                assert time.monotonic() < end, "what could not be written is written later"
                 await asyncio.sleep(0.1)
 
     with_service(body)
@@ -184,9 +242,9 @@ def test_a_fault_in_the_follower_itself_hides_no_end(caplog):
 
     async def body(service):
         cluster_id = await running(service)
-        follows_until = time.monotonic() + 30
+        end = deadline(30)
         while not [record for record in caplog.records if "following cluster" in record.message]:
-            assert time.monotonic() < follows_until
+            assert time.monotonic() < end
             await asyncio.sleep(0.05)
         os.kill(supervisor(cluster_id), signal.SIGKILL)
         await shown(service, cluster_id, ("lost", "failed"))
@@ -262,9 +320,9 @@ def test_a_cluster_of_a_shell_lives_on_when_a_server_that_listed_it_ends():
     cluster_id = json.loads(made.stdout)["id"]
 
     async def followed(service):
-        deadline = time.monotonic() + 10
+        end = deadline(10)
         while not service.clusters.followed(cluster_id):
-            assert time.monotonic() < deadline
+            assert time.monotonic() < end
             await asyncio.sleep(0.05)
 
     with_service(followed)

@@ -102,3 +102,21 @@ def test_a_folder_goes_beside_the_rest():
     read = index.parse(["--find-links", "https://c/x"]).with_links(Path("/wheels"))
     assert read.uv["UV_FIND_LINKS"] == "https://c/x,/wheels"
     assert read.pip["PIP_FIND_LINKS"] == "https://c/x /wheels"
+
+
+def test_a_node_is_asked_without_any_credentials():
+    own, other = "https://me:hunter22@a/simple", "https://b/simple?token=hunter22"
+    asked = index.parse(["--index", f"own={own}", "--index", "https://c/simple", "--find-links", other]).question
+    assert asked.environ == {
+        "UV_INDEX": "own=https://a/simple https://c/simple",
+        "UV_FIND_LINKS": "https://b/simple",
+        "PIP_EXTRA_INDEX_URL": "https://a/simple https://c/simple",
+        "PIP_FIND_LINKS": "https://b/simple",
+    }
+    assert asked.private
+    assert asked.public == {"UV_INDEX": "https://c/simple", "PIP_EXTRA_INDEX_URL": "https://c/simple"}
+    # Where the only index has a password, there is no other to ask.
+    assert index.parse(["--index-url", own]).question.public is None
+    assert index.parse(["--no-index", "--find-links", other]).question.public is None
+    plain = index.parse(["--index-url", "https://c/simple"]).question
+    assert (plain.private, plain.public) == (False, plain.environ)

@@ -89,3 +89,44 @@ def test_who_gives_up_a_reading_ends_it_and_leaves_the_next_free(tmp_path):
         assert (await asyncio.wait_for(reading.anew(), 5)).taken_at is not None
 
     asyncio.run(go())
+
+
+class Counted:
+    """A reader that tells what the nodes have when it is asked, after a moment."""
+
+    complete = True
+
+    def __init__(self) -> None:
+        self.state = 0
+        self.told: list[str] = []
+        self.goes_on = asyncio.Event()
+
+    async def read(self, workers, wanted=()):
+        self.told.append(f"state {self.state}")
+        await self.goes_on.wait()
+        return Readings(taken_at=self.told[-1])
+
+
+def test_what_was_asked_for_before_a_change_is_no_answer_to_who_asks_after_it(tmp_path):
+    async def go() -> None:
+        counted = Counted()
+        cluster = msgspec.json.decode(GOLDEN.read_bytes(), type=Cluster)
+        reading = Reading(
+            Snapshot(cluster, AsyncLedger(tmp_path / "ledger"), lambda _: None), Workers(), lambda: counted
+        )
+        reading.begin()
+        before = await begun(reading)
+        counted.state = 1
+        after = [asyncio.create_task(reading.read()) for _ in range(5)]
+        await asyncio.sleep(0)
+        counted.goes_on.set()
+        assert (await asyncio.wait_for(before, 5)).taken_at == "state 0"
+        # All that waited share one reading.
+        assert {(await asyncio.wait_for(one, 5)).taken_at for one in after} == {"state 1"}
+        assert counted.told == ["state 0", "state 1"]
+        # What is only shown may be a moment old.
+        counted.state = 2
+        assert (await reading.read(within=60)).taken_at == "state 1"
+        assert (await reading.read()).taken_at == "state 2"
+
+    asyncio.run(go())

@@ -36,6 +36,7 @@ from coiled_jupyter.service.facade import Service
 from tests.fakes import InterpreterKernels
 from tests.index import Index, make_wheel
 from tests.notebook import CellError, Notebook
+from tests.patience import deadline
 from tests.remote import RemoteCluster
 from tests.supervisor.test_sync import COUNTS, TODAY, Lab, cell, lab, python_of, shell, told
 
@@ -139,9 +140,9 @@ class Site:
         """See that no build of a sync that has ended goes on, and that no layer is there that isn't complete."""
         if self.home is None:
             return
-        deadline = time.monotonic() + 10
+        end = deadline(10)
         while left := builders(self.home):
-            assert time.monotonic() < deadline, [p.cmdline()[:3] for p in left]
+            assert time.monotonic() < end, [p.cmdline()[:3] for p in left]
             time.sleep(0.1)
 
     async def sync(self, fault=None, step: str = "rolling", **fields):
@@ -208,7 +209,12 @@ def attached(
 ):
     """Run somebody's cluster whose layers lie in a folder of its own."""
     cache = cache or folder / "cache"
-    extra = {"XDG_CACHE_HOME": str(cache), **fields.pop("extra", {})}
+    extra = {
+        "XDG_CACHE_HOME": str(cache),
+        # What files hold is the same whoever's cluster it is.
+        "COILED_JUPYTER_CACHE_DIR": os.environ["COILED_JUPYTER_CACHE_DIR"],
+        **fields.pop("extra", {}),
+    }
     extra["UV_CACHE_DIR"] = subprocess.run(
         [find_uv_bin(), "cache", "dir"], capture_output=True, text=True
     ).stdout.strip()
@@ -313,7 +319,7 @@ async def grown(site: Site, count: int) -> None:
     await site.lab.until(lambda: len(site.service.clusters.get(site.cluster).workers) >= count)
 
 
-def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair):
+def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair, nightly):
     async def body(site: Site) -> None:
         await values(site)
         counted = await cell(site.notebook, "counts('kept')")
@@ -327,7 +333,8 @@ def test_cancelled_at_every_step_the_old_state_is_back_and_nothing_goes_on(pair)
             assert running.value.data["sync"] == sync.id
             await cancel(site)(sync)
 
-        for step in STEPS:
+        # Each step is a layer that is built and left; while it is built and while workers move there is most to undo.
+        for step in STEPS if nightly else ("building", "rolling"):
             if step == "rolling":
                 # What runs is waited for, so that it doesn't end meanwhile.
                 await cell(site.notebook, "import time\nslow = client.map(time.sleep, [6, 6.1])\nNone")
@@ -408,6 +415,8 @@ def test_whatever_is_killed_or_stopped_nothing_is_green_that_is_not(tmp_path, fa
         site(cluster, home, body)
 
 
+# Of a real server in each run: tests/server/test_sync_faults.py.
+@FULL
 def test_a_server_that_ends_leaves_the_sync_to_its_supervisor_and_the_next_server_sees_it_done(tmp_path):
     async def body(site: Site) -> None:
         async def restarted(sync) -> None:
@@ -423,6 +432,7 @@ def test_a_server_that_ends_leaves_the_sync_to_its_supervisor_and_the_next_serve
         site(cluster, home, body)
 
 
+@pytest.mark.nightly
 def test_a_supervisor_that_is_told_to_end_in_mid_roll_gives_the_workers_back_first(tmp_path):
     async def body(site: Site) -> None:
         await values(site)
@@ -450,6 +460,7 @@ def test_a_supervisor_that_is_told_to_end_in_mid_roll_gives_the_workers_back_fir
         site(cluster, home, body)
 
 
+@pytest.mark.nightly
 def test_a_scheduler_that_ends_leaves_a_sync_lost_and_nothing_green(tmp_path):
     async def body(site: Site) -> None:
         async def kill(sync) -> None:
@@ -486,6 +497,7 @@ def test_a_managed_cluster_whose_supervisor_ends_while_it_builds_goes_with_it_an
     lab(body, {"k": (python_of("3.11", *KERNEL), ("numpy",))})
 
 
+@FULL
 def test_a_single_managed_worker_keeps_its_values_until_its_supervisor_is_killed():
     kernel = python_of("3.11", *KERNEL)
 
@@ -584,6 +596,7 @@ def test_a_layer_is_made_again_where_it_was_damaged_and_known_again_where_its_cl
     site(*pair, body)
 
 
+@pytest.mark.nightly
 def test_a_full_disk_fails_before_any_worker_moves_and_leaves_no_half_layer(tmp_path):
     small = tmp_path / "small"
     small.mkdir()
@@ -607,6 +620,7 @@ def test_a_full_disk_fails_before_any_worker_moves_and_leaves_no_half_layer(tmp_
 # ---- what the plan foresees, or the roll stops at -------------------------------------------------------------------
 
 
+@pytest.mark.nightly
 def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(tmp_path):
     async def body(site: Site) -> None:
         await values(site)
@@ -616,7 +630,7 @@ def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(
         )
         await cell(site.notebook, "from distributed import wait\nwait(class_value, timeout=20)\nclass_value.status")
         # Not to be agreed to: what makes such a value again would end every worker that reads it.
-        plan = await site.lab.plan(site.cluster, confirm=("lost_results",))
+        plan = await site.lab.plan(site.cluster, confirm=("lost_results",), scope="all", remove_extra=True)
         assert (plan.how, plan.rolls, plan.needs) == ("refused", (), ()), plan
         assert plan.actions[0].kind == "refuse"
         with pytest.raises(Impossible, match="tabulate, which the new environment doesn't have: release them first"):
@@ -633,9 +647,9 @@ def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(
         assert plan.needs == ("lost_results",)
         assert "actors" in plan.lost.why
         await cell(site.notebook, "import gc\ndel actor\ngc.collect()\nNone")
-        deadline = time.monotonic() + 10
+        end = deadline(10)
         while (plan := await site.lab.plan(site.cluster)).needs:
-            assert time.monotonic() < deadline, plan.lost
+            assert time.monotonic() < end, plan.lost
             await asyncio.sleep(0.3)
         # Whatever the load, it runs until it is told to end.
         ending = tmp_path / "ending"
@@ -665,6 +679,7 @@ def test_what_can_not_move_is_in_the_plan_and_what_runs_too_long_stops_the_roll(
         site(cluster, home, with_table, kernel)
 
 
+@pytest.mark.nightly
 def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_path):
     big = (
         "from distributed import wait\nimport operator\n"
@@ -680,9 +695,9 @@ def test_data_that_fits_nowhere_is_named_and_a_roll_that_meets_it_goes_back(tmp_
         assert "fit" in plan.lost.why
         assert plan.lost.futures >= 2
         await cell(site.notebook, "del big\nNone")
-        deadline = time.monotonic() + 20
+        end = deadline(20)
         while (plan := await site.lab.plan(site.cluster)).needs:
-            assert time.monotonic() < deadline, plan.lost
+            assert time.monotonic() < end, plan.lost
             await asyncio.sleep(0.3)
 
         async def fill(sync) -> None:
@@ -981,6 +996,7 @@ def on_another_host() -> tuple[str, ...]:
     return below
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("tls", [True, pytest.param(False, marks=FULL)], ids=["ours-over-tls", "pip"])
 def test_a_node_without_uv_gets_ours_over_tls_or_uses_its_own_pip(tmp_path, tls):
     base = TODAY if tls else (*TODAY, "pip")
@@ -1007,6 +1023,7 @@ def test_a_node_without_uv_gets_ours_over_tls_or_uses_its_own_pip(tmp_path, tls)
 
 # ---- a cluster that starts anew -----------------------------------------------------------------------------------
 
+BEFORE = ("distributed==2026.7.0", "dask==2026.7.0")
 BREAKS = "import sys; sys.modules['dask'] = None\n"
 BREAKS_LATER = "import os, sys; 'rehearsal' in os.getcwd() or sys.modules.__setitem__('dask', None)\n"
 
@@ -1028,7 +1045,8 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
 
     async def body(lab: Lab) -> None:
         made = await lab.service.clusters.create(
-            ClusterCreate(workers=2, requirements=(*TODAY, "numpy==1.26.4"), python="3.11")
+            # Another release of Dask changes only with the scheduler's restart; sealed graphs would spare it numpy.
+            ClusterCreate(workers=2, requirements=(*BEFORE, *TODAY[2:], "numpy==1.26.4"), python="3.11")
         )
         await lab.ready(made.id, 2)
         before = lab.service.clusters.get(made.id)

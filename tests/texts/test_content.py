@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from uv import find_uv_bin
 
 from coiled_jupyter.configuration import Configuration
 from coiled_jupyter.core.wire import ClusterAttach
@@ -21,6 +22,7 @@ from coiled_jupyter.texts import source
 from tests.environments import environment
 from tests.fakes import InterpreterKernels
 from tests.links.test_kernel import readable, specs, with_kernel  # noqa: F401 - a fixture
+from tests.patience import deadline
 from tests.remote import RemoteCluster
 from tests.texts.test_probe import interpreters
 
@@ -118,7 +120,7 @@ def test_real_workers_name_them_in_what_could_not_be_read(tmp_path):
         await service.start()
         cluster = await service.clusters.attach(msgspec.convert(remote.body(), ClusterAttach))
         try:
-            deadline = time.monotonic() + 90
+            end = deadline(90)
             while True:
                 with contextlib.suppress(AssertionError):
                     diff = await service.comparing.diff(cluster.id)
@@ -126,7 +128,7 @@ def test_real_workers_name_them_in_what_could_not_be_read(tmp_path):
                     wanted = {f"Could not be read of {name}: {where}" for name, where in said.items()}
                     assert wanted <= reasons, (wanted - reasons, diff.unread)
                     return
-                assert time.monotonic() < deadline, (said, diff.unread)
+                assert time.monotonic() < end, (said, diff.unread)
                 await asyncio.sleep(0.3)
         finally:
             await service.clusters.delete(cluster.id)
@@ -146,7 +148,7 @@ def look():
     return content["look"](lambda: [], "installed", True, (), lambda: None)
 
 def until(done):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not done(look()):
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -172,12 +174,14 @@ def test_what_a_notebook_writes_beside_itself_does_not_make_its_readings_unknown
     """Results and checkpoints come into its folder all the time; a module that comes there is seen within seconds."""
     content = tmp_path / "content"
     content.write_text(source("content"))
-    # An interpreter into whose folders nothing else here writes.
+    # An environment into whose folders nothing else here writes: not even what is compiled at its first import.
+    own = tmp_path / "own"
+    subprocess.run([find_uv_bin(), "venv", "-q", "--python", interpreters()["3.11"], str(own)], check=True)
     work = tmp_path / "work"
     work.mkdir()
     env = {**os.environ, "COILED_JUPYTER_CACHE_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
-        [interpreters()["3.11"], "-c", _WRITING, str(content)],
+        [own / "bin" / "python", "-c", _WRITING, str(content)],
         cwd=work,
         env=env,
         capture_output=True,
@@ -208,3 +212,60 @@ def test_what_another_release_has_kept_is_not_used(tmp_path, monkeypatch):
     space["IMPORTS"] = space["IMPORTS"].strip()
     space["_examine"]({"places": space["places"](), "local": False, "cache": str(own), "seconds": 60.0})
     assert [path.exists() for path in (own, *others)] == [True, True, False]
+
+
+def test_of_a_new_environment_what_was_read_for_another_is_not_read_again_unless_others_may_write_it(tmp_path):
+    """The standard library is that of every environment of a Python."""
+    space = {"__name__": "content"}
+    exec(compile(source("content"), "content", "exec"), space)
+    space["NICE"] = 0
+    places = space["places"]()
+    for group in places["found"]:
+        group["entries"] = [entry for entry in group.get("entries", ()) if entry["path"] in places["stdlib"]]
+
+    def library(name: str) -> str:
+        asked = {"places": places, "local": False, "cache": str(tmp_path / name), "seconds": 300.0}
+        return space["_examine"](asked)["library"]
+
+    first = library("a-host-first-text.json")
+    kept = tmp_path / "a-host-first-text.json"
+    # As no file is: what is taken from there shows.
+    kept.write_text(json.dumps(dict.fromkeys(json.loads(kept.read_text()), "planted")))
+    assert library("a-host-second-text.json") != first
+    assert library("a-host-third-later.json") == first
+    kept.chmod(0o666)
+    (tmp_path / "a-host-second-text.json").unlink()
+    assert library("a-host-fourth-text.json") == first
+
+
+@pytest.mark.nightly
+def test_libraries_of_gigabytes_are_read_once_beside_the_process_and_never_again(tmp_path):
+    """Three files of 1 GiB each, as those of torch and its like; the first is asked for again under another environment."""
+    space = {"__name__": "content"}
+    exec(compile(source("content"), "content", "exec"), space)
+    package = tmp_path / "site" / "heavy"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    for number in range(3):
+        with (package / f"lib{number}.so").open("wb") as file:
+            file.truncate(1 << 30)
+            file.write(b"%d" % number)
+    # What has just been written isn't kept.
+    time.sleep(2.5)
+    places = space["places"]()
+    places["found"] = [{"kind": "path", "entries": [{"kind": "dir", "path": str(tmp_path / "site")}]}]
+    places["sites"] = [str(tmp_path / "site")]
+
+    def heavy(name: str) -> str:
+        asked = {"places": places, "local": False, "cache": str(tmp_path / name), "seconds": 300.0, "names": True}
+        return space["_examine"](asked)["names"]["heavy"]
+
+    first = heavy("a-host-first-text.json")
+    assert first
+    kept = tmp_path / "a-host-first-text.json"
+    digests = json.loads(kept.read_text())
+    assert len(digests) == 4
+    assert heavy("a-host-first-text.json") == first
+    # As no file is: what is taken from there shows, and nothing was read for it.
+    kept.write_text(json.dumps(dict.fromkeys(digests, "planted")))
+    assert heavy("a-host-first-text.json") == heavy("a-host-second-text.json") != first

@@ -84,7 +84,15 @@ print(imports["imports"](json.dumps({"places": space["places"](), "local": True,
 
 
 def test_of_code_of_no_package_what_was_imported_or_is_in_the_way_is_told(tmp_path):
-    for name in ("helpers.py", "other.py", "colorsys.py", "test.py", "folder_a/inner.py", "folder_b/inner.py"):
+    for name in (
+        "helpers.py",
+        "other.py",
+        "colorsys.py",
+        "test.py",
+        "folder_a/inner.py",
+        "folder_a/deep/down.py",
+        "folder_b/inner.py",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("A = 1\n")
@@ -101,6 +109,9 @@ def test_of_code_of_no_package_what_was_imported_or_is_in_the_way_is_told(tmp_pa
         "colorsys.py": False,
     }
     assert not {"other.py", "folder_b/", "data/", "sitecustomize.py"} & told.keys()
+    files = {module["name"]: sorted(module.get("files", ())) for module in answer["modules"]}
+    # Of one file its own digest says all.
+    assert (files["helpers.py"], files["folder_a/"]) == ([], ["deep/down.py", "inner.py"])
     assert answer["shadows"] == [str(tmp_path / "colorsys.py")]
     assert answer["unknown"] == []
     # A home folder may hold anything: what nobody has imported isn't even looked at.

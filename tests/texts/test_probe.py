@@ -505,21 +505,29 @@ _NAMESPACE = """
 import json, sys
 n = {"__name__": "probe"}
 exec(compile(open(sys.argv[1], "rb").read(), "probe", "exec"), n)
-import acme.alpha
+import acme.alpha, acme.deep.delta.part
 print(json.dumps({p: v[1] for p, v in json.loads(n["probe"]())["loaded"].items() if p.startswith("acme")}))
 """
 
 
 @pytest.mark.parametrize("minor", sorted({"3.8", "3.12"} & set(interpreters())))
 def test_of_a_namespace_that_several_share_the_one_that_was_imported_is_in_use(minor, tmp_path):
-    for name in ("alpha", "beta"):
-        info = distribution(tmp_path, f"acme_core_{name}", "1.0")
-        (info / "RECORD").write_text(f"acme/{name}/__init__.py,,\nacme_core_{name}-1.0.dist-info/RECORD,,\n")
+    for name in ("alpha", "beta", "deep/delta", "deep/gamma"):
+        own = name.replace("/", "_")
+        info = distribution(tmp_path, f"acme_core_{own}", "1.0")
+        files = [
+            f"acme/{name}/__init__.py,,",
+            f"acme/{name}/part/__init__.py,,",
+            f"acme_core_{own}-1.0.dist-info/RECORD,,",
+        ]
+        (info / "RECORD").write_text("\n".join(files))
         (info / "top_level.txt").write_text("acme\n")
-        module = tmp_path / "acme" / name / "__init__.py"
+        module = tmp_path / "acme" / name / "part" / "__init__.py"
         module.parent.mkdir(parents=True)
         module.write_text("")
-    assert run(interpreters()[minor], "-c", _NAMESPACE, str(PROBE), path=tmp_path) == {"acme-core-alpha": "loaded"}
+        (module.parents[1] / "__init__.py").write_text("")
+    found = run(interpreters()[minor], "-c", _NAMESPACE, str(PROBE), path=tmp_path)
+    assert found == {"acme-core-alpha": "loaded", "acme-core-deep-delta": "loaded"}
 
 
 _NAMED = """

@@ -11,10 +11,13 @@ from ..compare.diff import compare
 from ..compare.packages import running
 from ..rules import RuleSet, equal_versions, minor
 from ..wire import ActionCause, ActionKind, Environment, Package, PlanAction, Row
+from .afterwards import extended
 from .goals import Available, Goal, KernelGoal, refusal, travels
+from .reasons import reason
 
 _ABSENT = "The notebook doesn't have it."
 _UNNEEDED = "Nothing in the new environment needs it."
+_UNFIT = "So it can't stay."
 _REQUIRED = "Another package needs this version."
 _REPLACED = "Its installation on the cluster is replaced."
 
@@ -23,14 +26,14 @@ def actions(
     kernel: Environment, groups: Iterable[Environment], goal: Goal, available: Available, rows: Sequence[Row]
 ) -> tuple[PlanAction, ...]:
     """Return what happens to each package of the groups that move to a layer with what is `available`."""
-    why = {row.name: row.why for row in rows}
+    rated = {row.name: row for row in rows}
     mine = {package.name: package for package in kernel.packages}
     done: list[PlanAction] = []
     for group in groups:
         before = {package.name: package for package in group.packages if travels(package)}
         names = {*before, *available.versions, *available.refused, *goal.local, *goal.doubtful}
         for name in sorted(names):
-            action = _action(name, group, before.get(name), mine, goal, available, why)
+            action = _action(name, group, before.get(name), mine, goal, available, rated)
             if action is not None:
                 done.append(action)
     return tuple(done)
@@ -43,9 +46,10 @@ def _action(
     mine: Mapping[str, Package],
     goal: Goal,
     available: Available,
-    why: Mapping[str, str],
+    rated: Mapping[str, Row],
 ) -> PlanAction | None:
     before, after = present.version if present else None, available.versions.get(name)
+    why = rated[name].why if name in rated else ""
 
     def act(kind: ActionKind, reason: str, cause: ActionCause = "told") -> PlanAction:
         return PlanAction(kind=kind, name=name, before=before, after=after, group=group.id, why=reason, cause=cause)
@@ -53,7 +57,15 @@ def _action(
     if name in goal.doubtful:
         return refusal(name, group.id, goal.doubtful[name], before)
     if name in available.refused and name in goal.chosen:
-        return refusal(name, group.id, available.refused[name], before, mine[name].version if name in mine else None)
+        short = reason(name, available.refused[name])
+        if before is None or after == before:
+            wanted = mine[name].version if name in mine else None
+            made = refusal(name, group.id, short.text, before, wanted)
+        elif after is None:
+            made = act("remove", f"{short.text} {_UNFIT}", "unfit")
+        else:
+            made = act("upgrade" if newer(after, before) else "downgrade", f"{short.text} {_REQUIRED}")
+        return replace(made, details=short.details)
     if name in goal.local and after is not None:
         if present is not None and before == after and _same_content(present, goal.local[name]):
             return None
@@ -65,13 +77,18 @@ def _action(
         )
         source = present.source if present else None
         if after is not None and (damaged or source is not None) and name in goal.chosen:
-            return act("install", why[name]) if why.get(name) else act("install", _REPLACED, "replaced")
+            return act("install", why) if why else act("install", _REPLACED, "replaced")
         return None
     if after is None:
-        return act("remove", _ABSENT, "absent") if name in goal.removed else act("remove", _UNNEEDED, "unneeded")
+        if name in goal.removed:
+            return act("remove", _ABSENT, "absent")
+        if name not in available.refused:
+            return act("remove", _UNNEEDED, "unneeded")
+        short = reason(name, available.refused[name])
+        return replace(act("remove", f"{short.text} {_UNFIT}", "unfit"), details=short.details)
     kind: ActionKind = "install" if before is None else "upgrade" if newer(after, before) else "downgrade"
-    if name in goal.chosen and f"{name}=={after}" in goal.preferred and (why.get(name) or before is not None):
-        return act(kind, why.get(name, ""))
+    if name in goal.chosen and f"{name}=={after}" in goal.preferred and (why or before is not None):
+        return act(kind, why)
     return act(kind, _REQUIRED, "required")
 
 
@@ -87,7 +104,8 @@ def kernel_actions(
             continue
         if action.name in available.refused and action.kind != "refuse":
             # It is outside the scope, and can't be installed here all the same.
-            done.append(replace(action, kind="refuse", after=None, why=available.refused[action.name], cause="told"))
+            short = reason(action.name, available.refused[action.name])
+            done.append(replace(action, kind="refuse", after=None, why=short.text, details=short.details, cause="told"))
         else:
             why = "The workers don't have it." if action.cause == "absent" else action.why
             done.append(replace(action, why=why, cause="told"))
@@ -126,9 +144,7 @@ def remaining(
     """
     if scheduler is None:
         return ()
-    known = {package.name for package in scheduler.packages}
-    more = tuple(Package(name=n, version=v) for n, v in sorted(added.items()) if n not in known)
-    after = replace(scheduler, packages=(*scheduler.packages, *more))
+    after = extended(scheduler, added)
     diff = compare(kernel, [after], cluster_id="", cluster_name="", kernel_id=None, kernel_label="", at=at, rules=rules)
     return tuple(row for row in diff.rows if row.severity in ("breaks", "risky") and not row.condition)
 

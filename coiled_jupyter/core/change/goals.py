@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from ..compare.sentences import repair
 from ..compare.sides import Side
 from ..errors import Invalid
 from ..rules import RuleSet, equal_versions
-from ..wire import Environment, Package, PlanAction, Row
+from ..wire import Environment, Package, PlanAction, PlanCreate, Row
 
 SCHEDULER_BOUND = frozenset({"cloudpickle", "dask", "distributed", "msgpack", "tornado"})
 """Packages of which workers and their scheduler must have the same version to understand each other."""
@@ -33,6 +33,10 @@ class Goal(Struct, frozen=True, kw_only=True):
         Packages of the kernel that no index has, by name; they are sent as wheels.
     removed
         Names to remove.
+    instead
+        ``name==version`` of what stays where the preferred version can't be had.
+    hints
+        ``name==version`` that the matched side has of what else may be required.
     doubtful
         Packages whose installation is damaged on the side that is to be matched, by name, with the reason why each stays
         as it is: their metadata may name a version that nobody runs.
@@ -44,6 +48,8 @@ class Goal(Struct, frozen=True, kw_only=True):
     chosen: frozenset[str]
     local: Mapping[str, Package]
     removed: frozenset[str] = frozenset()
+    instead: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     doubtful: Mapping[str, str] = {}
 
 
@@ -83,6 +89,9 @@ def scope_names(scope: str | Sequence[str], rows: Sequence[Row]) -> frozenset[st
     """Return the names of a scope, None for all; Invalid where it names a package that neither side has."""
     if scope == "all":
         return None
+    if scope == "notebook":
+        # Every notebook runs on Python.
+        return frozenset({"python", *(row.name for row in rows if row.matters)})
     if scope == "rated":
         return frozenset(row.name for row in rows if row.severity in ("breaks", "risky"))
     known = {row.name for row in rows}
@@ -92,6 +101,19 @@ def scope_names(scope: str | Sequence[str], rows: Sequence[Row]) -> frozenset[st
     return frozenset(scope)
 
 
+def removable(body: PlanCreate) -> frozenset[str] | None:
+    """Return which of the packages that only the cluster has are to go, None for all: those that were asked for."""
+    if body.remove_extra:
+        return None
+    return frozenset() if isinstance(body.scope, str) else frozenset(body.scope)
+
+
+def extra_packages(kernel: Environment, groups: Iterable[Environment], rules: RuleSet) -> frozenset[str]:
+    """Return the packages that only the cluster has; what its scheduler needs and tools of a notebook don't count."""
+    theirs = {package.name for group in groups for package in group.packages if travels(package)}
+    return frozenset(theirs - {package.name for package in kernel.packages} - rules.tools() - SCHEDULER_BOUND)
+
+
 def cluster_goal(
     kernel: Environment,
     present: Environment,
@@ -99,10 +121,12 @@ def cluster_goal(
     rows: Sequence[Row],
     names: frozenset[str] | None,
     rules: RuleSet,
+    removable: frozenset[str] | None = frozenset(),
 ) -> Goal:
     """Return what workers with the packages of `present` are to have, to be as `kernel` as far as `names` goes.
 
-    `scheduler` is what they must match; None where the scheduler is restarted with them.
+    `scheduler` is what they must match; None where the scheduler is restarted with them. What `kernel` lacks stays, last of
+    all, unless it is `removable` (None: all of it).
     """
     mine = {package.name: package for package in kernel.packages if travels(package)}
     theirs = {package.name: package for package in present.packages if travels(package)}
@@ -118,6 +142,9 @@ def cluster_goal(
         name for name in (mine.keys() | theirs.keys() if names is None else names) if name in mine or name in theirs
     ) - set(bound)
     tools = rules.tools()
+    extra = theirs.keys() - mine.keys() - tools - bound.keys()
+    going = extra if removable is None else extra & removable
+    chosen = (chosen | going if removable is None else chosen) - (extra - going)
     doubtful = _doubtful(kernel, mine, chosen)
     chosen -= doubtful.keys()
     targets: dict[str, str] = {}
@@ -148,6 +175,16 @@ def cluster_goal(
         chosen=chosen,
         local=local,
         removed=frozenset(removed),
+        instead=tuple(
+            f"{name}=={theirs[name].version}"
+            for name, version in {**targets, **{name: package.version for name, package in local.items()}}.items()
+            if name in theirs and theirs[name].source is None and version != theirs[name].version
+        ),
+        hints=tuple(
+            f"{name}=={package.version}"
+            for name, package in sorted(mine.items())
+            if package.source is None and name not in doubtful and targets.get(name) != package.version
+        ),
         doubtful=doubtful,
     )
 
@@ -199,7 +236,7 @@ def kernel_goal(
         elif name in own and here is not None and (name in rated or names is not None) and not _alike(here, there):
             why[name] = "The new kernel needs it to start, and keeps the notebook's version."
     chosen = (frozenset(scope) - own - split.keys() - {"python"}) - why.keys()
-    goal = cluster_goal(workers, kernel, None, rows, chosen, rules)
+    goal = cluster_goal(workers, kernel, None, rows, chosen, rules, chosen)
     left = {name for name in why if name in mine and mine[name].source is not None}
     pins = [f"{name}=={mine[name].version}" for name in sorted(own) if name in mine and name not in left]
     pins += [pin for pin in goal.preferred if pin.partition("==")[0] not in own | left]

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from ..compare.packages import running
+from ..sealing import ALL
 from ..times import now
 from ..wire import Environment, StepState, Sync, SyncGroup, SyncLog, SyncResult, SyncStep
 from .state import BASE, StatePlace, SyncPlace, SyncSpec
 
 FINAL = frozenset({"done", "failed", "cancelled", "lost"})
 LOG_LINES = 500
-BUILD, TEST_START, MOVE, RESTART, VERIFY = (
+BUILD, TEST_START, MOVE, RESTART, RESTART_WORKERS, VERIFY = (
     "Build the environment",
     "Test start",
     "Move the workers",
     "Restart the cluster",
+    "Restart the workers",
     "Verify",
 )
 """The names of a sync's steps."""
+_STEPS = {"roll": (BUILD, MOVE, VERIFY), "in_place": (RESTART_WORKERS, VERIFY)}
 
 
 def first(spec: SyncSpec, at: str) -> Sync:
     """Return the first entry of a sync."""
-    names = (BUILD, MOVE, VERIFY) if spec.how == "roll" else (BUILD, TEST_START, RESTART, VERIFY)
+    names = _STEPS.get(spec.how, (BUILD, TEST_START, RESTART, VERIFY))
     return Sync(
         id=spec.id,
         plan=spec.plan,
@@ -40,11 +46,22 @@ def first(spec: SyncSpec, at: str) -> Sync:
         layer=None if spec.layer == BASE else spec.layer,
         layer_before=None if spec.layer_before == BASE else spec.layer_before,
         changes=spec.changes,
+        undoable=spec.how != "in_place",
     )
 
 
-def verified(environment: Environment, place: SyncPlace | StatePlace, path: str) -> SyncGroup:
-    """Return whether a group runs from `path` with exactly the packages that `place` expects, and in what not."""
+def verified(
+    environment: Environment,
+    place: SyncPlace | StatePlace,
+    path: str,
+    fine: str = "as planned",
+    *,
+    sealed: bool = False,
+) -> SyncGroup:
+    """Return whether a group runs from `path` with exactly the packages that `place` expects, and in what not.
+
+    `fine` is what is said of one that does; `sealed` is whether the clients of its tasks have to send sealed graphs.
+    """
     found = {p.name: p.version for p in environment.packages if p.source is None or p.source.kind != "module"}
     expected = dict(place.expected)
     wrong: list[str] = []
@@ -52,6 +69,8 @@ def verified(environment: Environment, place: SyncPlace | StatePlace, path: str)
         wrong.append("not all of it could be read")
     if environment.prefix != path:
         wrong.append(f"it runs from {environment.prefix}")
+    if sealed and ALL not in environment.sealed:
+        wrong.append("clients of its tasks send graphs that the scheduler can't unpickle")
     if expected:
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
@@ -59,7 +78,7 @@ def verified(environment: Environment, place: SyncPlace | StatePlace, path: str)
         wrong += [f"{p.name} still runs {old}" for p in environment.packages for old in running(p, with_older=True)]
         # What a base environment had before is no fault of a sync.
         wrong += [f"{problem.package or problem.where}: {problem.kind}" for problem in environment.problems]
-    text = "as planned" if not wrong else "; ".join(wrong[:5]) + ("; …" if len(wrong) > 5 else "")
+    text = fine if not wrong else "; ".join(wrong[:5]) + ("; …" if len(wrong) > 5 else "")
     return SyncGroup(
         group=environment.id,
         role=environment.role,
@@ -68,6 +87,30 @@ def verified(environment: Environment, place: SyncPlace | StatePlace, path: str)
         verified=not wrong,
         text=text,
     )
+
+
+_DIFFERENT = re.compile(r" is \S+ instead of \S+| still runs ")
+
+
+def misfit(wrong: Sequence[SyncGroup], installers: str) -> str:
+    """Return why a verified sync isn't as planned, for a person, and which plugins may have undone it.
+
+    Parameters
+    ----------
+    wrong
+        The groups that aren't as planned.
+    installers
+        What is said of plugins that install packages where a worker starts; empty where there are none.
+
+    """
+    first = wrong[0]
+    nodes = len(first.nodes)
+    who = f"{nodes} workers on {first.host} aren't" if nodes != 1 else f"A worker on {first.host} isn't"
+    more = f" (and {len(wrong) - 1} more groups)" if len(wrong) > 1 else ""
+    told = f"{who} as planned{more}: {first.text.rstrip('.')}"
+    if not installers or not any(_DIFFERENT.search(group.text) for group in wrong):
+        return told
+    return f"{told}. {installers.rstrip('.')}"
 
 
 def lost(sync: Sync, why: str) -> Sync:
@@ -79,8 +122,12 @@ def lost(sync: Sync, why: str) -> Sync:
 def step(
     sync: Sync, name: str, state: StepState, *, seconds: float | None = None, text: str = ""
 ) -> tuple[SyncStep, ...]:
-    """Return a sync's steps with one of them changed, or added where it is new."""
+    """Return a sync's steps with one of them changed, or added where it is new; one that runs keeps when it began."""
     made = SyncStep(name=name, state=state, seconds=seconds, text=text)
-    if all(old.name != name for old in sync.steps):
+    before = next((old for old in sync.steps if old.name == name), None)
+    begun = before.started_at if before is not None and before.state == "running" else None
+    if state == "running" or begun is not None:
+        made = replace(made, started_at=begun or now())
+    if before is None:
         return (*sync.steps, made)
     return tuple(made if old.name == name else old for old in sync.steps)

@@ -1,4 +1,4 @@
-"""Decides which workers restart in which order, which can't, what that loses and how long it takes.
+"""Decides which workers restart in which order, which can't, and what that loses.
 
 A plan never promises more than a roll can keep: what only a restart of the scheduler changes is either a replacement of
 the whole cluster, or refused by name.
@@ -17,7 +17,6 @@ ROOM = 0.6
 """The part of a worker's memory limit up to which it takes what others hand over; Dask begins to spill above."""
 AT_ONCE = 3
 """While any worker holds or executes anything, at most one of so many restarts at a time."""
-BUILD_SECONDS, CHECK_SECONDS, BATCH_SECONDS, WORKER_SECONDS, REPLACE_SECONDS = 5.0, 2.0, 2.0, 1.0, 6.0
 
 
 def batches(
@@ -106,14 +105,6 @@ def unmovable(survey: Survey, place: SurveyPlace | None, worker: SurveyWorker) -
     if place.home is None:
         return f"No folder on {place.host} can be written by its user: whoever runs the cluster has to install it."
     return None
-
-
-def expected_seconds(how: str, *, build: bool, batch_sizes: Sequence[int], cores: int) -> float:
-    """Return roughly how long it takes; a worker's start needs about a second of one core."""
-    seconds = (BUILD_SECONDS if build else 0.0) + CHECK_SECONDS
-    if how == "replace":
-        return seconds + REPLACE_SECONDS + WORKER_SECONDS * sum(batch_sizes) / max(cores, 1)
-    return seconds + sum(BATCH_SECONDS + WORKER_SECONDS * (size - 1) / max(cores, 1) for size in batch_sizes)
 
 
 def _rolls(rolled: Sequence[Sequence[SurveyWorker]], group_of: Mapping[str, str]) -> tuple[PlanRoll, ...]:

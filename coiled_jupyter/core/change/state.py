@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -40,6 +40,9 @@ class SyncPlace(Struct, frozen=True, kw_only=True):
         Every distribution and its version; empty for a base environment, which may be changed by others.
     imports
         Distributions that must be importable from it.
+    send
+        Whether what an index has is sent there by this machine: ``yes`` where the place doesn't reach the index, ``may``
+        where it couldn't be told, so that it is sent if the place can't fetch it.
 
     """
 
@@ -51,6 +54,7 @@ class SyncPlace(Struct, frozen=True, kw_only=True):
     expected: Mapping[str, str] = {}
     imports: tuple[str, ...] = ()
     wheels: tuple[Wheel, ...] = ()
+    send: Literal["", "may", "yes"] = ""
 
 
 class SyncSpec(Struct, frozen=True, kw_only=True):
@@ -64,10 +68,16 @@ class SyncSpec(Struct, frozen=True, kw_only=True):
         Whether a single worker needs a temporary second.
     lost_ok
         Whether the user agreed to losing what the plan named.
+    builds
+        Whether an environment has to be built that isn't there yet.
     environ, options
         Of the installer: addresses and credentials of indexes, never stored, logged or shown; and what holds no secret.
+    index_options
+        The indexes of this machine, from which it fetches what it sends; as secret as `environ`.
     build, interpreter
         For a replacement of the whole cluster: what its new Python is made from, or where it lies.
+    sealed
+        Why clients send sealed graphs from then on, as a sentence; empty where they don't.
 
     """
 
@@ -85,12 +95,15 @@ class SyncSpec(Struct, frozen=True, kw_only=True):
     lost: PlanLost = PlanLost()
     environ: Mapping[str, str] = {}
     options: tuple[str, ...] = ()
+    index_options: tuple[str, ...] = ()
     only_binary: bool = True
     build: BuildSpec | None = None
     lock: str = ""
     interpreter: str | None = None
     changes: int = 0
     undo_of: str | None = None
+    sealed: str = ""
+    builds: bool = False
 
 
 class StatePlace(SyncPlace, frozen=True, kw_only=True):
@@ -109,7 +122,10 @@ def place_of(place: SyncPlace | SurveyPlace, **fields: Any) -> StatePlace:
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """A state that a cluster was in: its layers by place, or the interpreter that all of it ran on."""
+    """A state that a cluster was in: its layers by place, or the interpreter that all of it ran on.
+
+    `sealed` is whether clients had to send sealed graphs.
+    """
 
     id: str
     cluster: str
@@ -117,6 +133,7 @@ class State(Struct, frozen=True, kw_only=True):
     packages: int
     places: tuple[StatePlace, ...] = ()
     interpreter: str | None = None
+    sealed: bool = False
     created_at: str = ""
     used_at: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -33,6 +34,9 @@ class SurveyWorker(Struct, frozen=True, kw_only=True):
     futures, scattered, running, actors
         Results that somebody still wants, values without a task that could make them again, tasks that execute, actors;
         of the first two only those that lie nowhere else.
+    seceded, shuffles
+        Tasks that execute outside of the worker's threads, as with ``worker_client``; active p2p shuffles in which it
+        takes part.
 
     """
 
@@ -48,6 +52,8 @@ class SurveyWorker(Struct, frozen=True, kw_only=True):
     scattered: _Count = 0
     running: _Count = 0
     actors: _Count = 0
+    seceded: _Count = 0
+    shuffles: _Count = 0
 
 
 class SurveyPlace(Struct, frozen=True, kw_only=True):
@@ -71,6 +77,8 @@ class SurveyPlace(Struct, frozen=True, kw_only=True):
         Ids of the layers that are complete there, with their bytes.
     layer
         The id of the layer that its nannies start workers in, or None for the base.
+    fetches
+        Whether its installer reaches the package index; None where that couldn't be told.
 
     """
 
@@ -90,6 +98,27 @@ class SurveyPlace(Struct, frozen=True, kw_only=True):
     free: _Count | None = None
     layers: dict[_Text, _Count] = {}
     layer: _Text | None = None
+    fetches: bool | None = True
+
+
+class IndexQuestion(Struct, frozen=True, kw_only=True):
+    """The package index that nodes are asked whether they reach.
+
+    Attributes
+    ----------
+    environ, options
+        Of the installer, as for a layer, without credentials.
+    private
+        Whether an index asks for credentials.
+    public
+        `environ` without the indexes that do; None where packages come from those only.
+
+    """
+
+    environ: Mapping[str, str] = {}
+    options: tuple[str, ...] = ()
+    private: bool = False
+    public: Mapping[str, str] | None = None
 
 
 class Survey(Struct, frozen=True, kw_only=True):
@@ -101,6 +130,8 @@ class Survey(Struct, frozen=True, kw_only=True):
         By address, why a nanny doesn't answer, or can't use a layer.
     starting
         Nannies, seen before, whose next worker hasn't registered at the scheduler yet.
+    installers
+        Names of the plugins that install packages where a worker starts, and whether nannies run them.
     needs
         By worker, the normalized names of the distributions that its values need where they are unpickled, as far as that
         could be seen in the time that there was.
@@ -113,4 +144,15 @@ class Survey(Struct, frozen=True, kw_only=True):
     encrypted: bool
     reasons: dict[str, str] = {}
     starting: tuple[_Text, ...] = ()
+    installers: dict[_Text, bool] = {}
     needs: dict[str, tuple[_Text, ...]] = {}
+
+
+def installs(installers: Mapping[str, bool]) -> str:
+    """Say which plugins change what starting workers have, and how each is taken away; "" without any."""
+    said = [
+        f"The plugin {name} installs packages where a worker starts, whatever a sync gives it: "
+        f"client.unregister_worker_plugin({name!r}{', nanny=True' if nannies else ''}) ends that."
+        for name, nannies in list(installers.items())[:3]
+    ]
+    return " ".join(said)

@@ -27,6 +27,8 @@ def compare(
     software: Mapping[str, str] | None = None,
     rules: RuleSet | None = None,
     seen: Mapping[str, str] | None = None,
+    scheduler: str | None = None,
+    sealing: bool = False,
 ) -> Diff:
     """Compare a kernel with all groups of a cluster.
 
@@ -42,12 +44,18 @@ def compare(
         What decides severities; None is the shipped rules.
     seen
         By package, the text of a failure on this cluster that points at it.
+    scheduler
+        The id of the cluster's scheduler, by which a kernel's clients tell to whom they send sealed graphs.
+    sealing
+        Whether a sync has made the cluster one that takes sealed graphs.
 
     """
     rows: list[Row] = []
+    unsealed = False
     if kernel and groups:
         judged = rules or shipped()
-        packages = Rows(Sides(kernel, groups), software or {}, judged, seen or {}).all()
+        sides = Sides(kernel, groups, scheduler, sealing=sealing)
+        packages, unsealed = Rows(sides, software or {}, judged, seen or {}).all(), sides.unsealed
         rows = sorted([*packages, *condition_rows(kernel, groups, judged)], key=order)
     read = [environment for environment in (kernel, *groups) if environment is not None]
     missing = [*unread, *(entry for environment in read for entry in unread_parts(environment))]
@@ -90,6 +98,7 @@ def compare(
         checked=Checked(content=content),
         rows=tuple(rows),
         taken_at=min((e.taken_at for e in read), default=at),
+        unsealed=unsealed,
     )
 
 

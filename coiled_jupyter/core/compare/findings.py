@@ -11,12 +11,18 @@ from msgspec.structs import replace
 from ..rules import Case, Evidence, Kind, RuleSet, RuleSpec, equal_versions
 from ..wire import Package, Role, RowStatus
 from .packages import OLDER, distinct, is_module, is_native, running, same_source, same_version
-from .sentences import have, repair, still
+from .sentences import files_that_differ, have, listed, repair, still
 from .sides import Side, Sides
 
 _RUNS_THE_SAME = RuleSpec(
     severity="same",
     why="The scheduler's disk has {name} {cluster}, and its process runs {kernel} as the notebook does.",
+)
+
+
+_SPARED = RuleSpec(
+    severity="same",
+    why="The scheduler keeps {has}: this notebook sends it sealed graphs, so it doesn't load the package for them.",
 )
 
 
@@ -41,6 +47,7 @@ class Finder:
         self.kernel = sides.kernel
         self.groups = sides.groups
         self.rules = rules
+        self._clashes = self._clashing()
 
     def split(self, name: str, mine: Package | None, theirs: Sequence[Package | None]) -> list[Finding]:
         """Say in counts how nodes differ among themselves, if they do."""
@@ -49,7 +56,8 @@ class Finder:
         known = [
             (side, other)
             for side, other in zip(self.groups, theirs, strict=True)
-            if other is not None or (side.knows(name) and not self._excused(name, side, theirs))
+            if (other is not None or (side.knows(name) and not self._excused(name, side, theirs)))
+            and not self.sides.spares(name, side)
         ]
         versions = distinct([other.version if other else None for _, other in known])
         if len(versions) < 2:
@@ -82,6 +90,26 @@ class Finder:
         text = ", ".join(parts)
         return [replace(self._found(case, place), lead=f"{text[:1].upper()}{text[1:]}.")]
 
+    def clash(self, name: str) -> list[Finding]:
+        """Say which packages of the notebook's can't be imported on a group because of what it has of this one."""
+        found: dict[int, tuple[Case, list[Side], list[str], list[str]]] = {}
+        for side, package, beside in self._clashes.get(name, ()):
+            mine = self.kernel.packages[package]
+            other = side.packages[name]
+            case = replace(
+                self._case(name, "differs", self.kernel.packages.get(name), other, side),
+                problem="clash", imported=mine.use in ("imported", "needed"), in_use=mine.in_use,
+            )  # fmt: skip
+            _, sides, packages, lacks = found.setdefault(id(self.rules.rule(case)), (case, [], [], []))
+            sides.append(side)
+            packages.append(f"{package} {side.packages[package].version}")
+            lacks.append(f"{beside} {side.packages[beside].version}")
+        return [
+            replace(self._found(case, side), values={"package": listed(packages), "process": listed(lacks)})
+            for case, sides, packages, lacks in found.values()
+            for side in dict.fromkeys(sides)
+        ]
+
     def damage(self, name: str) -> list[Finding]:
         """Say on which sides the installation of a package is damaged, and how it is repaired."""
         found = []
@@ -99,11 +127,15 @@ class Finder:
     def pair(self, name: str, mine: Package | None, side: Side, other: Package | None) -> list[Finding]:
         """Compare what is installed in the kernel's environment with what is in one group's."""
         unknown = (mine is None and not self.kernel.knows(name)) or (other is None and not side.knows(name))
+        # Code of no package is found only by looking at files.
+        unknown = unknown or (other is None and mine is not None and is_module(mine) and not side.looked)
         unreadable = name in self.kernel.unreadable or name in side.unreadable
         if unreadable or (unknown and (mine is not None or other is not None or name == "python")):
             return [self._found(self._case(name, "unknown", mine, other, side), side)]
         if mine is None and other is None:
             return []
+        if self.sides.spares(name, side):
+            return self._spared(name, mine, side, other)
         if mine is None or other is None:
             absent: RowStatus = "only_kernel" if other is None else "only_cluster"
             lacks, has = (side, self.kernel) if other is None else (self.kernel, side)
@@ -126,7 +158,17 @@ class Finder:
         evidence = self._other_content(mine, other, side)
         if evidence is None:
             return []
-        return [self._found(replace(case, status="content_differs", evidence=evidence), side)]
+        found = self._found(replace(case, status="content_differs", evidence=evidence), side)
+        return [replace(found, lead=files_that_differ(mine.files, other.files)) if evidence == "content" else found]
+
+    def _spared(self, name: str, mine: Package | None, side: Side, other: Package | None) -> list[Finding]:
+        """Say what a scheduler that gets sealed graphs has, if that isn't what the notebook has."""
+        runs = other and next(iter(running(other)), other.version)
+        if mine is not None and other is not None and runs and equal_versions(mine.version, runs):
+            return []
+        status: RowStatus = "only_kernel" if other is None else "only_cluster" if mine is None else "differs"
+        has = f"{name} {runs}" if runs else f"no {name}"
+        return [Finding(name, status, _SPARED, side, mine.version if mine else "", runs or "", values={"has": has})]
 
     def restart(self, name: str, mine: Package | None, theirs: Sequence[Package | None]) -> list[Finding]:
         """Say which processes run something else than what is installed; the worst rating first."""
@@ -142,7 +184,7 @@ class Finder:
             said.append(f"The notebook's kernel still runs {still(here, mine.version)}.")
         stale: dict[tuple[bool, str, str], list[str]] = {}
         for side, other in zip(self.groups, theirs, strict=True):
-            if other is None:
+            if other is None or self.sides.spares(name, side):
                 continue
             old = running(other, with_older=True)
             for loaded in other.loaded:
@@ -167,6 +209,23 @@ class Finder:
         spec = self.rules.rule(self._case(name, "restart_needed", mine, mine, place))
         values = {"process": " ".join(said), "where": " and ".join(dict.fromkeys(who))}
         return [Finding(name, "restart_needed", spec, place, values=values), *runs]
+
+    def _clashing(self) -> dict[str, list[tuple[Side, str, str]]]:
+        """Return by row the groups, packages, and what these can't be beside there; what differs from here is at fault."""
+        found: dict[str, list[tuple[Side, str, str]]] = {}
+        for side in self.groups:
+            for name, beside in self.rules.clashes(side.packages):
+                own = self.kernel.packages.get(name)
+                changed = [
+                    each
+                    for each in (beside, name)
+                    for mine in [self.kernel.packages.get(each)]
+                    if mine is not None and not equal_versions(mine.version, side.packages[each].version)
+                ]
+                # Where neither differs, the notebook can't import it either.
+                if own is not None and changed:
+                    found.setdefault(changed[0], []).append((side, name, beside))
+        return found
 
     def _other_content(self, mine: Package, other: Package, side: Side) -> Evidence | None:
         """Return what shows that two packages of one version aren't the same code, or None."""

@@ -7,10 +7,11 @@ from typing import get_args
 
 from .. import rules as rulebook
 from ..rules import ORDER, RuleSet
+from ..sealing import covers
 from ..wire import Package, Row, RowGroup, RowSide, RowSoftware, RowStatus, Severity
 from .findings import Finder, Finding
 from .packages import is_module, plainly_same
-from .sentences import listed
+from .sentences import SEAL, listed
 from .sides import Sides
 
 STATUSES: tuple[RowStatus, ...] = get_args(RowStatus)
@@ -74,13 +75,15 @@ class Rows:
             why=why,
             fix=fix,
             modules=next((package.modules for package in (mine, *theirs) if package is not None), ()),
+            # Every notebook imports Python, so only rules say what its difference means.
+            matters=_matters(status, severity, None if name == "python" else mine),
         )
 
     def _judge(
         self, name: str, mine: Package | None, theirs: Sequence[Package | None]
     ) -> tuple[RowStatus, Severity, str, str]:
         """Return the first status that holds, the worst severity, and what both are due to."""
-        found = self.finder.split(name, mine, theirs)
+        found = [*self.finder.clash(name), *self.finder.split(name, mine, theirs)]
         if name in self.sides.marked:
             found += self.finder.damage(name)
         for side, other in zip(self.sides.groups, theirs, strict=True):
@@ -117,6 +120,8 @@ class Rows:
             **finding.values,
         }
         why, fix = rulebook.words(finding.spec.why, values), rulebook.words(finding.spec.fix, values)
+        if self.sides.unsealed and covers(finding.name) and all(f.side.scheduler for f in alike):
+            fix = SEAL
         return f"{finding.lead} {why}".strip(), fix
 
     def _edits(self, name: str) -> list[str]:
@@ -134,6 +139,13 @@ def _uses(mine: Package | None) -> str:
     if mine is not None and mine.use == "loaded":
         return "it is loaded in this notebook"
     return "this notebook imports it"
+
+
+def _matters(status: RowStatus, severity: Severity, mine: Package | None) -> bool:
+    """Whether a difference matters to the notebook; what was loaded for another reason than its imports doesn't."""
+    if status == "same" or severity == "same":
+        return False
+    return severity in ("breaks", "risky") or (mine is not None and mine.use in ("imported", "needed"))
 
 
 def order(row: Row) -> tuple[int, bool, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..rules import Damage
 from ..wire import Package
 from .packages import OLDER
+
+_SHOWN_FILES = 5
+SEAL = "Send this notebook's graphs sealed: choose Seal in the panel, or connect with coiled_jupyter.connect()."
 
 
 def still(versions: Sequence[str], installed: str) -> str:
@@ -41,6 +44,33 @@ def have(name: str, version: str | None, count: int, *, short: bool) -> str:
         return "doesn't have it" if count == 1 and not short else "lack it" if count > 1 else "lacks it"
     verb = "has" if count == 1 else "have"
     return f"{verb} {version}" if short else f"{verb} {name} {version}".rstrip()
+
+
+def files_that_differ(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """Name the files that aren't the same on both sides, by the digests of each; nothing where those of a side aren't known."""
+    if not mine or not theirs:
+        return ""
+    changed = [name for name, digest in mine.items() if theirs.get(name, digest) != digest]
+    parts = [
+        f"{_some(changed)} {'differs' if len(changed) == 1 else 'differ'}" if changed else "",
+        *(
+            f"only {side} has {_some(names)}" if names else ""
+            for side, names in (
+                ("the notebook", [name for name in mine if name not in theirs]),
+                ("the cluster", [name for name in theirs if name not in mine]),
+            )
+        ),
+    ]
+    text = ", ".join(part for part in parts if part)
+    return f"{text[:1].upper() if not changed else text[:1]}{text[1:]}." if text else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = sorted(names)[:_SHOWN_FILES]
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(part for part in (", ".join(shown[:-1]), shown[-1]) if part)
 
 
 def listed(versions: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from .. import rules as rulebook
 from ..rules import Damage, RuleSet, minor
+from ..sealing import covers, is_sealed
 from ..wire import Environment, Package
 from .packages import is_native
 
@@ -59,6 +60,11 @@ class Side:
         """Whether this is the scheduler."""
         return self.environment.role == "scheduler"
 
+    @property
+    def looked(self) -> bool:
+        """Whether its files were looked at."""
+        return self.environment.content_at is not None
+
     @cached_property
     def conda(self) -> bool:
         """Whether conda has installed anything here."""
@@ -88,9 +94,19 @@ class Side:
 
 
 class Sides:
-    """A kernel and all groups of a cluster."""
+    """A kernel and all groups of a cluster, whose scheduler has this id."""
 
-    def __init__(self, kernel: Environment, groups: Sequence[Environment]) -> None:
+    def __init__(
+        self,
+        kernel: Environment,
+        groups: Sequence[Environment],
+        scheduler: str | None = None,
+        *,
+        sealing: bool = False,
+    ) -> None:
+        self.sealed = is_sealed(kernel, [group for group in groups if group.role == "worker"], scheduler)
+        """Whether the scheduler is seen to need none of the packages of the graphs that it gets."""
+        self.unsealed = sealing and not self.sealed
         self.kernel = Side(kernel)
         self.groups = [Side(group) for group in groups]
         self.all = (self.kernel, *self.groups)
@@ -98,6 +114,10 @@ class Sides:
         self.marked = {name for side in self.all for name in (*side.damaged, *side.edited, *side.unreadable)}
         """Names of packages of which something is wrong on a side, or not known."""
         self._places: dict[tuple[Side, ...], str] = {}
+
+    def spares(self, name: str, side: Side) -> bool:
+        """Whether what a side has of a package can't matter, since it is a scheduler that gets sealed graphs."""
+        return self.sealed and side.scheduler and covers(name)
 
     def where(self, sides: tuple[Side, ...]) -> str:
         """Say which nodes these are, such as "2 of 64 workers and the scheduler"."""

@@ -14,7 +14,7 @@ from ..wire import Diff, Environment, Level, Row, Unread, Verdict
 STALE_SECONDS = 30.0
 FUTURE_SECONDS = 1.0
 """By how much a reading may come after the present: it is dated when it ends, by rounded times."""
-UNKNOWN = "Unknown: not everything could be read"
+UNKNOWN = "Can't tell yet: not everything could be read"
 CONTENT_SECONDS = 60.0
 """How long a look at files holds; it's made every 20 seconds, unless a disk hangs."""
 

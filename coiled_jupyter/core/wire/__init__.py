@@ -6,6 +6,7 @@ Keys are snake_case, times are RFC 3339 in UTC, ids are opaque text. ``None`` me
 # ruff: noqa: F403 (all of these names are wire types; a list of them would repeat every module)
 
 from .about import *
+from .activity import *
 from .base import *
 from .clusters import *
 from .diff import *

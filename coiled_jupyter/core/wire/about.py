@@ -16,21 +16,60 @@ from .usage import Usage
 
 
 class Option(Wire, frozen=True, kw_only=True):
-    """An option that a cluster factory declares."""
+    """An option that a cluster factory declares.
+
+    Attributes
+    ----------
+    minimum, maximum
+        Bounds of a number.
+    pattern
+        The regular expression that a whole text must match; without one a text is a word that no shell interprets.
+    choices
+        The values that a text may have; empty: any that `pattern` allows.
+    required
+        Whether a cluster can't be created without it.
+
+    """
 
     type: Literal["boolean", "integer", "number", "string"]
     description: str
     default: str | int | float | bool | None = None
     minimum: float | None = None
     maximum: float | None = None
+    pattern: str | None = None
+    choices: tuple[str, ...] = ()
+    required: bool = False
 
 
 class Factory(Wire, frozen=True, kw_only=True):
-    """A kind of cluster that can be created."""
+    """A kind of cluster that can be created.
+
+    Attributes
+    ----------
+    title
+        What a person reads, such as ``Slurm``.
+    takes
+        The fields of ``POST clusters`` that it can follow, besides `name`, `workers`, `adaptive` and those of packages.
+    requires
+        The distributions that the environment of the cluster needs for it.
+    missing
+        Those that the Jupyter server's own environment lacks.
+    absent
+        The commands of the platform that aren't on the Jupyter server's machine: such a kind is of no use here.
+    workers
+        How many workers it starts with where nothing else is said.
+
+    """
 
     name: str
+    title: str
     description: str
     options: dict[str, Option]
+    takes: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    workers: int = 2
 
 
 class Limits(Wire, frozen=True, kw_only=True):

@@ -68,7 +68,10 @@ class Worker(Wire, frozen=True, kw_only=True):
 
 
 class SchedulerInfo(Wire, frozen=True, kw_only=True):
-    """The address of the scheduler, and the id by which its clients are matched to the cluster."""
+    """The address of the scheduler, and the id by which its clients are matched to the cluster.
+
+    `dashboard` is the URL of Dask's own, relative to the server's where the administrator has set that; null if there is none.
+    """
 
     address: str
     id: str | None
@@ -82,6 +85,8 @@ class ClusterSoftware(Wire, frozen=True, kw_only=True):
     layer: str | None
     python: str | None = None
     prefix: str | None = None
+    sealed: bool = False
+    """Whether clients have to send sealed graphs, since the scheduler keeps other packages than the workers have."""
 
 
 class ClientInfo(Wire, frozen=True, kw_only=True):
@@ -132,8 +137,17 @@ class Cluster(Wire, frozen=True, kw_only=True):
     """The clients of its scheduler, if they are known. `own` is true for those of this server's kernels."""
     kernels: tuple[str, ...] = ()
     """The kernels of this server that have a live client of it now: their notebooks are compared with it."""
+    counted: bool = True
+    """Whether its cores count for the limit, if it was started here: some platforms have limits of their own."""
     warnings: tuple[str, ...] = ()
     """What its supervisor could not do, such as writing the ledger, in sentences. The cluster itself keeps running."""
+
+
+class ClientCode(Wire, frozen=True, kw_only=True):
+    """Code for a cell that connects to a cluster. `missing` is the package that the kernel would need for it, or null."""
+
+    code: str
+    missing: str | None
 
 
 class KernelInterpreter(Request, frozen=True, kw_only=True):

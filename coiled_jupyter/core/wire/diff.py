@@ -106,6 +106,8 @@ class Row(Wire, frozen=True, kw_only=True):
     """The modules by which it is imported, where these have other names."""
     condition: bool = False
     """Whether it is no package, but something else that results depend on; its versions are values."""
+    matters: bool = False
+    """Whether the difference matters to this notebook: it breaks, is risky, or the notebook imports or needs it."""
 
     @property
     def in_use(self) -> bool:
@@ -137,4 +139,6 @@ class Diff(Wire, frozen=True, kw_only=True):
     checked: Checked
     rows: tuple[Row, ...]
     taken_at: Time
+    unsealed: bool = False
+    """Whether the cluster takes sealed graphs, for what its scheduler lacks, and this notebook isn't seen to send such."""
     schema: int = SCHEMA

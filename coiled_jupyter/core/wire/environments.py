@@ -64,6 +64,8 @@ class Package(Wire, frozen=True, kw_only=True):
     needed_by: str = ""
     modules: tuple[str, ...] = ()
     """The modules by which it is imported, where these have other names."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Of code that no distribution brought: a digest of each of its files, by name, where these are few."""
 
     @property
     def in_use(self) -> bool:
@@ -104,5 +106,7 @@ class Environment(Wire, frozen=True, kw_only=True):
     """What of its processes, besides code, results depend on, by the variable that sets it; secrets are only told as set."""
     library: str | None = None
     """A digest of Python's standard library; null until the files have been read."""
+    sealed: tuple[str, ...] = ()
+    """The ids of the schedulers to which Dask clients of its processes send sealed graphs; ``*`` is every scheduler."""
     conditional: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Markers (PEP 508) of packages that are required on some platforms or Python versions only, by package."""

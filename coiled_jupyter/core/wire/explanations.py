@@ -30,6 +30,13 @@ class NotebookImports(Request, frozen=True, kw_only=True):
     cells: Annotated[tuple[Annotated[str, Meta(max_length=2000)], ...], Meta(max_length=2000)]
 
 
+class KernelSeal(Request, frozen=True, kw_only=True):
+    """Body of ``PUT kernels/{id}/seal``: whether the kernel's clients send sealed graphs to a cluster's scheduler."""
+
+    cluster: Annotated[str, Meta(min_length=1, max_length=200)]
+    sealed: bool
+
+
 class Cause(Wire, frozen=True, kw_only=True):
     """A row of the diff that explains a failure, the part of the text that is the `evidence`, and the reason."""
 

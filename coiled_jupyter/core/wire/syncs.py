@@ -24,13 +24,17 @@ class SyncCreate(Request, frozen=True, kw_only=True):
 
 
 class SyncStep(Wire, frozen=True, kw_only=True):
-    """One step of a sync. `group` is null if it concerns all; `seconds` is its duration so far or in all."""
+    """One step of a sync. `group` is null if it concerns all; `seconds` is its duration so far or in all.
+
+    `started_at` is when it began; while it runs, its duration grows from there.
+    """
 
     name: str
     state: StepState
     group: str | None = None
     seconds: float | None = None
     text: str = ""
+    started_at: Time | None = None
 
 
 class SyncLog(Wire, frozen=True, kw_only=True):
@@ -68,6 +72,8 @@ class Sync(Wire, frozen=True, kw_only=True):
         The layers that the cluster runs in after it and before it; null is the base environment.
     changes
         The number of packages that differ between the two.
+    undoable
+        Whether there is an earlier state to go back to: a restart in place installs nothing, so it leaves none.
 
     """
 
@@ -86,6 +92,7 @@ class Sync(Wire, frozen=True, kw_only=True):
     layer: str | None = None
     layer_before: str | None = None
     changes: int = 0
+    undoable: bool = True
     revision: int = 0
 
 

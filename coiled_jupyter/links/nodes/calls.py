@@ -25,13 +25,19 @@ class Nothing(Struct, frozen=True):
 
 
 class SchedulerAbout(Struct, frozen=True):
-    """The scheduler's process; `registered` is whether the layer plugin is registered there."""
+    """The scheduler's process; `registered` and `sealing` are whether the plugins of layers and of seals are there.
+
+    `installers` are plugins of others that install packages.
+    """
 
     host: Text
     pid: Count
     distributed: Text
     idempotent: bool
+    idempotent_worker: bool
     registered: bool
+    sealing: bool
+    installers: Annotated[dict[Text, bool], Meta(max_length=20)] = {}
 
 
 class NannyProcess(Struct, frozen=True):

@@ -46,8 +46,8 @@ class LayerPlugin:
         names = texts.layer_plugin_names(json.dumps(layers))
         # Registered before single nannies are asked, because one of those may be silent.
         with contextlib.suppress(Timeout):
-            await self._calls.link.register_nannies(
-                NAME, texts.LAYER_PLUGIN, names, REGISTER_SECONDS, idempotent=about.idempotent
+            await self._calls.link.register(
+                "nanny", NAME, texts.LAYER_PLUGIN, names, REGISTER_SECONDS, idempotent=about.idempotent
             )
         used = await self._used()
         # Registration at the scheduler doesn't reach nannies without a worker.
@@ -64,7 +64,7 @@ class LayerPlugin:
         # A scheduler logs a traceback for a plugin that isn't registered.
         if (await self._calls.about()).registered:
             with contextlib.suppress(Timeout):
-                await self._calls.link.unregister_nannies(NAME, REGISTER_SECONDS)
+                await self._calls.link.unregister("nanny", NAME, REGISTER_SECONDS)
         used = await self._used()
         missed = [nanny for nanny, layer in used.items() if layer is not None]
         if missed:

@@ -7,6 +7,7 @@ from .calls import NodeCalls
 from .layer_plugin import LayerPlugin
 from .layers import Layers
 from .restarts import Restarts
+from .seal_plugin import SealPlugin
 from .survey import Surveyor
 
 
@@ -23,4 +24,5 @@ class NodeLink:
         self.surveyor = Surveyor(calls)
         self.layers = Layers(calls)
         self.plugin = LayerPlugin(calls)
+        self.seal = SealPlugin(calls)
         self.restarts = Restarts(calls)

@@ -9,12 +9,32 @@ from collections.abc import Collection, Sequence
 from msgspec import Struct
 
 from ...core.errors import CoiledError, Timeout, Unavailable
-from .calls import Count, NodeCalls, Nothing, PresentWorker
+from .calls import Count, NodeCalls, Nothing, PresentWorker, Text
+
+HOLD_SECONDS = 15.0
+"""Seconds after which new shuffles no longer wait for workers to leave that were to be restarted."""
+AWAY_SECONDS = 150.0
+"""Seconds that a gateway isn't told that a held worker has left: more than a restart and the wait for it may take."""
 
 
 class _Executing(Struct, frozen=True):
     executing: Count
     queued: tuple[str, ...]
+
+
+class _Shuffles(Struct, frozen=True):
+    shuffles: tuple[Count, ...]
+
+
+class _Gateway(Struct, frozen=True):
+    gateway: bool
+
+
+class Blocked(Struct, frozen=True):
+    """What the executing tasks of a worker do: how many have seceded, and what others wait for, such as ``Event``."""
+
+    seceded: Count = 0
+    waits: tuple[Text, ...] = ()
 
 
 class _Restarted(Struct, frozen=True):
@@ -56,12 +76,47 @@ class Restarts:
 
     async def executing(self, workers: Sequence[str]) -> dict[str, int]:
         """Return the number of executing tasks by worker; Unavailable if one that is still registered doesn't answer."""
-        found: dict[str, int] = {}
-        for worker, answer in (await self._calls.each("worker", workers, _Executing, "executing")).items():
-            if isinstance(answer, CoiledError):
-                raise answer
-            found[worker] = answer.executing
-        return found
+        answers = await self._calls.each("worker", workers, _Executing, "executing")
+        silent = {worker: answer for worker, answer in answers.items() if isinstance(answer, CoiledError)}
+        there = await self.registered(list(silent)) if silent else []
+        for worker in there:
+            raise silent[worker]
+        return {worker: answer.executing for worker, answer in answers.items() if isinstance(answer, _Executing)}
+
+    async def registered(self, workers: Sequence[str]) -> list[str]:
+        """Return those of these workers that are registered at the scheduler."""
+        present = {one.address for one in (await self._calls.present()).values()}
+        return [worker for worker in workers if worker in present]
+
+    async def shuffles(self, workers: Sequence[str]) -> tuple[int, ...]:
+        """Return, of each active p2p shuffle in which one of these workers takes part, the number of its workers."""
+        return (await self._calls.scheduler(_Shuffles, "shuffles", list(workers))).shuffles
+
+    async def hold_shuffles(
+        self, leaving: Sequence[str], others: Sequence[str] = (), seconds: float = HOLD_SECONDS
+    ) -> tuple[int, ...]:
+        """Return what `shuffles` returns of all these workers; if that is nothing, new ones wait until some have left.
+
+        A shuffle assigns its outputs to all workers that are registered when it begins, also to those that are leaving.
+        """
+        return (await self._calls.scheduler(_Shuffles, "hold_shuffles", list(leaving), list(others), seconds)).shuffles
+
+    async def hold_workers(self, names: Collection[str], seconds: float = AWAY_SECONDS) -> bool:
+        """Keep the gateway, if the cluster is one's, from ending workers of these names that leave; return whether it is.
+
+        Each is held until it has come back or `seconds` have passed, whatever becomes of this process. Impossible is raised
+        if this gateway can't be kept from it.
+        """
+        return (await self._calls.scheduler(_Gateway, "hold_workers", sorted(names), seconds)).gateway
+
+    async def release_workers(self, names: Collection[str], *, away: bool) -> None:
+        """End that for workers that are there; with `away` also for the others, which the gateway then replaces."""
+        await self._calls.scheduler(_Gateway, "release_workers", sorted(names), away)
+
+    async def blocked(self, workers: Sequence[str]) -> dict[str, Blocked]:
+        """Return what the executing tasks of each worker do; workers that don't answer are left out."""
+        answers = await self._calls.each("worker", workers, Blocked, "blocked")
+        return {worker: answer for worker, answer in answers.items() if isinstance(answer, Blocked)}
 
     async def check_nannies(self, workers: Sequence[str]) -> None:
         """Raise Unavailable, naming a worker, unless the nannies of all workers answer."""

@@ -100,6 +100,7 @@ class Surveyor:
             encrypted=self._calls.link.address.partition("://")[0] in ("tls", "wss"),
             reasons=reasons,
             starting=starting,
+            installers=about.installers,
         )
 
     async def worker_loads(self) -> tuple[SurveyWorker, ...]:

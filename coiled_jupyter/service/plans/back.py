@@ -40,7 +40,8 @@ def back(inputs: PlanInputs, layer: str, candidates: Movable) -> Draft:
         # Others may have changed the base environment since, so its packages aren't verified.
         places.append(known if known.layer is not None else replace(known, expected={}))
     expected = {key: place.expected for key, place in kept.items()}
-    return rolled(inputs, candidates, layer, places, found, refused, expected)
+    draft = rolled(inputs, candidates, layer, places, found, refused, expected)
+    return replace(draft, sealed=sentences.SEALED if state.sealed else "")
 
 
 def _kept(inputs: PlanInputs, state: State) -> dict[str, StatePlace]:

@@ -12,7 +12,7 @@ from ...core.change.goals import refusal
 from ...core.change.state import SyncPlace
 from ...core.change.survey import SurveyWorker
 from ...core.launch import BuildSpec
-from ...core.wire import Environment, PlanAction, PlanLost, PlanRoll
+from ...core.wire import Environment, PlanAction, PlanLost, PlanRoll, PlanScheduler
 from . import sentences
 from .gather import PlanInputs
 
@@ -26,8 +26,14 @@ class Draft(Struct, frozen=True, kw_only=True):
         Refusals that prevent the whole plan.
     alone
         Whether a single worker needs a temporary second one.
+    waits
+        What is waited for before workers restart.
     build, lock, interpreter
         For a replacement: what the new environment is built from, or an existing Python.
+    scheduler, sealed
+        What is done for the scheduler, and why clients send sealed graphs, as a sentence.
+    sent
+        What this machine sends to nodes that can't fetch it, as sentences.
 
     """
 
@@ -40,9 +46,13 @@ class Draft(Struct, frozen=True, kw_only=True):
     rolls: Sequence[PlanRoll] = ()
     lost: PlanLost = PlanLost()
     alone: bool = False
+    waits: tuple[str, ...] = ()
     build: BuildSpec | None = None
     lock: str = ""
     interpreter: str | None = None
+    scheduler: tuple[PlanScheduler, ...] = ()
+    sealed: str = ""
+    sent: tuple[str, ...] = ()
 
 
 class Movable(Struct, frozen=True):
@@ -108,4 +118,6 @@ def rolled(
     rolls, lost, alone = moves.batches(workers, groups)
     if alone and not inputs.managed:
         lost, alone = moves.loss_of_all(workers, sentences.NO_SECOND), False
-    return replace(draft, rolls=rolls, lost=lost, alone=alone)
+    body = inputs.body
+    waits = sentences.waits(workers, body.drain_seconds, lost_ok="lost_results" in body.confirm)
+    return replace(draft, rolls=rolls, lost=lost, alone=alone, waits=waits)

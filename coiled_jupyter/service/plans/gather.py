@@ -12,10 +12,13 @@ from msgspec.structs import replace
 
 from ...configuration import Configuration
 from ...core.change.actions import content_unknown
+from ...core.change.durations import ROUGH, Durations
+from ...core.change.goals import scope_names
 from ...core.change.state import BASE, State
-from ...core.change.survey import Survey, SurveyPlace
+from ...core.change.survey import IndexQuestion, Survey, SurveyPlace
 from ...core.compare.diff import compare
 from ...core.groups import Readings, modules
+from ...core.launch import on_this_machine
 from ...core.rules import RuleSet
 from ...core.times import now
 from ...core.wire import Cluster, Diff, Environment, PlanCreate
@@ -27,10 +30,14 @@ CONTENT_SECONDS = 10.0
 
 
 class Source(Struct, frozen=True):
-    """The environment that a cluster is to match, and its Python if that is on this machine."""
+    """The environment that a cluster is to match, and its Python if that is on this machine.
+
+    `notebook` is whether a notebook runs in it, so that it is known what of it matters.
+    """
 
     environment: Environment
     executable: str = ""
+    notebook: bool = True
 
 
 class ClusterReader(Protocol):
@@ -39,8 +46,8 @@ class ClusterReader(Protocol):
     async def environments(self, wanted: tuple[str, ...] = ()) -> Readings:
         """Return the readings of all nodes; `wanted` are import names of code beside the notebook, to look for there."""
 
-    async def survey(self) -> Survey:
-        """Return the survey of the cluster's processes."""
+    async def survey(self, question: IndexQuestion | None = None) -> Survey:
+        """Return the survey of the cluster's processes; with a question, each place is asked whether it reaches the index."""
 
 
 class PlanInputs(Struct, frozen=True, kw_only=True):
@@ -52,6 +59,8 @@ class PlanInputs(Struct, frozen=True, kw_only=True):
         The environment to match, and its Python if that is on this machine.
     states
         Earlier states of the cluster.
+    durations
+        How long the steps of syncs took here.
 
     """
 
@@ -60,16 +69,25 @@ class PlanInputs(Struct, frozen=True, kw_only=True):
     cluster: Cluster
     kernel: Environment
     executable: str
+    notebook: bool = True
     readings: Readings
     survey: Survey
     diff: Diff
     states: Sequence[State]
     rules: RuleSet
+    durations: Durations = ROUGH
 
     @property
     def managed(self) -> bool:
         """Whether the supervisor can restart the whole cluster."""
-        return self.cluster.source == "managed"
+        return on_this_machine(self.cluster)
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The names of the requested scope, None for all; Invalid where it names a package that neither side has."""
+        scope = self.body.scope
+        # Without a notebook nothing says what matters.
+        return scope_names("all" if scope == "notebook" and not self.notebook else scope, self.diff.rows)
 
     @property
     def workers(self) -> list[Environment]:
@@ -110,9 +128,11 @@ async def gather(
     source: Awaitable[Source],
     states: Sequence[State],
     rules: RuleSet,
+    durations: Durations = ROUGH,
 ) -> PlanInputs:
     """Read the inputs of the requested plan; raises as `source` does, and Unavailable or Timeout of `reader`."""
-    found, survey = await asyncio.gather(source, reader.survey())
+    question = parse_index(configuration.index_options).question
+    found, survey = await asyncio.gather(source, reader.survey(question))
     readings = await _readings(found.environment, reader)
     kernel_id = body.source.kernel if body.source and body.source.kernel else body.kernel
     return PlanInputs(
@@ -121,11 +141,13 @@ async def gather(
         cluster=cluster,
         kernel=found.environment,
         executable=found.executable,
+        notebook=found.notebook,
         readings=readings,
         survey=survey,
         diff=compared(cluster, found.environment, readings, rules, kernel_id),
         states=states,
         rules=rules,
+        durations=durations,
     )
 
 
@@ -143,6 +165,7 @@ def compared(
         unread=readings.unread,
         at=now(),
         rules=rules,
+        scheduler=cluster.scheduler.id if cluster.scheduler else None,
     )
     return replace(made, rows=tuple(row for row in made.rows if not row.condition))
 

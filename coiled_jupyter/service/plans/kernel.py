@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ...configuration import Configuration
 from ...core.change.actions import kernel_actions, python_action
+from ...core.change.afterwards import ordered, outside, totals
 from ...core.change.goals import Available, kernel_goal, refusal, scope_names
 from ...core.errors import Impossible
 from ...core.groups import Readings
@@ -76,6 +77,7 @@ async def make(
         build.complete(("ipykernel",)),
         goal.goal.preferred,
         index=index.parse(configuration.index_options),
+        hints=goal.goal.hints,
         allow_source_builds=configuration.allow_source_builds,
     )
     available = Available(versions=resolution.versions, refused=resolution.refused)
@@ -98,7 +100,7 @@ async def make(
             cluster=cluster.id,
             direction="to_kernel",
             how=how,  # type: ignore[arg-type]  # one of three
-            actions=listed,
+            actions=ordered(listed, diff.rows),
             rolls=(),
             restarts=(),
             lost=PlanLost(),
@@ -108,6 +110,7 @@ async def make(
             layer=None,
             created_at=created_at,
             expires_at=expires_at,
+            totals=totals(listed, outside=outside(diff.rows, names)),
         ),
         name=free_name(cluster.name, source, taken),
         request=locking.LockRequest(

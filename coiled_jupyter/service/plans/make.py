@@ -11,8 +11,10 @@ import msgspec
 
 from ...core.change import actions as deciding
 from ...core.change import moves
-from ...core.change.goals import scope_names
+from ...core.change.afterwards import ordered
+from ...core.change.durations import expected_seconds
 from ...core.change.state import BASE, SyncSpec
+from ...core.change.survey import installs
 from ...core.errors import Impossible
 from ...core.wire import Confirmation, Environment, Plan, PlanAction, PlanLost, PlanOther
 from . import sentences
@@ -20,8 +22,10 @@ from .back import back
 from .draft import Draft, movable
 from .gather import PlanInputs
 from .held import HELD_SECONDS, HeldPlan, lifetime
+from .left import counted, left
 from .replace import replacement
 from .roll import roll
+from .sent import sending
 
 
 async def make(inputs: PlanInputs, user: str, *, undo_of: str | None = None) -> HeldPlan:
@@ -47,12 +51,12 @@ async def make(inputs: PlanInputs, user: str, *, undo_of: str | None = None) -> 
         draft = back(inputs, layer, movable(inputs))
     else:
         draft = await _to_kernel(inputs)
-    return _held(inputs, draft, user, undo_of)
+    return _held(inputs, await sending(inputs, draft), user, undo_of)
 
 
 async def _to_kernel(inputs: PlanInputs) -> Draft:
     """Return the draft of a roll, or of a replacement if only that can change Python or the scheduler."""
-    names = scope_names(inputs.body.scope, inputs.diff.rows)
+    names = inputs.names
     same_python = not any(deciding.python_refused(inputs.kernel, group) for group in inputs.workers)
     if same_python or not inputs.managed:
         draft = await roll(inputs, names, movable(inputs))
@@ -69,27 +73,30 @@ def digest(*parts: object) -> str:
 
 def _held(inputs: PlanInputs, draft: Draft, user: str, undo_of: str | None) -> HeldPlan:
     body, index, how = inputs.body, inputs.index, draft.how
-    listed = (*draft.blocked, *draft.actions, *draft.refused)
+    listed = (*draft.blocked, *ordered((*draft.actions, *draft.refused), inputs.diff.rows))
     back_to = body.source is not None and body.source.layer is not None
-    if not any(action.kind != "refuse" for action in listed) and not (back_to and draft.layer != inputs.state):
+    seals = bool(draft.sealed) and draft.layer != inputs.state
+    changes = any(action.kind != "refuse" for action in listed)
+    if not changes and not seals and not (back_to and draft.layer != inputs.state):
         how = "refused" if listed else "nothing"
-    elif how == "roll" and not draft.rolls:
+    elif how == "roll" and not draft.rolls and (changes or not seals):
         how = "refused"
     does = how in ("roll", "replace")
     built = {layer for place in inputs.survey.places for layer in place.layers}
-    missing = any(place.layer and place.layer not in built for place in draft.places)
+    unbuilt = [place for place in draft.places if place.layer and place.layer not in built]
+    missing = bool(unbuilt)
+    installs_there = any(place.send != "yes" for place in unbuilt)
     agreed = "plain_connection" in body.confirm or not index.secrets or inputs.survey.encrypted
     needs: list[Confirmation] = []
     if does and moves.loses_results(draft.lost) and "lost_results" not in body.confirm:
         needs.append("lost_results")
-    # An existing layer needs no index.
-    if how == "roll" and missing and not agreed:
+    # An existing layer needs no index, nor does one of which everything is sent.
+    if how == "roll" and installs_there and not agreed:
         needs.append("plain_connection")
     numbers = sorted({roll.batch for roll in draft.rolls})
     sizes = [sum(len(roll.workers) for roll in draft.rolls if roll.batch == number) for number in numbers]
-    seconds = moves.expected_seconds(
-        how, build=missing, batch_sizes=sizes or [len(inputs.survey.workers)], cores=len(sizes) or 1
-    )
+    builds = missing or draft.build is not None
+    seconds = expected_seconds(how, inputs.durations, build=builds, batch_sizes=sizes or [len(inputs.survey.workers)])
     environments = inputs.readings.environments
     created_at, expires_at = lifetime()
     plan = Plan(
@@ -105,25 +112,35 @@ def _held(inputs: PlanInputs, draft: Draft, user: str, undo_of: str | None) -> H
             needs,
             draft.lock,
             [place.lock for place in draft.places],
+            draft.sealed,
+            sorted((place.key, place.send) for place in draft.places if place.send),
         ),
         cluster=inputs.cluster.id,
         direction="to_cluster",
         how=how,  # type: ignore[arg-type]  # one of the four by the assignments above
         actions=listed,
         rolls=tuple(draft.rolls) if how == "roll" else (),
-        restarts=sentences.restarts(how, sizes, alone=draft.alone),
+        restarts=(
+            *sentences.restarts(how, sizes, alone=draft.alone),
+            *(draft.sent if how == "roll" else ()),
+            *filter(None, [installs(inputs.survey.installers) if how == "roll" else ""]),
+        ),
         lost=draft.lost if does else PlanLost(),
         others=tuple(
             PlanOther(client=client.id, host=client.host, opened_by=client.opened_by)
             for client in inputs.cluster.other_clients
             if not client.own
         ),
-        seconds=round(seconds, 1) if does else 0.0,
+        seconds=seconds if does else 0.0,
         needs=tuple(needs),
         layer=None if draft.layer == BASE else draft.layer,
         created_at=created_at,
         expires_at=expires_at,
         temporary=draft.alone and how == "roll",
+        scheduler=draft.scheduler if does else (),
+        waits=draft.waits if how == "roll" else (),
+        remaining=() if back_to else left(inputs, draft, does=does),
+        totals=counted(inputs, listed),
     )
     spec = SyncSpec(
         id=secrets.token_hex(6),
@@ -140,12 +157,15 @@ def _held(inputs: PlanInputs, draft: Draft, user: str, undo_of: str | None) -> H
         lost=plan.lost,
         environ={**index.uv, **index.pip} if agreed else {},
         options=index.options,
+        index_options=inputs.configuration.index_options,
         only_binary=not inputs.configuration.allow_source_builds,
         build=draft.build,
         lock=draft.lock,
         interpreter=draft.interpreter,
         changes=deciding.changes(listed),
         undo_of=undo_of,
+        sealed=draft.sealed,
+        builds=builds,
     )
     return HeldPlan(plan=plan, body=body, spec=spec, user=user, until=time.monotonic() + HELD_SECONDS)
 

@@ -7,16 +7,15 @@ import sys
 from msgspec.structs import replace
 
 from ...core.change import actions as deciding
-from ...core.change.goals import Available, cluster_goal
+from ...core.change.goals import Available, cluster_goal, removable
 from ...core.change.moves import loss_of_all
 from ...core.change.state import SyncPlace, layer_id
 from ...core.errors import Impossible
 from ...core.launch import BuildSpec
-from ...software.resolve import resolve
+from ...software.resolve import resolve, target_of
 from . import sentences
 from .draft import Draft
 from .gather import PlanInputs
-from .roll import target
 
 NEEDED = ("dask", "distributed")
 
@@ -31,12 +30,14 @@ async def replacement(inputs: PlanInputs, names: frozenset[str] | None) -> Draft
         raise Impossible(
             "The notebook's environment has no Dask, which every cluster needs", "Install `distributed` there"
         )
-    goal = cluster_goal(kernel, workers[0], None, inputs.diff.rows, names, inputs.rules)
+    goal = cluster_goal(kernel, workers[0], None, inputs.diff.rows, names, inputs.rules, removable(inputs.body))
     resolution = await resolve(
-        replace(target(place), python=kernel.python),
+        replace(target_of(place), python=kernel.python),
         NEEDED,
         goal.preferred,
         index=inputs.index,
+        instead=goal.instead,
+        hints=goal.hints,
         allow_source_builds=settings.allow_source_builds,
     )
     refused = {**resolution.refused, **dict.fromkeys(goal.local, sentences.NOT_FROM_AN_INDEX)}

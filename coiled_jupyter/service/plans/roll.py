@@ -7,17 +7,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ...core.change import actions as deciding
-from ...core.change.goals import Available, Goal, cluster_goal, refusal
+from ...core.change.goals import Available, Goal, cluster_goal, removable
 from ...core.change.state import SyncPlace, Wheel, layer_id
 from ...core.change.survey import SurveyPlace
-from ...core.times import now
 from ...core.wire import Environment, PlanAction
 from ...software import local
-from ...software.resolve import Target, resolve
-from . import sentences
+from ...software.resolve import resolve, target_of
 from .draft import Draft, Movable, rolled
 from .gather import PlanInputs
+from .scheduler import for_scheduler
 
 IMPORTED = 20
 """The most packages that are imported to check a new environment."""
@@ -30,10 +31,10 @@ async def roll(inputs: PlanInputs, names: frozenset[str] | None, candidates: Mov
     places: list[SyncPlace] = []
     for key, groups in candidates.by_place(inputs):
         place = inputs.places[key]
-        goal = cluster_goal(kernel, groups[0], inputs.scheduler, rows, names, inputs.rules)
+        goal = cluster_goal(kernel, groups[0], inputs.scheduler, rows, names, inputs.rules, removable(inputs.body))
         if deciding.satisfied(kernel, groups, goal, rows):
             continue
-        wheels, available, lock = await _available(inputs, target(place), goal)
+        wheels, available, lock = await _available(inputs, place, goal)
         here = deciding.actions(kernel, groups, goal, available, rows)
         found += here
         if any(action.kind != "refuse" for action in here):
@@ -53,23 +54,20 @@ async def roll(inputs: PlanInputs, names: frozenset[str] | None, candidates: Mov
     if names is None or "python" in names:
         pythons = (deciding.python_refused(kernel, group) for group in inputs.workers)
         refused += [action for action in pythons if action is not None]
-    refused += _scheduler_refused(inputs, names, places, any(action.name == "python" for action in refused))
-    layer = layer_id({place.key: place.layer or "" for place in places}) if places else inputs.state
-    return rolled(inputs, candidates, layer, places, found, refused, {place.key: place.expected for place in places})
+    needed = for_scheduler(inputs, names, places, python_refused=any(action.name == "python" for action in refused))
+    refused += needed.refused
+    # The same packages with and without seals are two states.
+    seal = {"sealed": "yes"} if needed.sealed else {}
+    # Workers that have the packages already may be all right, and graphs for the scheduler not.
+    alone = bool(needed.sealed) and not (places or found or refused or inputs.cluster.environment.sealed)
+    kept = {"before": inputs.state} if alone else {}
+    locks = {place.key: place.layer or "" for place in places}
+    layer = layer_id({**locks, **seal, **kept}) if places or alone else inputs.state
+    draft = rolled(inputs, candidates, layer, places, found, refused, {place.key: place.expected for place in places})
+    return replace(draft, scheduler=needed.ways, sealed=needed.sealed) if places or alone else draft
 
 
-def target(place: SurveyPlace) -> Target:
-    """Return the target for which a place's packages are resolved."""
-    return Target(
-        python=place.python,
-        implementation=place.implementation,
-        platform=place.platform,
-        machine=place.machine,
-        libc=place.libc,
-    )
-
-
-async def _available(inputs: PlanInputs, where: Target, goal: Goal) -> tuple[tuple[Wheel, ...], Available, str]:
+async def _available(inputs: PlanInputs, place: SurveyPlace, goal: Goal) -> tuple[tuple[Wheel, ...], Available, str]:
     """Return wheels of packages that no index has, all packages of the environment, and its lock."""
     python = inputs.executable or sys.executable
     collected = await local.collect(list(goal.local.values()), python=python, index=inputs.index)
@@ -77,11 +75,14 @@ async def _available(inputs: PlanInputs, where: Target, goal: Goal) -> tuple[tup
     with tempfile.TemporaryDirectory(prefix="coiled-jupyter-") as folder:
         local.link(collected.wheels, Path(folder))
         resolution = await resolve(
-            where,
+            target_of(place),
             goal.required,
-            (*pins, *goal.preferred),
+            (*pins, *goal.preferred, *(pin for pin in goal.instead if pin.partition("==")[0] in collected.refused)),
             index=inputs.index,
-            allow_source_builds=inputs.configuration.allow_source_builds,
+            instead=goal.instead,
+            hints=goal.hints,
+            # What is sent are wheels.
+            allow_source_builds=inputs.configuration.allow_source_builds and place.fetches is not False,
             find_links=Path(folder) if pins else None,
         )
     wheels = tuple(
@@ -91,28 +92,6 @@ async def _available(inputs: PlanInputs, where: Target, goal: Goal) -> tuple[tup
     )
     refused = {**resolution.refused, **collected.refused}
     return wheels, Available(versions=resolution.versions, refused=refused), resolution.lock
-
-
-def _scheduler_refused(
-    inputs: PlanInputs, names: frozenset[str] | None, places: Sequence[SyncPlace], python_refused: bool
-) -> list[PlanAction]:
-    """Return refusals of changes that need a restart of the scheduler."""
-    scheduler = inputs.scheduler
-    if scheduler is None:
-        return []
-    added = next((place.expected for place in places if place.host == scheduler.host), {})
-    present = {package.name: package.version for package in scheduler.packages}
-    return [
-        refusal(
-            row.name,
-            scheduler.id,
-            f"{row.why} {sentences.who_restarts(managed=inputs.managed)}",
-            present.get(row.name),
-            row.kernel.version if row.kernel else None,
-        )
-        for row in deciding.remaining(inputs.kernel, scheduler, added, inputs.rules, now())
-        if (names is None or row.name in names) and not (row.name == "python" and python_refused)
-    ]
 
 
 def _imports(kernel: Environment, available: Available, found: Sequence[PlanAction]) -> tuple[str, ...]:

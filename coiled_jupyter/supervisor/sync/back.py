@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ...core import relaying
 from ...core.change.state import StatePlace, SyncSpec, place_of
 from ...core.errors import CoiledError
 from ...core.wire import SyncGroup, SyncState
@@ -15,13 +16,14 @@ from .building import Building
 from .host import Host
 from .moving import Moving
 from .progress import Progress
-from .verify import Verifying
+from .verify import AS_IT_WAS, Verifying
 
 DRAIN_SECONDS = 600.0
 PAUSES = (1.0, 5.0)
 """Seconds between attempts to go back, while the cluster exists."""
 GONE_SECONDS = 2.0
 NOBODY = "Nothing listens at the scheduler's address any more."
+UNTOUCHED = "Nothing was changed: all workers are as they were."
 STEP = "Go back"
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
@@ -33,6 +35,8 @@ class Back:
     ----------
     prior
         The layers of the state to go back to, by place.
+    sealed
+        Whether clients sent sealed graphs in that state.
 
     """
 
@@ -45,8 +49,10 @@ class Back:
         moving: Moving,
         verifying: Verifying,
         prior: dict[str, StatePlace],
+        sealed: bool,
     ) -> None:
         self._host, self._spec, self._progress, self._prior = host, spec, progress, prior
+        self._sealed = sealed
         self._building, self._moving, self._verifying = building, moving, verifying
         self.touched = False
         """Whether anything was changed that has to be undone."""
@@ -60,7 +66,7 @@ class Back:
         why = why if why.endswith((".", "?", "!")) else f"{why}."
         progress.stop("cancelled" if state == "cancelled" else "failed", why)
         if not self.touched:
-            progress.end(state, why)
+            progress.end(state, f"{why} {UNTOUCHED}")
             return
         progress.enter("rolling_back")
         progress.begin(STEP)
@@ -68,7 +74,7 @@ class Back:
         fault = ""
         for pause in (*PAUSES, None):
             if self._spec.how == "roll" and await gone(self._host.link.address):
-                fault = NOBODY
+                fault = nobody(self._host)
                 break
             try:
                 groups, fault = await (self._restart() if self._spec.how == "replace" else self._roll()), ""
@@ -83,8 +89,11 @@ class Back:
                 await asyncio.sleep(pause)
         if fault:
             progress.finish(STEP, "failed", fault)
+            detail = "." if fault == why else f": {fault}"
             progress.end(
-                "lost", f"{why} Not every worker could be brought back, so nothing is claimed of the cluster: {fault}"
+                "lost",
+                f"{why} Not every worker could be brought back, so nothing is claimed of the cluster{detail}",
+                self._verifying.groups,
             )
         else:
             progress.finish(STEP)
@@ -100,9 +109,14 @@ class Back:
         gone = [p for p in self._prior.values() if p.layer and p.key in there and p.layer not in there[p.key]]
         made = await self._building.build(gone, survey)
         target = {**{place.key: place_of(place) for place in self._spec.places}, **self._prior, **made}
-        await self._building.use(target, survey)
-        groups = await self._verifying.workers(target, DRAIN_SECONDS)
-        await self._moving.end_lent()
+        await self._building.use(target, survey, sealed=self._sealed)
+        groups = await self._verifying.workers(target, DRAIN_SECONDS, AS_IT_WAS, sealed=self._sealed)
+        try:
+            await self._moving.end_lent(DRAIN_SECONDS)
+        except CoiledError as error:
+            # All workers are back, so what it executes runs again on them.
+            self._progress.log(f"The temporary worker is ended: {error.message}")
+            await self._moving.take_back()
         return groups
 
     async def _restart(self) -> Sequence[SyncGroup]:
@@ -114,6 +128,11 @@ class Back:
         # Workers return to their layers; a scheduler never runs in one.
         layers = {place.path: place for place in self._prior.values() if place.layer is not None}
         return await self._verifying.brought_back(base, layers)
+
+
+def nobody(host: Host) -> str:
+    """Say that the cluster can't be reached any more."""
+    return relaying.CLOSED if host.spec.relayed else NOBODY
 
 
 async def gone(address: str) -> bool:

@@ -76,8 +76,8 @@ class Host(Protocol):
     async def start_on(self, interpreter: str) -> None:
         """Restart the whole cluster on a Python, at the same address; raise Unavailable if that fails."""
 
-    def set_layer(self, layer: str | None) -> None:
-        """Show which layer the cluster is in."""
+    def set_layer(self, layer: str | None, *, sealed: bool) -> None:
+        """Show which layer the cluster is in, and whether its clients have to send sealed graphs."""
 
     def push_sync(self, sync: Sync) -> None:
         """Send a change of a sync to the cluster's watchers."""

@@ -15,16 +15,17 @@ from pathlib import Path
 
 from ... import tasks
 from ...core.change.journal import BUILD, FINAL, MOVE, RESTART, TEST_START, VERIFY
-from ...core.change.state import State, StatePlace, SyncSpec
+from ...core.change.state import State, StatePlace, SyncSpec, place_of
 from ...core.errors import CoiledError, Conflict, Unavailable
 from ...core.times import now
 from ...core.wire import Sync, SyncGroup
 from ...software import build as software
-from .back import NOBODY, Back, gone
+from .back import Back, gone, nobody
 from .building import Building
 from .host import Host
 from .moving import Moving
 from .progress import Progress
+from .reaching import Reaching
 from .rehearsal import rehearse
 from .states import States
 from .verify import Verifying
@@ -43,6 +44,8 @@ class Run:
         The state to go back to; None is the base environment.
     states
         Records the verified state, before the sync is shown as done.
+    reaching
+        Remembers which places can't fetch packages.
     sync
         As recorded by an earlier supervisor.
 
@@ -54,16 +57,18 @@ class Run:
         spec: SyncSpec,
         before: State | None,
         states: States,
+        reaching: Reaching,
         sync: Sync | None = None,
     ) -> None:
         self.spec = spec
         self.progress = Progress(host, spec, sync)
-        self._host, self._states = host, states
+        self._host, self._states, self._seals = host, states, bool(spec.sealed)
         self._prior: dict[str, StatePlace] = {place.key: place for place in before.places} if before else {}
-        self._building = Building(host, spec, self.progress)
+        self._building = Building(host, spec, self.progress, reaching)
         self._moving = Moving(host, spec, self.progress)
         self._verifying = Verifying(host, self._moving)
-        self._back = Back(host, spec, self.progress, self._building, self._moving, self._verifying, self._prior)
+        sealed = before is not None and before.sealed
+        self._back = Back(host, spec, self.progress, self._building, self._moving, self._verifying, self._prior, sealed)
         self._cancelled = asyncio.Event()
 
     @property
@@ -95,9 +100,9 @@ class Run:
                 # It ended before it could be cancelled.
                 return
             if lost.done():
-                raise Unavailable(NOBODY)
+                raise Unavailable(nobody(self._host))
             self.progress.log("Cancelled by the user")
-            await self._back.go("cancelled", "Cancelled: the old state is back.")
+            await self._back.go("cancelled", "Cancelled.")
         except CoiledError as error:
             self.progress.log(error.message)
             await self._back.go("failed", error.message)
@@ -127,15 +132,18 @@ class Run:
     async def _roll(self) -> None:
         self.progress.begin(BUILD)
         survey = await self._host.node_link.surveyor.survey()
+        # A plan without places only seals: every worker stays in what it runs from.
+        kept = {} if self.spec.places else {place.key: place_of(place) for place in survey.places}
         # The plan refused workers that can't be moved, so these aren't verified.
-        self._verifying.leave_out(survey, frozenset({place.key for place in self.spec.places} | self._prior.keys()))
+        planned = {place.key for place in self.spec.places} | self._prior.keys() | kept.keys()
+        self._verifying.leave_out(survey, frozenset(planned))
         # Places outside of the plan keep their layers.
-        target = {**self._prior, **await self._building.build(self.spec.places, survey)}
+        target = {**kept, **self._prior, **await self._building.build(self.spec.places, survey)}
         await self._touch(BUILD, MOVE)
-        await self._building.use(target, await self._host.node_link.surveyor.survey())
+        await self._building.use(target, await self._host.node_link.surveyor.survey(), sealed=self._seals)
         await self._moving.move(MOVE)
         self._then(MOVE, VERIFY)
-        groups = await self._verifying.workers(target, self.spec.drain_seconds)
+        groups = await self._verifying.workers(target, self.spec.drain_seconds, sealed=self._seals)
         await self._done(groups, tuple(target.values()), "roll", self._host.interpreter or None)
 
     async def _touch(self, done: str, step: str) -> None:
@@ -163,6 +171,7 @@ class Run:
                 packages=max((len(place.expected) for place in places), default=0),
                 places=places,
                 interpreter=interpreter,
+                sealed=self._seals,
                 created_at=self.sync.started_at,
                 used_at=now(),
             )
@@ -172,7 +181,7 @@ class Run:
         count = sum(len(group.nodes) for group in groups if group.role == "worker")
         many = f"{count} workers run" if count != 1 else "The worker runs"
         text = f"{many} exactly the planned packages, as read from {'each' if count != 1 else 'it'}."
-        self.progress.end("done", text, groups, self.spec.lost)
+        self.progress.end("done", f"{text} {self.spec.sealed}".strip(), groups, self.spec.lost)
 
     # ---- replacing --------------------------------------------------------------------------------------------
 
@@ -195,7 +204,7 @@ class Run:
         base = StatePlace(
             key="", host="", prefix=prefix, layer=None, path=prefix, executable=interpreter, expected=expected
         )
-        groups = await self._verifying.restarted(base, target, self.spec.drain_seconds)
+        groups = await self._verifying.restarted(base, target, self.spec.drain_seconds, sealed=self._seals)
         places = tuple(target.values()) or (base,)
         await self._done(groups, places, "roll" if target else "replace", interpreter)
 
@@ -215,7 +224,7 @@ class Run:
         survey = await self._host.node_link.surveyor.survey()
         self._verifying.leave_out(survey, frozenset(place.key for place in self.spec.places))
         target = await self._building.build(places, survey)
-        await self._building.use(target, survey)
+        await self._building.use(target, survey, sealed=self._seals)
         await self._host.observe()
         await self._moving.restart([worker.id for worker in self._host.cluster.workers], self.spec.drain_seconds)
         return target

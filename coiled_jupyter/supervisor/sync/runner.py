@@ -12,13 +12,15 @@ import msgspec
 from ... import tasks
 from ...core.change.journal import FINAL, lost
 from ...core.change.state import BASE, State, SyncSpec
-from ...core.change.survey import Survey
+from ...core.change.survey import IndexQuestion, Survey
 from ...core.errors import CoiledError, Conflict, Impossible, NotFound
 from ...core.wire import Sync
 from .host import Host
+from .reaching import Reaching
 from .states import States
 
 if TYPE_CHECKING:
+    from ...links.nodes.survey import ValueNeeds
     from .run import Run
 
 STOP_SECONDS = 660.0
@@ -36,6 +38,7 @@ class SyncRunner:
         self._run: Run | None = None
         self._task: asyncio.Task[None] | None = None
         self._states = States(host)
+        self._reaching = Reaching(host)
 
     @property
     def running(self) -> bool:
@@ -47,17 +50,20 @@ class SyncRunner:
         """Whether workers are being restarted on purpose."""
         return self.running and self._run is not None and self._run.sync.state in ("rolling", "rolling_back")
 
-    async def survey(self) -> Survey:
-        """Return the survey of the cluster's processes."""
+    async def survey(self, question: IndexQuestion | None = None) -> Survey:
+        """Return the survey of the cluster's processes; with a question, each place is asked whether it reaches the index."""
         surveyor = self._host.node_link.surveyor
         survey = await surveyor.survey()
         holding = [worker.address for worker in survey.workers if worker.alone]
-        if not holding:
-            return survey
-        found = await surveyor.value_needs(holding, NEEDS_SECONDS)
+        found, places = await asyncio.gather(
+            _nothing() if not holding else surveyor.value_needs(holding, NEEDS_SECONDS),
+            self._reaching.ask(survey, question),
+        )
         # Modules of no distribution lie outside of the packages' folders, so workers in a layer find them too.
         return msgspec.structs.replace(
-            survey, needs={worker: needs.distributions for worker, needs in found.items() if needs.distributions}
+            survey,
+            places=places,
+            needs={worker: needs.distributions for worker, needs in found.items() if needs.distributions},
         )
 
     def begin(self, spec: SyncSpec) -> Sync:
@@ -76,7 +82,7 @@ class SyncRunner:
     def _new_run(self, spec: SyncSpec, before: State | None, sync: Sync | None = None) -> Run:
         from .run import Run
 
-        self._run = Run(self._host, spec, before, self._states, sync)
+        self._run = Run(self._host, spec, before, self._states, self._reaching, sync)
         return self._run
 
     async def _carry_out(self, run: Run) -> None:
@@ -161,3 +167,7 @@ class SyncRunner:
             self._run.cancel()
         await asyncio.wait({self._task}, timeout=STOP_SECONDS)
         await tasks.end([self._task])
+
+
+async def _nothing() -> dict[str, ValueNeeds]:
+    return {}

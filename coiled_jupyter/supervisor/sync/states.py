@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ...core.change.state import BASE, State, StatePlace, layer_id, place_of
 from ...core.change.survey import Survey
 from ...core.errors import CoiledError
@@ -31,7 +33,9 @@ class States:
         self._made_on = self._host.interpreter
         if self.present is not None and save:
             self._save(self.present)
-        self._host.set_layer(self.present.id if self.present else None)
+        self._host.set_layer(
+            self.present.id if self.present else None, sealed=self.present is not None and self.present.sealed
+        )
 
     def _save(self, state: State) -> None:
         self._host.ledger.keep(f"state {state.cluster} {state.id}", lambda held: held.journal.save_state(state))
@@ -73,7 +77,8 @@ class States:
             built = {name: getattr(last, name) for name in ("path", "executable", "entries", "size")}
             places.append(place_of(place, layer=place.layer, **built))
         name = layer_id({place.key: place.layer or "" for place in places})
-        return self._state(name, "roll", tuple(places))
+        sealed = await self._host.node_link.seal.registered()
+        return replace(self._state(name, "roll", tuple(places)), sealed=sealed)
 
     async def save_base(self, how: str) -> None:
         """Record the base environment as a state to go back to."""
@@ -106,6 +111,8 @@ class States:
         if self.present is None or self.present.how != "roll" or self._made_on != self._host.interpreter:
             return
         plugin, places = self._host.node_link.plugin, self.present.places
+        if self.present.sealed:
+            await self._host.node_link.seal.register()
         await plugin.register(places)
         if places and places[0].entries:
             await plugin.extend_scheduler(places[0].entries)

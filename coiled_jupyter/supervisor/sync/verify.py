@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ...core.change.journal import verified
+from ...core.change.journal import misfit, verified
 from ...core.change.state import StatePlace
-from ...core.change.survey import Survey
+from ...core.change.survey import Survey, installs
 from ...core.errors import Unavailable
 from ...core.wire import Environment, SyncGroup
 from .host import Host
@@ -17,6 +17,8 @@ from .moving import Moving
 LOOKS = 3
 """Attempts to move workers that were started in between, in another environment."""
 READ_SECONDS = 30.0
+AS_IT_WAS = "as it was"
+"""What is said of a group that went back."""
 
 
 class Verifying:
@@ -25,18 +27,24 @@ class Verifying:
     def __init__(self, host: Host, moving: Moving) -> None:
         self._host, self._moving = host, moving
         self._others: frozenset[str] = frozenset()
+        self._installs = ""
+        self.groups: tuple[SyncGroup, ...] = ()
+        """What was last read of each group, whether it is as it should be or not."""
 
     def leave_out(self, survey: Survey, planned: frozenset[str]) -> None:
         """Exclude workers that can't be moved, or are in no planned place."""
         self._others = frozenset(w.address for w in survey.workers if w.nanny is None or w.place not in planned)
 
-    async def workers(self, target: Mapping[str, StatePlace], drain: float) -> tuple[SyncGroup, ...]:
-        """Return what was read of every worker; Unavailable if any isn't as planned.
+    async def workers(
+        self, target: Mapping[str, StatePlace], drain: float, fine: str = "as planned", *, sealed: bool
+    ) -> tuple[SyncGroup, ...]:
+        """Return what was read of every worker; Unavailable if any isn't as planned. `fine` is said of those that are.
 
         Workers that were started before their nanny used the layer, such as after a kill, are moved first.
         """
         for last in (False,) * LOOKS + (True,):
-            groups, elsewhere, count = await self._look(target)
+            groups, elsewhere, count = await self._look(target, fine, sealed=sealed)
+            self.groups = groups
             if not elsewhere or last:
                 break
             size = max(count // 2, 1)
@@ -44,14 +52,17 @@ class Verifying:
                 await self._moving.restart(some, drain)
         wrong = [group for group in groups if not group.verified]
         if wrong:
-            raise Unavailable(f"{len(wrong)} groups of workers aren't as planned: {wrong[0].text}")
+            raise Unavailable(misfit(wrong, self._installs))
         return groups
 
-    async def _look(self, target: Mapping[str, StatePlace]) -> tuple[tuple[SyncGroup, ...], list[str], int]:
+    async def _look(
+        self, target: Mapping[str, StatePlace], fine: str, *, sealed: bool
+    ) -> tuple[tuple[SyncGroup, ...], list[str], int]:
         """Return what the groups of workers have, which workers run elsewhere, and the number of workers."""
         deadline = time.monotonic() + READ_SECONDS
         while True:
             survey = await self._host.node_link.surveyor.survey()
+            self._installs = installs(survey.installers)
             concerned = {w.address: w for w in survey.workers if w.address not in self._others and w.nanny}
             readings = await self._host.read_anew()
             workers = [environment for environment in readings.environments if environment.role == "worker"]
@@ -77,15 +88,17 @@ class Verifying:
             nodes = [node for node in environment.nodes if node in concerned]
             place = next((target[key] for node in nodes if (key := concerned[node].place or "") in target), None)
             if place is not None:
-                groups.append(verified(environment, place, place.path))
+                groups.append(verified(environment, place, place.path, fine, sealed=sealed))
                 elsewhere += nodes if environment.prefix != place.path else []
         if not groups:
             raise Unavailable("No worker that belongs to the plan could be read")
         return tuple(groups), elsewhere, len(survey.workers)
 
-    async def restarted(self, base: StatePlace, target: Mapping[str, StatePlace], drain: float) -> Sequence[SyncGroup]:
+    async def restarted(
+        self, base: StatePlace, target: Mapping[str, StatePlace], drain: float, *, sealed: bool
+    ) -> Sequence[SyncGroup]:
         """Verify and return every node of a restarted cluster: some workers run in layers, all else in the base."""
-        moved = await self.workers(target, drain) if target else ()
+        moved = await self.workers(target, drain, sealed=sealed) if target else ()
         return await self._nodes(
             lambda environment: None if target and environment.role == "worker" else base,
             moved,
@@ -100,14 +113,19 @@ class Verifying:
                 return base
             return layers.get(environment.prefix, next(iter(layers.values())))
 
-        return await self._nodes(expected, (), "The old cluster was restarted, but isn't as it was")
+        return await self._nodes(expected, (), "The old cluster was restarted, but isn't as it was", AS_IT_WAS)
 
     async def _nodes(
-        self, expected: Callable[[Environment], StatePlace | None], known: Sequence[SyncGroup], fault: str
+        self,
+        expected: Callable[[Environment], StatePlace | None],
+        known: Sequence[SyncGroup],
+        fault: str,
+        fine: str = "as planned",
     ) -> Sequence[SyncGroup]:
         readings = await self._host.read_anew()
-        found = [verified(e, place, place.path) for e in readings.environments if (place := expected(e)) is not None]
-        groups = (*known, *found)
+        placed = [(e, place) for e in readings.environments if (place := expected(e)) is not None]
+        found = [verified(environment, place, place.path, fine) for environment, place in placed]
+        groups = self.groups = (*known, *found)
         wrong = next((group.text for group in groups if not group.verified), None)
         if wrong is not None or readings.unread or not found:
             raise Unavailable(f"{fault}: {wrong or 'a node could not be read'}")

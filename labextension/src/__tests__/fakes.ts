@@ -7,7 +7,11 @@ import type { IAnswer, IApi, ILogQuery } from '../api/client';
 import type { IActiveKernel, IActiveKernels } from '../model/kernel';
 import type {
   About,
+  Activity,
+  ActivityStream,
+  ActivityWorker,
   ChangedCluster,
+  ClientCode,
   Cluster,
   ClusterAttach,
   ClusterChange,
@@ -95,12 +99,14 @@ export function cluster(id: string, more: Partial<Cluster> = {}): Cluster {
       software: null,
       layer: null,
       python: '3.11.7',
-      prefix: '/opt/env'
+      prefix: '/opt/env',
+      sealed: false
     },
     lease_until: null,
     clients: 0,
     kernels: [],
     other_clients: [],
+    counted: true,
     warnings: [],
     created_at: '2026-03-01T11:46:00.000Z',
     seen_at: null,
@@ -123,6 +129,7 @@ export function row(name: string, more: Partial<Row> = {}): Row {
     why: '',
     modules: [],
     fix: '',
+    matters: ['breaks', 'risky'].includes(more.severity ?? 'same'),
     ...more
   };
 }
@@ -155,6 +162,7 @@ export function diff(more: Partial<Diff> = {}): Diff {
     checked: { content: true },
     rows: [],
     taken_at: '2026-03-01T12:00:00.000Z',
+    unsealed: false,
     ...more
   };
 }
@@ -184,7 +192,9 @@ export function plan(more: Partial<Plan> = {}): Plan {
         after: '2.3.1',
         group: 'g1',
         why: 'The notebook has it',
-        cause: 'told'
+        cause: 'told',
+        severity: 'minor',
+        details: ''
       }
     ],
     rolls: [{ group: 'g1', workers: ['tcp://h:1', 'tcp://h:2'], batch: 1 }],
@@ -197,6 +207,17 @@ export function plan(more: Partial<Plan> = {}): Plan {
     created_at: '2026-03-01T12:00:00.000Z',
     expires_at: '2026-03-01T12:10:00.000Z',
     temporary: false,
+    scheduler: [],
+    waits: [],
+    remaining: [],
+    totals: {
+      change: 1,
+      install: 0,
+      remove: 0,
+      refuse: 0,
+      extra: 0,
+      outside: 0
+    },
     ...more
   };
 }
@@ -209,8 +230,22 @@ export function sync(id: string, more: Partial<Sync> = {}): Sync {
     direction: 'to_cluster',
     state: 'rolling',
     steps: [
-      { name: 'Build', state: 'done', group: null, seconds: 1.1, text: '' },
-      { name: 'Move', state: 'running', group: null, seconds: 3.2, text: '' }
+      {
+        name: 'Build',
+        state: 'done',
+        group: null,
+        seconds: 1.1,
+        text: '',
+        started_at: null
+      },
+      {
+        name: 'Move',
+        state: 'running',
+        group: null,
+        seconds: 0,
+        text: '',
+        started_at: '2026-03-01T11:59:52.000Z'
+      }
     ],
     log: { lines: [], next: 0 },
     result: null,
@@ -221,6 +256,7 @@ export function sync(id: string, more: Partial<Sync> = {}): Sync {
     layer: 'l1',
     layer_before: null,
     changes: 1,
+    undoable: true,
     revision: 1,
     ...more
   };
@@ -235,6 +271,88 @@ export function layer(id: string, more: Partial<Layer> = {}): Layer {
     known_by: ['c1'],
     created_at: '2026-03-01T10:00:00.000Z',
     used_at: '2026-03-01T11:00:00.000Z',
+    ...more
+  };
+}
+
+/** A span for `stream`: lane, prefix, action, start in units since the base, and length in units. */
+export type Span = readonly [string, string, string, number, number];
+
+/** What is told of spans, as the server does; lanes are `worker/thread`. */
+export function stream(
+  spans: readonly Span[],
+  more: Partial<ActivityStream> = {}
+): ActivityStream {
+  const number = (names: readonly string[]) => (name: string) =>
+    names.indexOf(name);
+  const lanes = [...new Set(spans.map(([lane]) => lane))];
+  const prefixes = [...new Set(spans.map(([, prefix]) => prefix))];
+  const actions: ActivityStream['actions'] = [
+    'compute',
+    'transfer',
+    'disk-read',
+    'disk-write',
+    'deserialize',
+    'erred'
+  ];
+  return {
+    base: 1_772_000_000,
+    lanes: lanes.map(lane => {
+      const end = lane.lastIndexOf('/');
+      return { worker: lane.slice(0, end), thread: lane.slice(end + 1) };
+    }),
+    prefixes,
+    actions,
+    lane: spans.map(([lane]) => number(lanes)(lane)),
+    prefix: spans.map(([, prefix]) => number(prefixes)(prefix)),
+    action: spans.map(([, , action]) => number(actions)(action)),
+    start: spans.map(
+      ([, , , start], index) => start - (index ? spans[index - 1][3] : 0)
+    ),
+    length: spans.map(([, , , , length]) => length),
+    missed: 0,
+    more: false,
+    ...more
+  };
+}
+
+export function activity(more: Partial<Activity> = {}): Activity {
+  return {
+    cluster: 'c1',
+    cursor: 'a.0',
+    taken_at: '2026-03-01T12:00:00.000Z',
+    now: 1_772_000_060,
+    stream: stream([]),
+    workers: [],
+    prefixes: [],
+    tasks: 0,
+    queued: 0,
+    no_worker: 0,
+    processing: 0,
+    ...more
+  };
+}
+
+export function activeWorker(
+  id: string,
+  more: Partial<ActivityWorker> = {}
+): ActivityWorker {
+  return {
+    id,
+    name: id,
+    status: 'running',
+    threads: 1,
+    cpu: 0,
+    memory: 0,
+    managed: 0,
+    spilled: 0,
+    limit: null,
+    received: 0,
+    sent: 0,
+    executing: 0,
+    processing: 0,
+    stored: 0,
+    seen: 0,
     ...more
   };
 }
@@ -260,6 +378,7 @@ export class FakeApi implements IApi {
   failure: Error | null = null;
   diffFailure: Error | null = null;
   verdict: Diff['verdict'] = 'equal';
+  unsealed = false;
   rows: readonly Row[] = [];
   hold = false;
   readonly pending: IPending[] = [];
@@ -369,11 +488,45 @@ export class FakeApi implements IApi {
     return { lines, nodes: this.nodes, next: `n${this.logQueries.length}` };
   }
 
+  /** What clusters are told to do; the last one for all that follow. */
+  activities: (Activity | Error)[] = [activity()];
+  readonly activityQueries: [string, string | null][] = [];
+
+  async activity(id: string, after: string | null): Promise<Activity> {
+    this.activityQueries.push([id, after]);
+    const next =
+      this.activities.length > 1
+        ? this.activities.shift()!
+        : this.activities[0];
+    if (next instanceof Error) {
+      throw next;
+    }
+    return { ...next, cluster: id };
+  }
+
   private _put(after: Cluster): void {
     this.list = this.list.map(it => (it.id === after.id ? after : it));
   }
 
+  /** What was asked to be sealed. */
+  readonly sealed: [string, string, boolean][] = [];
+
+  coded: ClientCode = { code: 'client = Client("tcp://h:1")', missing: null };
+  readonly codes: [string, string | null][] = [];
+
+  async clientCode(
+    cluster: string,
+    kernel: string | null
+  ): Promise<ClientCode> {
+    this.codes.push([cluster, kernel]);
+    return this.coded;
+  }
+
   async tellImports(): Promise<void> {}
+
+  async seal(kernel: string, cluster: string, sealed: boolean): Promise<void> {
+    this.sealed.push([kernel, cluster, sealed]);
+  }
 
   async explain(body: ExplainRequest): Promise<Explanation> {
     this.explained.push(body);
@@ -518,6 +671,7 @@ export class FakeApi implements IApi {
     const made = answer({
       ...base,
       verdict: this.verdict,
+      unsealed: this.unsealed,
       rows: this.rows,
       kernel: { ...base.kernel, id: kernelId },
       cluster: { ...base.cluster, id: clusterId, name: clusterId }
@@ -568,7 +722,7 @@ export async function openAll(
     await Promise.all([
       import('../panel/packages/details'),
       import('../panel/sync/card'),
-      import('../panel/clusters/workerList')
+      import('../panel/clusters/details')
     ]);
     await settle();
   });

@@ -4,7 +4,9 @@ import { ServerConnection } from '@jupyterlab/services';
 
 import type {
   About,
+  Activity,
   ChangedCluster,
+  ClientCode,
   Cluster,
   ClusterAttach,
   ClusterChange,
@@ -45,7 +47,9 @@ export class ApiError extends Error {
     /** The part of the request that is wrong, such as `address` or `tls.ca_file`. */
     readonly field: string | null = null,
     /** Id of the plan that holds now, where the one asked for no longer does. */
-    readonly plan: string | null = null
+    readonly plan: string | null = null,
+    /** The words of a resolver or an installer that the message is short for. */
+    readonly details = ''
   ) {
     super(message);
     this.name = 'ApiError';
@@ -93,6 +97,8 @@ export interface IApi {
   restart(id: string, what: ClusterRestart['what']): Promise<Cluster>;
   remove(id: string): Promise<void>;
   logs(id: string, query: ILogQuery): Promise<Logs>;
+  /** What a cluster is doing, since an earlier answer's cursor. */
+  activity(id: string, after: string | null): Promise<Activity>;
   diff(
     kernel: string,
     cluster: string,
@@ -100,6 +106,10 @@ export interface IApi {
   ): Promise<IAnswer<Diff>>;
   /** What the cells of a kernel's notebook import now. */
   tellImports(kernel: string, cells: string[]): Promise<void>;
+  /** Code that connects a kernel, if there is one, to a cluster. */
+  clientCode(cluster: string, kernel: string | null): Promise<ClientCode>;
+  /** Whether a kernel's clients send sealed graphs to a cluster. */
+  seal(kernel: string, cluster: string, sealed: boolean): Promise<void>;
   explain(body: ExplainRequest): Promise<Explanation>;
   /** What a report of a problem needs, of one kernel or of the server alone. */
   doctor(kernel: string | null): Promise<Doctor>;
@@ -174,6 +184,11 @@ export class Api implements IApi {
     return this._ask(`${ofCluster(id)}/logs${query}`);
   }
 
+  activity(id: string, after: string | null): Promise<Activity> {
+    const query = URLExt.objectToQueryString({ ...(after && { after }) });
+    return this._ask(`${ofCluster(id)}/activity${query}`);
+  }
+
   async diff(
     kernel: string,
     cluster: string,
@@ -187,6 +202,18 @@ export class Api implements IApi {
     return this._ask(`kernels/${encodeURIComponent(kernel)}/imports`, {
       method: 'PUT',
       body: JSON.stringify({ cells })
+    });
+  }
+
+  clientCode(cluster: string, kernel: string | null): Promise<ClientCode> {
+    const query = kernel ? `?kernel=${encodeURIComponent(kernel)}` : '';
+    return this._ask(`clusters/${encodeURIComponent(cluster)}/client${query}`);
+  }
+
+  seal(kernel: string, cluster: string, sealed: boolean): Promise<void> {
+    return this._ask(`kernels/${encodeURIComponent(kernel)}/seal`, {
+      method: 'PUT',
+      body: JSON.stringify({ cluster, sealed })
     });
   }
 
@@ -309,13 +336,14 @@ export class Api implements IApi {
     }
     const problem = (body as Partial<ErrorBody> | null)?.error;
     if (typeof problem === 'object' && typeof problem?.message === 'string') {
-      const { field, plan } = problem.data ?? {};
+      const { details, field, plan } = problem.data ?? {};
       throw new ApiError(
         problem.kind,
         problem.message,
         problem.hint,
         typeof field === 'string' ? field : null,
-        typeof plan === 'string' ? plan : null
+        typeof plan === 'string' ? plan : null,
+        typeof details === 'string' ? details : ''
       );
     }
     throw new ApiError(

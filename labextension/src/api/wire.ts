@@ -294,6 +294,122 @@ export interface paths {
     };
     readonly trace?: never;
   };
+  readonly '/clusters/{id}/activity': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** What its threads, workers and tasks are doing */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: {
+          readonly after?: string;
+        };
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Activity'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/clusters/{id}/client': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    /** Code that connects a kernel to a cluster */
+    readonly get: {
+      readonly parameters: {
+        readonly query?: {
+          readonly kernel?: string;
+        };
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody?: never;
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ClientCode'];
+          };
+        };
+      };
+    };
+    readonly put?: never;
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/clusters/{id}/logs': {
     readonly parameters: {
       readonly query?: never;
@@ -663,6 +779,64 @@ export interface paths {
       readonly requestBody: {
         readonly content: {
           readonly 'application/json': components['schemas']['NotebookImports'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 204: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content?: never;
+        };
+      };
+    };
+    readonly post?: never;
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
+  readonly '/kernels/{id}/seal': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    /** Whether a kernel's clients send sealed graphs to a cluster */
+    readonly put: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly id: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['KernelSeal'];
         };
       };
       readonly responses: {
@@ -1588,6 +1762,134 @@ export interface components {
       readonly version: string;
     };
     /**
+     * Activity
+     * @description Answer of ``GET clusters/{id}/activity``.
+     *
+     *     Attributes
+     *     ----------
+     *     cursor
+     *         To be sent as ``after`` with the next request, which is then answered what has happened since.
+     *     now
+     *         The clock of the scheduler when it was asked, in seconds since 1970.
+     *     prefixes
+     *         At most 200: those of which most is still to be done first.
+     *     tasks, queued, no_worker, processing
+     *         Tasks that the scheduler knows; of these, those that wait for a free thread, those that no worker may run, and
+     *         those that workers were given.
+     */
+    readonly Activity: {
+      readonly cluster: string;
+      readonly cursor: string;
+      readonly no_worker: number;
+      readonly now: number;
+      readonly prefixes: readonly components['schemas']['ActivityPrefix'][];
+      readonly processing: number;
+      readonly queued: number;
+      readonly stream: components['schemas']['ActivityStream'];
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly taken_at: string;
+      readonly tasks: number;
+      readonly workers: readonly components['schemas']['ActivityWorker'][];
+    };
+    /**
+     * ActivityLane
+     * @description A thread of a worker, by the worker's address.
+     */
+    readonly ActivityLane: {
+      readonly thread: string;
+      readonly worker: string;
+    };
+    /**
+     * ActivityPrefix
+     * @description How many tasks of a prefix are in which of Dask's states.
+     */
+    readonly ActivityPrefix: {
+      readonly name: string;
+      readonly states: {
+        readonly [key: string]: number;
+      };
+    };
+    /**
+     * ActivityStream
+     * @description What threads did for tasks that have ended, in columns of equal length, by the time that the scheduler learned of it.
+     *
+     *     Attributes
+     *     ----------
+     *     base
+     *         From when starts count, in seconds since 1970 by the clock of the scheduler.
+     *     lanes, prefixes, actions
+     *         The names to which the columns point; a prefix is what the keys of similar tasks begin with.
+     *     start
+     *         Tenths of a millisecond since the start before it in the column; the first since `base`.
+     *     length
+     *         Tenths of a millisecond.
+     *     missed
+     *         Tasks that ended since the last answer, or before the first one, and are no longer known.
+     *     more
+     *         Whether there is more, for the next request.
+     */
+    readonly ActivityStream: {
+      readonly action: readonly number[];
+      readonly actions: readonly (
+        | 'compute'
+        | 'deserialize'
+        | 'disk-read'
+        | 'disk-write'
+        | 'erred'
+        | 'transfer'
+      )[];
+      readonly base: number;
+      readonly lane: readonly number[];
+      readonly lanes: readonly components['schemas']['ActivityLane'][];
+      readonly length: readonly number[];
+      readonly missed: number;
+      readonly more: boolean;
+      readonly prefix: readonly number[];
+      readonly prefixes: readonly string[];
+      readonly start: readonly number[];
+    };
+    /**
+     * ActivityWorker
+     * @description A worker as its last heartbeat has told it. Sizes are in bytes, rates in bytes per second.
+     *
+     *     Attributes
+     *     ----------
+     *     cpu
+     *         Per cent of one core.
+     *     managed
+     *         The part of `memory` that results take; the rest is the process itself and what tasks use.
+     *     spilled
+     *         Results on the worker's disk.
+     *     received, sent
+     *         The network of the worker's host.
+     *     processing
+     *         Tasks that were given to it, of which it executes `executing`.
+     *     stored
+     *         Results that it holds.
+     *     seen
+     *         Seconds since that heartbeat.
+     */
+    readonly ActivityWorker: {
+      readonly cpu: number;
+      readonly executing: number;
+      readonly id: string;
+      readonly limit: number | null;
+      readonly managed: number;
+      readonly memory: number;
+      readonly name: string;
+      readonly processing: number;
+      readonly received: number;
+      readonly seen: number;
+      readonly sent: number;
+      readonly spilled: number;
+      readonly status: string;
+      readonly stored: number;
+      readonly threads: number;
+    };
+    /**
      * Adaptive
      * @description The bounds of adaptive scaling, in workers.
      */
@@ -1636,6 +1938,8 @@ export interface components {
     readonly ChangedCluster: {
       readonly clients: number;
       readonly cores: components['schemas']['Cores'];
+      /** @default true */
+      readonly counted: boolean;
       /**
        * @description RFC 3339, UTC
        * @example 2026-03-01T12:00:00.000Z
@@ -1693,6 +1997,14 @@ export interface components {
       readonly content: boolean;
     };
     /**
+     * ClientCode
+     * @description Code for a cell that connects to a cluster. `missing` is the package that the kernel would need for it, or null.
+     */
+    readonly ClientCode: {
+      readonly code: string;
+      readonly missing: string | null;
+    };
+    /**
      * ClientInfo
      * @description A Dask client that is connected to a scheduler.
      *
@@ -1722,6 +2034,8 @@ export interface components {
     readonly Cluster: {
       readonly clients: number;
       readonly cores: components['schemas']['Cores'];
+      /** @default true */
+      readonly counted: boolean;
       /**
        * @description RFC 3339, UTC
        * @example 2026-03-01T12:00:00.000Z
@@ -1842,6 +2156,8 @@ export interface components {
       readonly prefix: string | null;
       /** @default null */
       readonly python: string | null;
+      /** @default false */
+      readonly sealed: boolean;
       readonly software: string | null;
     };
     /**
@@ -1909,6 +2225,8 @@ export interface components {
        */
       readonly taken_at: string;
       readonly unread: readonly components['schemas']['Unread'][];
+      /** @default false */
+      readonly unsealed: boolean;
       /** @enum {unknown} */
       readonly verdict: 'breaks' | 'compatible' | 'equal' | 'risky' | 'unknown';
     };
@@ -2023,6 +2341,8 @@ export interface components {
       readonly python: string;
       /** @enum {unknown} */
       readonly role: 'kernel' | 'scheduler' | 'worker';
+      /** @default [] */
+      readonly sealed: readonly string[];
       /**
        * @description RFC 3339, UTC
        * @example 2026-03-01T12:00:00.000Z
@@ -2063,13 +2383,39 @@ export interface components {
     /**
      * Factory
      * @description A kind of cluster that can be created.
+     *
+     *     Attributes
+     *     ----------
+     *     title
+     *         What a person reads, such as ``Slurm``.
+     *     takes
+     *         The fields of ``POST clusters`` that it can follow, besides `name`, `workers`, `adaptive` and those of packages.
+     *     requires
+     *         The distributions that the environment of the cluster needs for it.
+     *     missing
+     *         Those that the Jupyter server's own environment lacks.
+     *     absent
+     *         The commands of the platform that aren't on the Jupyter server's machine: such a kind is of no use here.
+     *     workers
+     *         How many workers it starts with where nothing else is said.
      */
     readonly Factory: {
+      /** @default [] */
+      readonly absent: readonly string[];
       readonly description: string;
+      /** @default [] */
+      readonly missing: readonly string[];
       readonly name: string;
       readonly options: {
         readonly [key: string]: components['schemas']['Option'];
       };
+      /** @default [] */
+      readonly requires: readonly string[];
+      /** @default [] */
+      readonly takes: readonly string[];
+      readonly title: string;
+      /** @default 2 */
+      readonly workers: number;
     };
     /**
      * KernelInterpreter
@@ -2077,6 +2423,14 @@ export interface components {
      */
     readonly KernelInterpreter: {
       readonly kernel: string;
+    };
+    /**
+     * KernelSeal
+     * @description Body of ``PUT kernels/{id}/seal``: whether the kernel's clients send sealed graphs to a cluster's scheduler.
+     */
+    readonly KernelSeal: {
+      readonly cluster: string;
+      readonly sealed: boolean;
     };
     /**
      * Layer
@@ -2177,8 +2531,21 @@ export interface components {
     /**
      * Option
      * @description An option that a cluster factory declares.
+     *
+     *     Attributes
+     *     ----------
+     *     minimum, maximum
+     *         Bounds of a number.
+     *     pattern
+     *         The regular expression that a whole text must match; without one a text is a word that no shell interprets.
+     *     choices
+     *         The values that a text may have; empty: any that `pattern` allows.
+     *     required
+     *         Whether a cluster can't be created without it.
      */
     readonly Option: {
+      /** @default [] */
+      readonly choices: readonly string[];
       /** @default null */
       readonly default: string | number | boolean | null;
       readonly description: string;
@@ -2186,6 +2553,10 @@ export interface components {
       readonly maximum: number | null;
       /** @default null */
       readonly minimum: number | null;
+      /** @default null */
+      readonly pattern: string | null;
+      /** @default false */
+      readonly required: boolean;
       /** @enum {unknown} */
       readonly type: 'boolean' | 'integer' | 'number' | 'string';
     };
@@ -2214,6 +2585,10 @@ export interface components {
       readonly channel: string | null;
       /** @default null */
       readonly content: string | null;
+      /** @default {} */
+      readonly files: {
+        readonly [key: string]: string;
+      };
       /** @default null */
       readonly installer: string | null;
       /** @default [] */
@@ -2244,16 +2619,23 @@ export interface components {
      *         A digest of what the plan is based on and does. If it is no longer current, a sync of the plan is refused.
      *     how
      *         ``roll``: the workers restart in a layer, and their results are kept; ``replace``: the whole cluster restarts;
-     *         ``build``: a new kernel is made beside that of the notebook, for ``to_kernel``; ``nothing``: they are equal
-     *         already; ``refused``: nothing can be done.
+     *         ``in_place``: the workers of a notebook's own cluster restart, one by one, in the environment that they share with
+     *         it, and their results are kept; ``build``: a new kernel is made beside that of the notebook, for ``to_kernel``;
+     *         ``nothing``: they are equal already; ``refused``: nothing can be done.
      *     restarts
-     *         The processes that restart, in plain words.
+     *         The processes that restart, and what is sent to their hosts before, in plain words.
+     *     actions
+     *         The worst first.
      *     seconds
-     *         An estimate of the duration of the sync.
+     *         A rough estimate of the duration of the sync, never an exact figure.
+     *     remaining
+     *         What will still be wrong afterwards, the worst first.
      *     needs
      *         What the user has to agree to before the plan can be applied.
      *     temporary
      *         Whether a second worker is started for the time of the sync, to keep the results of the only one.
+     *     waits
+     *         What was under way and is waited for before workers restart, and what happens if it takes too long, in plain words.
      */
     readonly Plan: {
       readonly actions: readonly components['schemas']['PlanAction'][];
@@ -2272,17 +2654,35 @@ export interface components {
        */
       readonly expires_at: string;
       /** @enum {unknown} */
-      readonly how: 'build' | 'nothing' | 'refused' | 'replace' | 'roll';
+      readonly how:
+        'build' | 'in_place' | 'nothing' | 'refused' | 'replace' | 'roll';
       readonly id: string;
       readonly layer: string | null;
       readonly lost: components['schemas']['PlanLost'];
       readonly needs: readonly ('lost_results' | 'plain_connection')[];
       readonly others: readonly components['schemas']['PlanOther'][];
+      /** @default [] */
+      readonly remaining: readonly components['schemas']['PlanRemaining'][];
       readonly restarts: readonly string[];
       readonly rolls: readonly components['schemas']['PlanRoll'][];
+      /** @default [] */
+      readonly scheduler: readonly components['schemas']['PlanScheduler'][];
       readonly seconds: number;
       /** @default false */
       readonly temporary: boolean;
+      /**
+       * @default {
+       *       "change": 0,
+       *       "install": 0,
+       *       "remove": 0,
+       *       "refuse": 0,
+       *       "extra": 0,
+       *       "outside": 0
+       *     }
+       */
+      readonly totals: components['schemas']['PlanTotals'];
+      /** @default [] */
+      readonly waits: readonly string[];
     };
     /**
      * PlanAction
@@ -2292,9 +2692,13 @@ export interface components {
      *     ----------
      *     cause
      *         The reason in `why`, as a word: the notebook does not have the package (``absent``), no package requires it
-     *         (``unneeded``), another package requires it (``required``), its installation is damaged or of another kind
-     *         (``replaced``), it was so in the base environment or in the earlier state (``base``, ``state``), or the whole
-     *         cluster restarts with another Python (``python``). For every other reason it is ``told``.
+     *         (``unneeded``), it doesn't fit the others (``unfit``), another package requires it (``required``), its installation
+     *         is damaged or of another kind (``replaced``), it was so in the base environment or in the earlier state (``base``,
+     *         ``state``), or the whole cluster restarts with another Python (``python``). For every other reason it is ``told``.
+     *     severity
+     *         How bad its difference is now.
+     *     details
+     *         The resolver's or the installer's own words, where `why` is short for them.
      */
     readonly PlanAction: {
       readonly after: string | null;
@@ -2311,12 +2715,20 @@ export interface components {
         | 'required'
         | 'state'
         | 'told'
+        | 'unfit'
         | 'unneeded';
+      /** @default  */
+      readonly details: string;
       readonly group: string;
       /** @enum {unknown} */
       readonly kind:
         'build' | 'downgrade' | 'install' | 'refuse' | 'remove' | 'upgrade';
       readonly name: string;
+      /**
+       * @default same
+       * @enum {unknown}
+       */
+      readonly severity: 'breaks' | 'minor' | 'risky' | 'same';
       readonly why: string;
     };
     /**
@@ -2332,7 +2744,11 @@ export interface components {
      *     source
      *         What the cluster becomes equal to, ``from`` in JSON; by default `kernel`, or else the Python of the server.
      *     scope
-     *         ``all`` packages, the ``rated`` ones (rows at ``risky`` or ``breaks``), or a list of names.
+     *         ``notebook``: what matters to the notebook, and what that requires (where no notebook says what matters, such as in
+     *         a shell, everything); ``all`` packages; the ``rated`` ones (rows at ``risky`` or ``breaks``); or a list of names.
+     *     remove_extra
+     *         Whether packages that only the cluster has are removed; else they stay wherever they fit. Those that `scope` names
+     *         are removed in any case.
      *     drain_seconds
      *         How long a restart waits for the running tasks of a worker before it is given up.
      *     confirm
@@ -2353,8 +2769,10 @@ export interface components {
       readonly from?: components['schemas']['PlanFrom'] | null;
       /** @default null */
       readonly kernel?: string | null;
-      /** @default all */
-      readonly scope?: ('all' | 'rated') | readonly string[];
+      /** @default false */
+      readonly remove_extra?: boolean;
+      /** @default notebook */
+      readonly scope?: ('all' | 'notebook' | 'rated') | readonly string[];
     };
     /**
      * PlanFrom
@@ -2396,6 +2814,35 @@ export interface components {
       readonly opened_by: string | null;
     };
     /**
+     * PlanRemaining
+     * @description A difference that breaks or is risky and stays so after the sync.
+     *
+     *     Attributes
+     *     ----------
+     *     here
+     *         The notebook's version; null where it has none.
+     *     there
+     *         The versions afterwards where it differs; null for nodes that have none.
+     *     where
+     *         The nodes where it differs: the ``workers``, the ``scheduler``, or both, the ``cluster``.
+     *     why
+     *         What that means, and who can change it.
+     *     condition
+     *         Whether it is no package; the versions are values then.
+     */
+    readonly PlanRemaining: {
+      /** @default false */
+      readonly condition: boolean;
+      readonly here: string | null;
+      readonly name: string;
+      /** @enum {unknown} */
+      readonly severity: 'breaks' | 'minor' | 'risky' | 'same';
+      readonly there: readonly (string | null)[];
+      /** @enum {unknown} */
+      readonly where: 'cluster' | 'scheduler' | 'workers';
+      readonly why: string;
+    };
+    /**
      * PlanRoll
      * @description Workers (addresses) of one group that restart together. Batches are counted from 1.
      */
@@ -2403,6 +2850,49 @@ export interface components {
       readonly batch: number;
       readonly group: string;
       readonly workers: readonly string[];
+    };
+    /**
+     * PlanScheduler
+     * @description What happens so that a scheduler, which doesn't restart, can take the notebook's graphs: `text` says it.
+     *
+     *     Attributes
+     *     ----------
+     *     way
+     *         ``append``: it can import packages that it lacks, in addition, from the new environment; ``seal``: the notebook's
+     *         clients send graphs of which it unpickles nothing of the user's, since it has loaded other versions.
+     *     names
+     *         The packages concerned.
+     */
+    readonly PlanScheduler: {
+      readonly names: readonly string[];
+      readonly text: string;
+      /** @enum {unknown} */
+      readonly way: 'append' | 'seal';
+    };
+    /**
+     * PlanTotals
+     * @description How many packages get another version, come, go, and can't be done.
+     *
+     *     Attributes
+     *     ----------
+     *     extra
+     *         Packages that only the cluster has, whether they stay or go.
+     *     outside
+     *         Other packages that differ and are not in the scope.
+     */
+    readonly PlanTotals: {
+      /** @default 0 */
+      readonly change: number;
+      /** @default 0 */
+      readonly extra: number;
+      /** @default 0 */
+      readonly install: number;
+      /** @default 0 */
+      readonly outside: number;
+      /** @default 0 */
+      readonly refuse: number;
+      /** @default 0 */
+      readonly remove: number;
     };
     /**
      * Problem
@@ -2464,6 +2954,8 @@ export interface components {
       readonly fix: string;
       readonly groups: readonly components['schemas']['RowGroup'][];
       readonly kernel: components['schemas']['RowSide'] | null;
+      /** @default false */
+      readonly matters: boolean;
       /** @default [] */
       readonly modules: readonly string[];
       readonly name: string;
@@ -2601,6 +3093,8 @@ export interface components {
     /**
      * SchedulerInfo
      * @description The address of the scheduler, and the id by which its clients are matched to the cluster.
+     *
+     *     `dashboard` is the URL of Dask's own, relative to the server's where the administrator has set that; null if there is none.
      */
     readonly SchedulerInfo: {
       readonly address: string;
@@ -2739,6 +3233,8 @@ export interface components {
      *         The layers that the cluster runs in after it and before it; null is the base environment.
      *     changes
      *         The number of packages that differ between the two.
+     *     undoable
+     *         Whether there is an earlier state to go back to: a restart in place installs nothing, so it leaves none.
      */
     readonly Sync: {
       /** @default 0 */
@@ -2775,6 +3271,8 @@ export interface components {
         | 'verifying';
       readonly steps: readonly components['schemas']['SyncStep'][];
       readonly undo_of: string | null;
+      /** @default true */
+      readonly undoable: boolean;
       readonly undone_by: string | null;
     };
     /**
@@ -2820,6 +3318,8 @@ export interface components {
     /**
      * SyncStep
      * @description One step of a sync. `group` is null if it concerns all; `seconds` is its duration so far or in all.
+     *
+     *     `started_at` is when it began; while it runs, its duration grows from there.
      */
     readonly SyncStep: {
       /** @default null */
@@ -2827,6 +3327,8 @@ export interface components {
       readonly name: string;
       /** @default null */
       readonly seconds: number | null;
+      /** @default null */
+      readonly started_at: string | null;
       /** @enum {unknown} */
       readonly state: 'cancelled' | 'done' | 'failed' | 'running' | 'waiting';
       /** @default  */
@@ -2921,12 +3423,18 @@ export interface components {
   pathItems: never;
 }
 export type About = components['schemas']['About'];
+export type Activity = components['schemas']['Activity'];
+export type ActivityLane = components['schemas']['ActivityLane'];
+export type ActivityPrefix = components['schemas']['ActivityPrefix'];
+export type ActivityStream = components['schemas']['ActivityStream'];
+export type ActivityWorker = components['schemas']['ActivityWorker'];
 export type Adaptive = components['schemas']['Adaptive'];
 export type AdaptiveRequest = components['schemas']['AdaptiveRequest'];
 export type Cause = components['schemas']['Cause'];
 export type Change = components['schemas']['Change'];
 export type ChangedCluster = components['schemas']['ChangedCluster'];
 export type Checked = components['schemas']['Checked'];
+export type ClientCode = components['schemas']['ClientCode'];
 export type ClientInfo = components['schemas']['ClientInfo'];
 export type Cluster = components['schemas']['Cluster'];
 export type ClusterAttach = components['schemas']['ClusterAttach'];
@@ -2948,6 +3456,7 @@ export type ExplainRequest = components['schemas']['ExplainRequest'];
 export type Explanation = components['schemas']['Explanation'];
 export type Factory = components['schemas']['Factory'];
 export type KernelInterpreter = components['schemas']['KernelInterpreter'];
+export type KernelSeal = components['schemas']['KernelSeal'];
 export type Layer = components['schemas']['Layer'];
 export type LayerPlace = components['schemas']['LayerPlace'];
 export type LeftOut = components['schemas']['LeftOut'];
@@ -2965,7 +3474,10 @@ export type PlanCreate = components['schemas']['PlanCreate'];
 export type PlanFrom = components['schemas']['PlanFrom'];
 export type PlanLost = components['schemas']['PlanLost'];
 export type PlanOther = components['schemas']['PlanOther'];
+export type PlanRemaining = components['schemas']['PlanRemaining'];
 export type PlanRoll = components['schemas']['PlanRoll'];
+export type PlanScheduler = components['schemas']['PlanScheduler'];
+export type PlanTotals = components['schemas']['PlanTotals'];
 export type Problem = components['schemas']['Problem'];
 export type Problematic = components['schemas']['Problematic'];
 export type Row = components['schemas']['Row'];

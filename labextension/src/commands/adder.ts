@@ -33,6 +33,8 @@ export interface IClusterCommand extends ICommand<Cluster> {
   /** What it is called in the menu of this cluster, where that is shorter or says more. */
   short?: string | ((cluster: Cluster) => string);
   allowed: Allowed;
+  /** Whether, where none is named, the compared one is meant. */
+  compared?: boolean;
 }
 
 export class CommandAdder {
@@ -62,7 +64,7 @@ export class CommandAdder {
 
   /** Add a command for one cluster: the one that is named, else the only one that fits, else one that the user chooses. */
   addForCluster(command: IClusterCommand): void {
-    const { allowed, caption, execute, id, label, short } = command;
+    const { allowed, caption, compared, execute, id, label, short } = command;
     const { trans } = this._context;
     this.add({
       id,
@@ -84,7 +86,9 @@ export class CommandAdder {
       },
       isEnabled: ({ cluster }) => this._fitting(cluster, allowed).length > 0,
       execute: async ({ cluster }) => {
-        const fit = this._fitting(cluster, allowed);
+        const meant =
+          cluster ?? (compared ? this._context.model.cluster?.id : undefined);
+        const fit = this._fitting(meant, allowed);
         const chosen = fit.length > 1 ? await this._ask(fit, caption) : fit[0];
         // It may have ended while the user chose.
         const present = chosen && this._fitting(chosen.id, allowed)[0];

@@ -4,6 +4,8 @@ import type { CommandRegistry } from '@lumino/commands';
 import { isOurs } from '../model/capabilities';
 import { CommandIDs } from '../tokens';
 import { hasEnded } from '../model/model';
+import { addActivity } from './activity';
+import type { IActivityOptions } from './activity';
 import { addSteering } from './steering';
 import type { ISteeringOptions } from './steering';
 import { addSyncing } from './syncing';
@@ -15,26 +17,25 @@ const dialogs = () => import('../dialogs');
 
 export function addCommands(
   registry: CommandRegistry,
-  options: ISteeringOptions
+  options: ISteeringOptions & IActivityOptions
 ): void {
   const { model, trans } = options;
   const commands = new CommandAdder(registry, options);
 
   addSteering(commands, options);
   addSyncing(commands, options);
+  addActivity(commands, options);
 
   commands.add({
     id: CommandIDs.showPanel,
     label: trans.__('Show Coiled Jupyter'),
-    caption: trans.__(
-      'Compare the packages of the notebook with those of its cluster'
-    ),
+    caption: trans.__('Compare the notebook with its cluster'),
     execute: options.show
   });
   commands.add({
     id: CommandIDs.refresh,
     label: trans.__('Compare Packages Again'),
-    caption: trans.__('Read the clusters and compare the packages again'),
+    caption: trans.__('Read and compare again'),
     execute: () => model.invalidate()
   });
   commands.add({
@@ -52,6 +53,12 @@ export function addCommands(
   commands.addForCluster({
     id: CommandIDs.stopCluster,
     label: trans.__('Stop Cluster…'),
+    short: cluster =>
+      hasEnded(cluster)
+        ? trans.__('Remove…')
+        : cluster.source === 'attached'
+          ? trans.__('Detach…')
+          : trans.__('Stop…'),
     caption: trans.__('Stop a cluster, after you have seen what is lost'),
     allowed: isOurs,
     execute: cluster => dialogs().then(it => it.stopCluster(cluster, options))
@@ -59,8 +66,9 @@ export function addCommands(
   commands.addForCluster({
     id: CommandIDs.insertClient,
     label: trans.__('Insert Client of the Cluster…'),
+    short: trans.__('Insert client…'),
     caption: trans.__(
-      'Put code that connects to the cluster into the notebook; it is not run'
+      'Put code that connects to the cluster into the notebook'
     ),
     allowed: cluster =>
       isOurs(cluster) && !hasEnded(cluster) && model.kernel !== null,
@@ -69,17 +77,13 @@ export function addCommands(
   commands.add({
     id: CommandIDs.explain,
     label: trans.__('Explain a Dask Error…'),
-    caption: trans.__(
-      'Find the differences between notebook and cluster that explain a failure'
-    ),
+    caption: trans.__('Find the differences that explain a failure'),
     execute: () => dialogs().then(it => it.explainFailure(options))
   });
   commands.add({
     id: CommandIDs.reportProblem,
     label: trans.__('Report a Problem with Coiled Jupyter…'),
-    caption: trans.__(
-      'Gather what a report needs, look through it, and save it as a file'
-    ),
+    caption: trans.__('Gather a report, look through it, and save it'),
     execute: () => dialogs().then(it => it.reportProblem(options))
   });
   commands.add({

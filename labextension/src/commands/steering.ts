@@ -44,7 +44,7 @@ export function addSteering(
     label: trans.__('Restart Cluster…'),
     short: trans.__('Restart…'),
     caption: trans.__(
-      'Start the workers or the whole cluster anew, after you have seen what is lost'
+      'Start workers or all of it anew, after a look at what is lost'
     ),
     allowed: canSteer,
     execute: cluster =>
@@ -70,9 +70,7 @@ export function addSteering(
     id: CommandIDs.showLogs,
     label: trans.__('Show Logs of the Cluster'),
     short: trans.__('Logs'),
-    caption: trans.__(
-      'Show what scheduler and workers print, beside the notebook'
-    ),
+    caption: trans.__('Show what scheduler and workers print'),
     allowed: hasLogs,
     execute: openLogs
   });
@@ -102,7 +100,7 @@ export function addSteering(
     id: CommandIDs.exportCluster,
     label: trans.__('Export Cluster as JSON…'),
     short: trans.__('Export as JSON…'),
-    caption: trans.__('Look at what is known of a cluster, and save it'),
+    caption: trans.__('Look at what is known of a cluster'),
     allowed: () => true,
     execute: cluster => dialogs().then(it => it.exportCluster(cluster, options))
   });

@@ -1,10 +1,10 @@
-/** Commands that sync and undo; each shows the whole plan in a dialog of ours first, and no argument skips that. */
+/** Commands that sync and undo; each shows the whole plan in the panel first, and no argument skips that. */
 import type { ReadonlyJSONObject } from '@lumino/coreutils';
 
 import { CommandIDs } from '../tokens';
 import { hasEnded } from '../model/model';
+import type { Scope } from '../model/planContents';
 import { choosable, isRated, offerOf } from '../model/syncOffer';
-import type { Scope } from '../model/syncOffer';
 import { undoWords } from '../words/sync';
 import type { CommandAdder } from './adder';
 import type { IDialogContext } from '../dialogs/context';
@@ -33,12 +33,27 @@ export function addSyncing(
     }
     const running = model.syncs.running(cluster.id);
     const { diff } = model;
-    const { blocked } = offerOf(cluster, model.judge(), diff, running);
+    const { blocked, everything } = offerOf(model.judge(), diff, running);
     if (scope === 'rated') {
       return blocked === null && (model.diff?.rows ?? []).some(isRated);
     }
+    if (scope === 'all' && blocked?.kind === 'nothing') {
+      return everything > 0;
+    }
     // What one names oneself needn't be rated.
-    return blocked === null || (scope !== 'all' && blocked.kind === 'nothing');
+    return (
+      blocked === null || (scope !== 'notebook' && blocked.kind === 'nothing')
+    );
+  };
+
+  const everythingWords = (): string => {
+    const { cluster, diff } = model;
+    const { everything } = cluster
+      ? offerOf(model.judge(), diff, null)
+      : { everything: 0 };
+    return everything > 0
+      ? trans.__('Sync Everything (%1)…', everything)
+      : trans.__('Sync Everything…');
   };
 
   commands.add({
@@ -46,16 +61,18 @@ export function addSyncing(
     label: ({ scope }) =>
       scope === 'rated'
         ? trans.__('Sync Only What Is Rated…')
-        : trans.__('Sync Cluster to Notebook…'),
-    caption: trans.__(
-      'Give the cluster the packages of the notebook, after you have seen the plan'
-    ),
+        : scope === 'all'
+          ? everythingWords()
+          : trans.__('Sync Cluster to Notebook…'),
+    caption: trans.__('Give the cluster the packages of the notebook'),
     args: {
       cluster,
       scope: {
-        description: trans.__('all, rated, or a list of names of packages'),
+        description: trans.__(
+          'notebook, all, rated, or a list of names of packages'
+        ),
         anyOf: [
-          { type: 'string', enum: ['all', 'rated'] },
+          { type: 'string', enum: ['notebook', 'all', 'rated'] },
           { type: 'array', items: { type: 'string' }, minItems: 1 }
         ]
       }
@@ -70,9 +87,24 @@ export function addSyncing(
     }
   });
   commands.add({
+    id: CommandIDs.seal,
+    label: trans.__('Send Sealed Graphs'),
+    caption: trans.__('For a scheduler that keeps other packages'),
+    args: { cluster },
+    isEnabled: ({ cluster: wish }) =>
+      compared(wish) !== null && model.diff?.unsealed === true,
+    execute: async ({ cluster: wish }) => {
+      const cluster = compared(wish);
+      const kernel = model.kernel?.id;
+      if (cluster && kernel && model.diff?.unsealed) {
+        await model.seal(kernel, cluster.id);
+      }
+    }
+  });
+  commands.add({
     id: CommandIDs.syncChosen,
     label: trans.__('Sync Chosen Packages…'),
-    caption: trans.__('Choose the packages that the cluster gets'),
+    caption: trans.__('Choose what the cluster gets'),
     args: { cluster },
     isEnabled: ({ cluster: wish }) =>
       offered(wish, []) && choosable(model.diff).length > 0,
@@ -90,9 +122,7 @@ export function addSyncing(
       const last = syncs.undoable(id);
       return last ? undoWords(last, trans) : '';
     },
-    caption: trans.__(
-      'Bring back what the cluster had before its last sync, after you have seen the plan'
-    ),
+    caption: trans.__('Bring back what the cluster had before its last sync'),
     allowed: cluster =>
       !hasEnded(cluster) && syncs.undoable(cluster.id) !== null,
     execute: cluster => {
@@ -103,21 +133,17 @@ export function addSyncing(
   commands.addForCluster({
     id: CommandIDs.restoreState,
     label: trans.__('Go Back to an Earlier State…'),
-    caption: trans.__(
-      'Choose one of the states that the cluster had, and see the plan'
-    ),
+    caption: trans.__('Choose one of its earlier states'),
     allowed: cluster =>
       !hasEnded(cluster) &&
       syncs.running(cluster.id) === null &&
-      syncs.list.some(it => it.cluster === cluster.id),
+      syncs.list.some(it => it.cluster === cluster.id && it.undoable),
     execute: cluster => dialogs().then(it => it.restoreState(cluster, options))
   });
   commands.add({
     id: CommandIDs.removeStates,
     label: trans.__('Remove Earlier States…'),
-    caption: trans.__(
-      'See the room that earlier states of clusters take, and free that of those that no cluster runs in'
-    ),
+    caption: trans.__('See and free the room that earlier states take'),
     execute: () => dialogs().then(it => it.removeStates(options))
   });
   commands.addForCluster({
@@ -137,8 +163,11 @@ export function addSyncing(
 
 /** What an argument means; null is nothing that could be planned. */
 function scopeOf(value: unknown): Scope | null {
-  if (value === undefined || value === 'all' || value === 'rated') {
-    return value ?? 'all';
+  if (value === undefined || value === 'notebook') {
+    return 'notebook';
+  }
+  if (value === 'all' || value === 'rated') {
+    return value;
   }
   return Array.isArray(value) &&
     value.length > 0 &&

@@ -8,7 +8,7 @@ import type { Explanation } from '../api/wire';
 import { reasonWords, refusalWords } from '../words/words';
 import type { IDialogContext } from './context';
 import { StayingDialog } from './dialog';
-import { SEVERITY_ICONS } from '../panel/packages/shared';
+import { Icon, SEVERITY_ICONS } from '../panel/icons';
 
 /** The state of the area below the text. */
 export type Outcome =
@@ -75,10 +75,7 @@ function Answer(props: IAnswerProps): JSX.Element {
               aria-label={trans.__('Show %1 in the panel', row.name)}
               onClick={() => props.onShow(row.name)}
             >
-              <span className="jp-Coiled-icon" aria-hidden="true">
-                {SEVERITY_ICONS[row.severity]}
-              </span>{' '}
-              {row.name}
+              <Icon icon={SEVERITY_ICONS[row.severity]} /> {row.name}
             </button>{' '}
             {why}
             <code>{evidence}</code>

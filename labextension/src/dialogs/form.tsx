@@ -2,6 +2,7 @@
 import { Dialog, ReactWidget, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import { HTMLSelect } from '@jupyterlab/ui-components';
+import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 import * as React from 'react';
 
@@ -21,6 +22,8 @@ export interface IFormOptions<V extends Values> {
   fields: (form: Form<V>) => React.ReactNode;
   /** What accepting does, in sentences. */
   effect: (values: V) => string;
+  /** What is shown depends on this too, and is drawn again when it changes. */
+  source?: { readonly changed: ISignal<unknown, unknown> };
   trans: TranslationBundle;
 }
 
@@ -45,6 +48,7 @@ export class Form<V extends Values>
   constructor(private readonly _options: IFormOptions<V>) {
     super();
     this._values = _options.initial;
+    _options.source?.changed.connect(this._onSource, this);
     this.id = `jp-Coiled-form-${forms++}`;
     this.addClass('jp-Coiled-form');
   }
@@ -53,12 +57,28 @@ export class Form<V extends Values>
     return this._values;
   }
 
-  /** Return the entered values, or null if one is missing, which the browser or the effect points out. */
+  /** Return the entered values, or null if one is missing, which its field or the effect points out. */
   getValue(): V | null {
-    const missing = this.node.querySelector<HTMLInputElement>(
-      ':is(input, select, textarea):invalid'
+    const missing = [
+      ...this.node.querySelectorAll<HTMLInputElement>('[data-field]')
+    ].find(
+      it =>
+        !it.validity.valid ||
+        (it.matches('[aria-required=true]') && !it.value.trim())
     );
-    missing?.reportValidity();
+    if (missing) {
+      // A new one each time, so that its field is shown again.
+      this.refuse(
+        new ApiError(
+          'invalid',
+          missing.validity.badInput
+            ? this._options.trans.__('Give a number')
+            : this._options.trans.__('This is missing'),
+          '',
+          missing.dataset.field
+        )
+      );
+    }
     const none = Object.values(this._values).some(
       it => it.length === 0 && typeof it !== 'string'
     );
@@ -79,13 +99,13 @@ export class Form<V extends Values>
 
   text(name: Named<V, string>, label: string, options: IFieldOptions = {}) {
     return this._labelled(name, label, field => (
-      <input type="text" autoComplete="off" {...options} {...field} />
+      <input type="text" autoComplete="off" {...asked(options)} {...field} />
     ));
   }
 
   number(name: Named<V, string>, label: string, options: IFieldOptions = {}) {
     return this._labelled(name, label, field => (
-      <input type="number" step="any" {...options} {...field} />
+      <input type="number" step="any" {...asked(options)} {...field} />
     ));
   }
 
@@ -96,7 +116,7 @@ export class Form<V extends Values>
     options: IFieldOptions & { rows: number }
   ) {
     return this._labelled(name, label, field => (
-      <textarea autoComplete="off" {...options} {...field} />
+      <textarea autoComplete="off" {...asked(options)} {...field} />
     ));
   }
 
@@ -212,9 +232,13 @@ export class Form<V extends Values>
             onChange: event => this._enter(name, event.target.value)
           })}
         </label>
-        <Problem id={id} text={problem} />
+        <Problem id={id} text={problem} turn={this._refusal} />
       </React.Fragment>
     );
+  }
+
+  private _onSource(): void {
+    this._changed.emit();
   }
 
   private _enter(name: string, value: string | readonly string[]): void {
@@ -245,6 +269,11 @@ export class Form<V extends Values>
 
 let forms = 0;
 
+/** Without the browser's own check: the lab would disable the button that says what is missing. */
+function asked({ required, ...options }: IFieldOptions) {
+  return { ...options, 'aria-required': required };
+}
+
 interface IFieldAttributes {
   className: string;
   'data-field': string;
@@ -255,8 +284,15 @@ interface IFieldAttributes {
   onChange: (event: { target: { value: string } }) => void;
 }
 
-/** The error of the preceding field, which is unfolded and focused. */
-function Problem({ id, text }: { id: string; text: string }): JSX.Element {
+interface IProblemProps {
+  id: string;
+  text: string;
+  /** What refused it: another one is shown again. */
+  turn: unknown;
+}
+
+/** The error of the preceding field, which is unfolded, focused and brought into view. */
+function Problem({ id, text, turn }: IProblemProps): JSX.Element {
   const node = React.useRef<HTMLSpanElement>(null);
   React.useEffect(() => {
     if (text && node.current) {
@@ -264,8 +300,9 @@ function Problem({ id, text }: { id: string; text: string }): JSX.Element {
       node.current.previousElementSibling
         ?.querySelector<HTMLElement>('[data-field]')
         ?.focus();
+      node.current.scrollIntoView?.({ block: 'nearest' });
     }
-  }, [text]);
+  }, [text, turn]);
   return (
     <span ref={node} id={id} className="jp-Coiled-problem" role="alert">
       {text}

@@ -1,4 +1,6 @@
-/** The dialogs, which are loaded when the first of them is opened. */
+/** The dialogs, which are loaded when the first of them is opened, with their styles. */
+import '../../labextension/style/dialogs.css';
+
 export { attachCluster } from './attachCluster';
 export { chooseCluster } from './chooseCluster';
 export { explainFailure } from './explainFailure';

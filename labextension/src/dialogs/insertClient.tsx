@@ -10,18 +10,28 @@ export async function insertClient(
   cluster: Cluster,
   { kernels, model, trans }: IDialogContext
 ): Promise<void> {
-  const code = clientCode(cluster);
   const target = model.kernel;
+  // The server knows the certificates, and what the kernel has.
+  const { code, missing } = await model.clientCode(cluster.id);
   const { button } = await new FocusedDialog({
     title: trans.__('Insert a client of %1?', cluster.name),
     body: (
       <div>
         <p>
           {trans.__(
-            'This code is added to %1. It is not run. It needs coiled-jupyter in the kernel.',
+            'This code is added to %1. It is not run.',
             target?.label ?? ''
           )}
         </p>
+        {missing && (
+          <p className="jp-Coiled-problem">
+            {trans.__(
+              'Its kernel has no %1: run %2 first.',
+              missing,
+              `%pip install ${missing}`
+            )}
+          </p>
+        )}
         <pre>{code}</pre>
       </div>
     ),
@@ -34,14 +44,4 @@ export async function insertClient(
   if (button.accept && kernels.current?.path === target?.path) {
     kernels.insert(code);
   }
-}
-
-/** Every JSON string is a Python literal, so a name can't inject code. */
-export function clientCode(cluster: Pick<Cluster, 'name'>): string {
-  return [
-    'import coiled_jupyter',
-    '',
-    `client = coiled_jupyter.connect(${JSON.stringify(cluster.name)})`,
-    'client'
-  ].join('\n');
 }

@@ -3,14 +3,14 @@ import { Dialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import type { ClusterCreate, Usage } from '../api/wire';
+import type { ClusterCreate, Factory, Option, Usage } from '../api/wire';
 import { coresLeft } from '../model/capabilities';
 import type { IActiveKernel } from '../model/kernel';
 import { DEFAULTS } from '../model/preferences';
 import type { INewCluster } from '../model/preferences';
 import type { IDialogContext } from './context';
 import { ask } from './form';
-import type { IFormOptions } from './form';
+import type { Form, IFormOptions } from './form';
 
 type Values = {
   readonly name: string;
@@ -23,29 +23,67 @@ type Values = {
   readonly 'adaptive.minimum': string;
   readonly 'adaptive.maximum': string;
   readonly environ: string;
+  /** Where it runs: the name of a factory. */
+  readonly factory: string;
+  readonly [option: OptionField]: string;
 };
+
+type OptionField = `options.${string}`;
+
+const LOCAL = 'local';
+const REMEMBERED = 'coiled-jupyter:new-cluster';
 
 export async function createCluster({
   model,
   preferences,
   trans
 }: IDialogContext): Promise<void> {
-  const { kernel, usage } = model;
+  const { kernel } = model;
   const first = preferences().newCluster;
+  const factories = (await model.factories()).filter(
+    it => it.absent.length === 0
+  );
+  const last = lastOf(await model.remembered(REMEMBERED));
+  // The panel reads only while it is visible.
+  model.invalidate();
   await ask({
-    ...newClusterForm(kernel, usage, trans, first),
+    ...newClusterForm(kernel, () => model.usage, trans, first, factories, last),
+    source: model,
     title: trans.__('New cluster'),
     accept: Dialog.okButton({ label: trans.__('Create') }),
     focus: 'input',
-    act: values => model.create(requestOf(values, kernel?.id ?? ''))
+    act: async values => {
+      await model.create(requestOf(values, kernel?.id ?? '', factories));
+      model.remember(REMEMBERED, JSON.stringify(placeOf(values)));
+    }
   });
+}
+
+/** Return where the last cluster ran, with its options: what `placeOf` returned. */
+function lastOf(text: string | null): Readonly<Record<string, unknown>> {
+  try {
+    return Object(JSON.parse(text ?? '{}'));
+  } catch {
+    return {};
+  }
+}
+
+/** Return the values that the next form begins with. */
+function placeOf(values: Values): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(values).filter(
+      ([name]) => name === 'factory' || name.startsWith('options.')
+    )
+  );
 }
 
 export function newClusterForm(
   kernel: IActiveKernel | null,
-  usage: Usage | null,
+  usage: () => Usage | null,
   trans: TranslationBundle,
-  first: INewCluster = DEFAULTS.newCluster
+  first: INewCluster = DEFAULTS.newCluster,
+  factories: readonly Factory[] = [],
+  last: Readonly<Record<string, unknown>> = {}
 ): IFormOptions<Values> {
   const sources = [
     ...(kernel?.id
@@ -58,8 +96,19 @@ export function newClusterForm(
     ['requirements', trans.__('a list of requirements')]
   ] as const;
   const known = sources.some(([source]) => source === first.packagesFrom);
+  const said = (name: string, otherwise: string): string =>
+    typeof last[name] === 'string' ? last[name] : otherwise;
+  const options = factories.flatMap(it => Object.entries(it.options));
+  const place = said('factory', LOCAL);
   return {
     initial: {
+      ...Object.fromEntries(
+        options.map(([name, { default: value }]) => [
+          `options.${name}`,
+          said(`options.${name}`, value === null ? '' : String(value))
+        ])
+      ),
+      factory: factories.some(it => it.name === place) ? place : LOCAL,
       name: '',
       workers: String(first.workers),
       threads_per_worker: String(first.threadsPerWorker),
@@ -73,13 +122,14 @@ export function newClusterForm(
     },
     fields: form => (
       <>
-        {form.text('name', trans.__('Name (optional)'), {
-          placeholder: trans.__('chosen for you')
-        })}
+        {factories.length > 1 &&
+          form.select(
+            'factory',
+            trans.__('Where'),
+            factories.map(({ name, title }) => [name, title] as const)
+          )}
+        {optionFields(form, factoryOf(form.values, factories), true, trans)}
         {form.number('workers', trans.__('Workers'), { required: true })}
-        {form.number('threads_per_worker', trans.__('Threads per worker'), {
-          required: true
-        })}
         {form.select('packages', trans.__('Packages from'), sources)}
         {form.values.packages === 'requirements' && (
           <>
@@ -98,9 +148,22 @@ export function newClusterForm(
         )}
         <details>
           <summary>{trans.__('More options')}</summary>
-          {form.text('memory_limit', trans.__('Memory per worker (optional)'), {
+          {optionFields(form, factoryOf(form.values, factories), false, trans)}
+          {form.text('name', trans.__('Name (optional)'), {
             placeholder: trans.__('auto')
           })}
+          {takes(form.values, factories, 'threads_per_worker') &&
+            form.number('threads_per_worker', trans.__('Threads per worker'), {
+              required: true
+            })}
+          {takes(form.values, factories, 'memory_limit') &&
+            form.text(
+              'memory_limit',
+              trans.__('Memory per worker (optional)'),
+              {
+                placeholder: trans.__('auto')
+              }
+            )}
           <div className="jp-Coiled-pair">
             {form.number(
               'adaptive.minimum',
@@ -111,26 +174,119 @@ export function newClusterForm(
               trans.__('Adaptive maximum (optional)')
             )}
           </div>
-          {form.lines(
-            'environ',
-            trans.__('Environment variables, one NAME=value a line (optional)'),
-            { rows: 3 }
-          )}
+          {takes(form.values, factories, 'environ') &&
+            form.lines(
+              'environ',
+              trans.__(
+                'Environment variables, one NAME=value per line (optional)'
+              ),
+              { rows: 3 }
+            )}
         </details>
       </>
     ),
-    effect: values => effectWords(values, kernel, usage, trans),
+    effect: values =>
+      effectWords(values, kernel, usage(), factoryOf(values, factories), trans),
     trans
   };
 }
 
+/** Return the chosen factory; undefined before the server has told of any. */
+function factoryOf(
+  values: Values,
+  factories: readonly Factory[]
+): Factory | undefined {
+  return factories.find(it => it.name === values.factory);
+}
+
+/** Whether clusters of the chosen factory can be told a field. */
+function takes(
+  values: Values,
+  factories: readonly Factory[],
+  field: string
+): boolean {
+  return factoryOf(values, factories)?.takes.includes(field) ?? true;
+}
+
+/** The fields of a factory's options: those without which it can't start, or the others. */
+function optionFields(
+  form: Form<Values>,
+  factory: Factory | undefined,
+  required: boolean,
+  trans: TranslationBundle
+): React.ReactNode {
+  return Object.entries(factory?.options ?? {})
+    .filter(([, option]) => option.required === required)
+    .map(([name, option]) =>
+      optionField(form, `options.${name}`, option, trans)
+    );
+}
+
+function optionField(
+  form: Form<Values>,
+  field: OptionField,
+  option: Option,
+  trans: TranslationBundle
+): React.ReactNode {
+  const { choices, description, required, type } = option;
+  const words = description.charAt(0).toUpperCase() + description.slice(1);
+  const label =
+    required || type === 'boolean' ? words : trans.__('%1 (optional)', words);
+  if (type === 'boolean') {
+    return form.select(field, label, [
+      ['false', trans.__('no')],
+      ['true', trans.__('yes')]
+    ]);
+  }
+  if (choices.length > 0) {
+    const none = required ? [] : ([['', trans.__('auto')]] as const);
+    return form.select(field, label, [
+      ...none,
+      ...choices.map(it => [it, it] as const)
+    ]);
+  }
+  return type === 'string'
+    ? form.text(field, label, { required })
+    : form.number(field, label, { required });
+}
+
+/** Return the options that differ from the factory's defaults, in their types. */
+function optionsOf(values: Values, factory: Factory): ClusterCreate['options'] {
+  const entries = Object.entries(factory.options).map(
+    ([name, { type }]): [string, string | number | boolean] => {
+      const text = values[`options.${name}`] ?? '';
+      const whole = text.trim();
+      switch (type) {
+        case 'boolean':
+          return [name, whole === 'true'];
+        case 'string':
+          return [name, whole];
+        default:
+          return [name, whole && Number(whole)];
+      }
+    }
+  );
+  return Object.fromEntries(
+    entries.filter(
+      ([name, value]) => value !== '' && value !== factory.options[name].default
+    )
+  );
+}
+
 /** Return the body of the request. */
-export function requestOf(values: Values, kernel: string): ClusterCreate {
+export function requestOf(
+  values: Values,
+  kernel: string,
+  factories: readonly Factory[] = []
+): ClusterCreate {
+  const factory = factoryOf(values, factories);
+  const options = factory ? optionsOf(values, factory) : null;
   const { name, packages, python } = values;
   const minimum = values['adaptive.minimum'];
   const maximum = values['adaptive.maximum'];
-  const memory = values.memory_limit.trim();
-  const environ = variablesOf(values.environ);
+  const told = (field: string) => takes(values, factories, field);
+  const memory = told('memory_limit') ? values.memory_limit.trim() : '';
+  const environ = told('environ') ? variablesOf(values.environ) : {};
   const software: Record<string, ClusterCreate> = {
     kernel: { kernel },
     interpreter: { interpreter: { kernel } },
@@ -141,7 +297,11 @@ export function requestOf(values: Values, kernel: string): ClusterCreate {
   };
   return {
     workers: Number(values.workers),
-    threads_per_worker: Number(values.threads_per_worker),
+    ...(told('threads_per_worker') && {
+      threads_per_worker: Number(values.threads_per_worker)
+    }),
+    ...(factory && factory.name !== LOCAL && { factory: factory.name }),
+    ...(options && Object.keys(options).length > 0 && { options }),
     ...(name.trim() && { name: name.trim() }),
     ...(memory && { memory_limit: memory }),
     ...((minimum || maximum) && {
@@ -177,8 +337,10 @@ function effectWords(
   values: Values,
   kernel: IActiveKernel | null,
   usage: Usage | null,
+  factory: Factory | undefined,
   trans: TranslationBundle
 ): string {
+  const elsewhere = factory && factory.name !== LOCAL ? factory : null;
   const threads = Number(values.threads_per_worker);
   const cores = Number(values.workers) * threads;
   const left = usage && coresLeft(usage);
@@ -187,7 +349,9 @@ function effectWords(
   const memory = values.memory_limit.trim();
   const variables = Object.keys(variablesOf(values.environ)).length;
   return [
-    trans.__('Starts a scheduler and workers on this machine:'),
+    elsewhere
+      ? trans.__('%1: %2.', elsewhere.title, elsewhere.description)
+      : trans.__('Starts a scheduler and workers on this machine:'),
     left === null
       ? trans._n('%1 core.', '%1 cores.', cores)
       : cores > left
@@ -212,10 +376,28 @@ function effectWords(
         '%1 variables are set for its workers.',
         variables
       ),
-    originWords(values.packages, kernel?.label ?? '', trans)
+    originWords(values.packages, kernel?.label ?? '', trans),
+    elsewhere && missingWords(values.packages, elsewhere, trans)
   ]
     .filter(Boolean)
     .join(' ');
+}
+
+/** What the chosen packages lack for a factory, as far as that is known before they are read. */
+function missingWords(
+  source: string,
+  factory: Factory,
+  trans: TranslationBundle
+): string {
+  if (source === 'server' && factory.missing.length > 0) {
+    return trans.__(
+      "%1 isn't in the Jupyter server's environment: install it there, or choose packages that have it.",
+      factory.missing.join(', ')
+    );
+  }
+  return factory.requires.length > 0
+    ? trans.__('Its packages must have %1.', factory.requires.join(', '))
+    : '';
 }
 
 /** The effect of adaptive scaling on cores. */

@@ -21,7 +21,8 @@ export async function scaleCluster(
   { model, trans }: IDialogContext
 ): Promise<void> {
   const { adaptive, workers } = cluster.desired;
-  const { usage } = model;
+  // The panel reads only while it is visible.
+  model.invalidate();
   await ask<Values>({
     title: trans.__('Scale %1', cluster.name),
     initial: {
@@ -53,7 +54,14 @@ export async function scaleCluster(
         )}
       </>
     ),
-    effect: values => effectWords(values, cluster, usage, trans),
+    effect: values =>
+      effectWords(
+        values,
+        model.clusters.find(({ id }) => id === cluster.id) ?? cluster,
+        model.usage,
+        trans
+      ),
+    source: model,
     accept: Dialog.okButton({ label: trans.__('Scale') }),
     focus: 'input[type=number]',
     act: async values => {

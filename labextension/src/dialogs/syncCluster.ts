@@ -1,28 +1,49 @@
-/** The dialogs that sync a cluster, undo or cancel a sync, and go back; each shows the plan first. */
+/** Syncs, undoes and goes back: after dialogs that choose, the panel shows the plan first. Cancels a sync after a dialog. */
 import { Dialog, Notification } from '@jupyterlab/apputils';
 
-import type { Cluster, Sync } from '../api/wire';
-import type { Scope } from '../model/syncOffer';
+import type { Cluster, Plan, PlanCreate, Sync } from '../api/wire';
+import type { Scope } from '../model/planContents';
+import { PlanReview } from '../model/planReview';
+import type { IReviewed } from '../model/planReview';
 import { isRunning } from '../model/syncs';
 import { BASE } from '../words/plan';
 import { choosePackages } from './choosePackages';
 import { chooseState } from './chooseState';
 import type { IDialogContext } from './context';
 import { FocusedDialog } from './dialog';
-import { reviewPlan } from './planReview';
+
+interface IReviewRequest extends Omit<IReviewed, 'cluster' | 'review'> {
+  body: PlanCreate;
+  begin?: (plan: Plan) => Promise<Sync>;
+}
+
+/** Show a plan in the panel, which carries it out if the user agrees. */
+function reviewPlan(
+  cluster: Cluster,
+  { begin, body, ...words }: IReviewRequest,
+  { model, show }: IDialogContext
+): void {
+  // A plan that is beginning is gone in a moment.
+  if (model.review?.review.stage.kind !== 'starting') {
+    const review = new PlanReview({ syncs: model.syncs, body, begin });
+    model.review = { ...words, cluster, review };
+    void review.plan();
+  }
+  show();
+}
 
 /** Sync a cluster to the notebook's packages. */
-export async function syncCluster(
+export function syncCluster(
   cluster: Cluster,
   scope: Scope,
   context: IDialogContext
-): Promise<void> {
+): void {
   const { model, trans } = context;
   const kernel = model.kernel;
   if (!kernel?.id) {
     return;
   }
-  const lead =
+  const lead = (scope: Scope) =>
     typeof scope !== 'string'
       ? trans._n(
           '%2 gets %3 as %4 has it.',
@@ -38,8 +59,14 @@ export async function syncCluster(
             cluster.name,
             kernel.label
           )
-        : trans.__('%1 gets the packages of %2.', cluster.name, kernel.label);
-  await reviewPlan(
+        : scope === 'all'
+          ? trans.__('%1 gets all packages of %2.', cluster.name, kernel.label)
+          : trans.__(
+              '%1 gets what matters to %2: what would break, and what the notebook imports.',
+              cluster.name,
+              kernel.label
+            );
+  reviewPlan(
     cluster,
     {
       title: trans.__('Sync %1?', cluster.name),
@@ -63,18 +90,18 @@ export async function syncChosen(
 ): Promise<void> {
   const chosen = await choosePackages(cluster, context);
   if (chosen.length > 0) {
-    await syncCluster(cluster, chosen, context);
+    syncCluster(cluster, chosen, context);
   }
 }
 
 /** Undo a sync. */
-export async function undoSync(
+export function undoSync(
   cluster: Cluster,
   last: Sync,
   context: IDialogContext
-): Promise<void> {
+): void {
   const { model, trans } = context;
-  await reviewPlan(
+  reviewPlan(
     cluster,
     {
       title:
@@ -82,7 +109,7 @@ export async function undoSync(
           ? trans.__('Undo the last sync of %1?', cluster.name)
           : trans.__('Take the undo on %1 back?', cluster.name),
       accept: last.undo_of === null ? trans.__('Undo') : trans.__('Redo'),
-      lead: trans.__('%1 gets back what it had before.', cluster.name),
+      lead: () => trans.__('%1 gets back what it had before.', cluster.name),
       body: {
         cluster: cluster.id,
         direction: 'to_cluster',
@@ -109,12 +136,12 @@ export async function restoreState(
   }
   const layer = await chooseState(layers, cluster, context);
   if (layer !== null) {
-    await reviewPlan(
+    reviewPlan(
       cluster,
       {
         title: trans.__('Bring %1 back to an earlier state?', cluster.name),
         accept: trans.__('Go back'),
-        lead: trans.__('%1 gets back what it had then.', cluster.name),
+        lead: () => trans.__('%1 gets back what it had then.', cluster.name),
         body: { cluster: cluster.id, direction: 'to_cluster', from: { layer } }
       },
       context
@@ -130,9 +157,13 @@ export async function cancelSync(
 ): Promise<void> {
   const result = await new FocusedDialog({
     title: trans.__('Cancel the sync of %1?', cluster.name),
-    body: trans.__(
-      'Workers that were moved already move back, and the old state is read again before it is called so.'
-    ),
+    body: running.undoable
+      ? trans.__(
+          'Workers that were moved already move back, and the old state is read again before it is called so.'
+        )
+      : trans.__(
+          'Workers that have restarted run what is installed now; the others are left as they are.'
+        ),
     buttons: [
       Dialog.cancelButton({ label: trans.__('Let it run') }),
       Dialog.warnButton({ label: trans.__('Cancel the sync') })

@@ -4,7 +4,8 @@ import { Poll } from '@lumino/polling';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import { ApiError } from '../api/client';
+import { asApiError } from '../api/client';
+import type { ApiError } from '../api/client';
 import type { ILogQuery } from '../api/client';
 import type { LogLine, Logs } from '../api/wire';
 
@@ -100,10 +101,7 @@ export class LogFeed implements IDisposable {
       }
     } catch (reason) {
       if (turn === this._turn) {
-        this._error =
-          reason instanceof ApiError
-            ? reason
-            : new ApiError('unreadable', String(reason));
+        this._error = asApiError(reason);
         this._changed.emit();
         throw reason;
       }

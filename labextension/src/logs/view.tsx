@@ -1,4 +1,6 @@
 /** The logs of a cluster, as they come; text only, of a long one only what can be seen is drawn. */
+import '../../labextension/style/logs.css';
+
 import { ReactWidget, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Message } from '@lumino/messaging';

@@ -1,4 +1,5 @@
 /** Which operations a cluster allows, and how large it can become; the server decides both. */
+import { ServerConnection } from '@jupyterlab/services';
 import { hasEnded } from './model';
 import type { Cluster, Usage } from '../api/wire';
 
@@ -26,11 +27,14 @@ export const hasLogs: Allowed = isManaged;
 
 export const hasDashboard: Allowed = cluster => dashboardOf(cluster) !== null;
 
-/** The URL of a cluster's dashboard, if it is http(s): a scheduler can send any text. */
+/** The URL of a cluster's dashboard, if it is http(s); a path is one of the Jupyter server. */
 export function dashboardOf(cluster: Cluster): string | null {
   const told = hasEnded(cluster) ? null : cluster.scheduler?.dashboard;
+  if (!told) {
+    return null;
+  }
   try {
-    const url = new URL(told ?? '');
+    const url = new URL(told, ServerConnection.makeSettings().baseUrl);
     return /^https?:$/.test(url.protocol) ? url.href : null;
   } catch {
     return null;

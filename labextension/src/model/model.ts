@@ -7,10 +7,12 @@ import { Signal } from '@lumino/signaling';
 import type { ApiError, IApi, ILogQuery } from '../api/client';
 import { Resource } from '../api/resource';
 import type { IActiveKernel, IActiveKernels } from './kernel';
+import type { IReviewed } from './planReview';
 import { Syncs } from './syncs';
 import type {
   About,
   ChangedCluster,
+  ClientCode,
   Cluster,
   ClusterAttach,
   ClusterChange,
@@ -245,6 +247,17 @@ export class Model implements IDisposable {
     return this._rules;
   }
 
+  /** The plan that the panel shows, or null. */
+  get review(): IReviewed | null {
+    return this._review;
+  }
+
+  set review(next: IReviewed | null) {
+    this._review?.review.dispose();
+    this._review = next;
+    this._changed.emit();
+  }
+
   /** The last request to show a row, or null. */
   get reveal(): IReveal | null {
     return this._reveal;
@@ -283,17 +296,18 @@ export class Model implements IDisposable {
   /** Return the verdict that holds now: unknown for an old answer, or one from before the connection was lost. */
   judge(): IJudgement {
     const reason = this._reason();
-    if (reason) {
+    const { diff } = this;
+    const sync = diff && this.syncs.running(diff.cluster.id);
+    // Nodes that restart can't be read, so readings age.
+    if (reason && !(sync && reason.kind === 'stale')) {
       return { verdict: 'unknown', reason };
     }
-    const { diff } = this;
+    if (sync) {
+      // Some nodes have been moved and others not, and restarting ones weren't read: that breaks nothing.
+      return { verdict: 'unknown', reason: { kind: 'syncing', sync } };
+    }
     if (!diff || this._diff.superseded) {
       return { verdict: 'unknown', reason: { kind: 'reading' } };
-    }
-    const sync = this.syncs.running(diff.cluster.id);
-    if (sync && ['equal', 'compatible'].includes(diff.verdict)) {
-      // Some nodes have been moved and others not, and restarting ones weren't read.
-      return { verdict: 'unknown', reason: { kind: 'syncing', sync } };
     }
     return diff.verdict === 'unknown'
       ? { verdict: 'unknown', reason: { kind: 'unread', diff } }
@@ -328,6 +342,24 @@ export class Model implements IDisposable {
     return this._added(await this._api.create(body));
   }
 
+  /** Return the kinds of clusters that can be created; none where the server can't tell. */
+  async factories(): Promise<About['factories']> {
+    if (!this._about.value) {
+      await this._about.refresh();
+    }
+    return this._about.value?.factories ?? [];
+  }
+
+  /** Return what `remember` was told under a name, also by an earlier page; null if nothing. */
+  async remembered(name: string): Promise<string | null> {
+    const text = await this._memory?.fetch(name).catch(() => null);
+    return typeof text === 'string' ? text : null;
+  }
+
+  remember(name: string, text: string): void {
+    this._memory?.save(name, text).catch(() => undefined);
+  }
+
   async attach(body: ClusterAttach): Promise<Cluster> {
     return this._added(await this._api.attach(body));
   }
@@ -349,6 +381,17 @@ export class Model implements IDisposable {
 
   async remove(id: string): Promise<void> {
     await this._api.remove(id);
+    this.invalidate();
+  }
+
+  /** Return code that connects the present kernel to a cluster. */
+  clientCode(id: string): Promise<ClientCode> {
+    return this._api.clientCode(id, this._kernel?.id ?? null);
+  }
+
+  /** Have a kernel's clients send sealed graphs to a cluster, and compare again. */
+  async seal(kernel: string, cluster: string): Promise<void> {
+    await this._api.seal(kernel, cluster, true);
     this.invalidate();
   }
 
@@ -401,6 +444,7 @@ export class Model implements IDisposable {
       return;
     }
     this._disposed = true;
+    this._review?.review.dispose();
     this.syncs.dispose();
     this._soon.dispose();
     this._resources.forEach(resource => resource.dispose());
@@ -493,6 +537,9 @@ export class Model implements IDisposable {
     if (followed !== this._followed) {
       this._followed = followed;
       this._diff.clear();
+      if (this._review?.review.compares) {
+        this.review = null;
+      }
     }
   }
 
@@ -596,6 +643,7 @@ export class Model implements IDisposable {
   private _history: readonly ISample[] = [];
   private _rules: Rules | null = null;
   private _reveal: IReveal | null = null;
+  private _review: IReviewed | null = null;
   private _seconds = 5;
   private _visible = false;
   private _watched = false;

@@ -1,5 +1,8 @@
-/** The contents of a plan, as dialogs show them. */
-import type { Plan, PlanAction } from '../api/wire';
+/** The contents of a plan, as the panel shows them. */
+import type { Plan, PlanAction, PlanCreate } from '../api/wire';
+
+/** What matters to the notebook, all packages, those rated `breaks` or `risky`, or names of packages. */
+export type Scope = NonNullable<PlanCreate['scope']>;
 
 /** Groups with the same actions. */
 export interface IPart {

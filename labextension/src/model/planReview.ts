@@ -3,10 +3,12 @@ import type { IDisposable } from '@lumino/disposable';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import { ApiError } from '../api/client';
+import { asApiError } from '../api/client';
+import type { ApiError } from '../api/client';
 import { samePlan } from './planContents';
+import type { Scope } from './planContents';
 import type { Syncs } from './syncs';
-import type { Plan, PlanCreate, Sync } from '../api/wire';
+import type { Cluster, Plan, PlanCreate, Sync } from '../api/wire';
 
 /** A confirmation by the user. */
 export type Need = Plan['needs'][number];
@@ -26,6 +28,18 @@ export interface IPlanReviewOptions {
   body: PlanCreate;
   /** Begin a plan that needs no confirmation; by default, start its sync. */
   begin?: (plan: Plan) => Promise<Sync>;
+}
+
+/** A plan under review in the panel, and how it is put. */
+export interface IReviewed {
+  readonly cluster: Cluster;
+  /** What is asked. */
+  readonly title: string;
+  /** The button that carries it out. */
+  readonly accept: string;
+  /** The request as a sentence, for a choice of packages. */
+  readonly lead: (scope: Scope) => string;
+  readonly review: PlanReview;
 }
 
 export class PlanReview implements IDisposable {
@@ -52,6 +66,11 @@ export class PlanReview implements IDisposable {
     return this._agreed;
   }
 
+  /** Whether it counts only for the notebook and the cluster that are compared. */
+  get compares(): boolean {
+    return this._options.body.kernel !== undefined;
+  }
+
   /** Seconds to wait for a running task before its worker restarts. */
   get drain(): number {
     return this._body.drain_seconds ?? 120;
@@ -62,11 +81,41 @@ export class PlanReview implements IDisposable {
     void this.plan();
   }
 
+  /** Whether workers that can't wait longer restart all the same, whatever that loses. */
+  get insists(): boolean {
+    return (this._body.confirm ?? []).includes('lost_results');
+  }
+
+  set insists(insists: boolean) {
+    this._body = { ...this._body, confirm: insists ? ['lost_results'] : [] };
+    void this.plan();
+  }
+
+  /** Which packages are planned. */
+  get scope(): Scope {
+    return this._body.scope ?? 'notebook';
+  }
+
+  set scope(scope: Scope) {
+    this._body = { ...this._body, scope };
+    void this.plan();
+  }
+
+  /** Whether packages go that only the cluster has. */
+  get removesExtra(): boolean {
+    return this._body.remove_extra ?? false;
+  }
+
+  set removesExtra(remove: boolean) {
+    this._body = { ...this._body, remove_extra: remove };
+    void this.plan();
+  }
+
   /** Whether the shown plan can be carried out now. */
   get ready(): boolean {
     return (
       this._stage.kind === 'shown' &&
-      ['roll', 'replace'].includes(this._stage.plan.how) &&
+      ['roll', 'replace', 'in_place'].includes(this._stage.plan.how) &&
       this.needs.every(need => this._agreed.has(need))
     );
   }
@@ -100,7 +149,7 @@ export class PlanReview implements IDisposable {
       }
     } catch (reason) {
       if (turn === this._turns) {
-        this._set({ kind: 'problem', error: problem(reason) });
+        this._set({ kind: 'problem', error: asApiError(reason) });
       }
     }
   }
@@ -117,7 +166,8 @@ export class PlanReview implements IDisposable {
     try {
       if (plan.needs.length > 0) {
         const { syncs } = this._options;
-        const next = await syncs.plan({ ...this._body, confirm: needs });
+        const confirm = [...new Set([...(this._body.confirm ?? []), ...needs])];
+        const next = await syncs.plan({ ...this._body, confirm });
         if (turn !== this._turns) {
           return false;
         }
@@ -135,7 +185,7 @@ export class PlanReview implements IDisposable {
       return true;
     } catch (reason) {
       return (
-        turn === this._turns && (await this._refused(problem(reason), plan))
+        turn === this._turns && (await this._refused(asApiError(reason), plan))
       );
     }
   }
@@ -197,7 +247,7 @@ export class PlanReview implements IDisposable {
       await this._options.syncs.start(plan);
       return true;
     } catch (reason) {
-      return this._refused(problem(reason), null);
+      return this._refused(asApiError(reason), null);
     }
   }
 
@@ -228,10 +278,4 @@ export class PlanReview implements IDisposable {
   private _turns = 0;
   private _disposed = false;
   private readonly _changed = new Signal<this, void>(this);
-}
-
-function problem(reason: unknown): ApiError {
-  return reason instanceof ApiError
-    ? reason
-    : new ApiError('unreadable', String(reason));
 }

@@ -1,19 +1,18 @@
 /** Which differences can be synced, or why they can't; the server decides. */
 import { isLocalCode } from './places';
 import type { IJudgement, Reason } from './model';
-import type { Cluster, Diff, PlanCreate, Row, Sync } from '../api/wire';
+import type { Diff, Row, Sync } from '../api/wire';
 
 /** Why nothing can be synced now. */
 export type Blocked =
-  Reason | { readonly kind: 'nothing' } | { readonly kind: 'discovered' };
-
-/** All packages, those rated `breaks` or `risky`, or names of packages. */
-export type Scope = NonNullable<PlanCreate['scope']>;
+  Reason | { readonly kind: 'nothing'; readonly others: number };
 
 /** The offer of the sync button. */
 export interface IOffer {
-  /** The number of packages rated `breaks` or `risky`. */
+  /** The number of packages that differ and matter to the notebook. */
   readonly packages: number;
+  /** The number of all packages that a sync of everything would change. */
+  readonly everything: number;
   /** Whether Python itself differs too. */
   readonly python: boolean;
   readonly blocked: Blocked | null;
@@ -26,7 +25,7 @@ export function canSync(row: Row): boolean {
 }
 
 /** Whether a row breaks or may fail. */
-export function isRated({ severity }: Row): boolean {
+export function isRated({ severity }: Pick<Row, 'severity'>): boolean {
   return severity === 'breaks' || severity === 'risky';
 }
 
@@ -39,28 +38,33 @@ const PYTHON = 'python';
 
 /** Return the offer, or why nothing can be synced, such as without a current comparison. */
 export function offerOf(
-  cluster: Cluster,
   judgement: IJudgement,
   diff: Diff | null,
   running: Sync | null
 ): IOffer {
   const rows = (diff?.rows ?? []).filter(
-    row => canSync(row) && row.severity !== 'same'
+    // What only the cluster has stays there.
+    row =>
+      canSync(row) &&
+      row.severity !== 'same' &&
+      (row.matters || row.status !== 'only_cluster')
   );
-  const python = rows.some(({ name }) => name === PYTHON);
+  const matter = rows.filter(row => row.matters);
+  const named = (some: readonly Row[]) =>
+    some.filter(({ name }) => name !== PYTHON).length;
   return {
-    packages: rows.length - Number(python),
-    python,
-    blocked: blockedBy(cluster, judgement, diff, running, rows.length)
+    packages: named(matter),
+    everything: named(rows),
+    python: matter.some(({ name }) => name === PYTHON),
+    blocked: blockedBy(judgement, diff, running, [matter.length, named(rows)])
   };
 }
 
 function blockedBy(
-  { source }: Cluster,
   { reason }: IJudgement,
   diff: Diff | null,
   running: Sync | null,
-  rows: number
+  [matter, others]: readonly [number, number]
 ): Blocked | null {
   if (running) {
     return { kind: 'syncing', sync: running };
@@ -75,8 +79,5 @@ function blockedBy(
   if (diff.level !== 'all') {
     return { kind: 'unread', diff };
   }
-  if (rows > 0 && source === 'discovered') {
-    return { kind: 'discovered' };
-  }
-  return rows === 0 ? { kind: 'nothing' } : null;
+  return matter === 0 ? { kind: 'nothing', others } : null;
 }

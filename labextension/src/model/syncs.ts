@@ -136,7 +136,7 @@ export class Syncs implements IDisposable {
     return last && (isRunning(last) || this._unseen(last)) ? last : null;
   }
 
-  /** The sync that would be undone: the last that wasn't. */
+  /** The sync that would be undone: the last that wasn't, and that left an earlier state. */
   undoable(cluster: string): Sync | null {
     return this.running(cluster)
       ? null
@@ -145,6 +145,7 @@ export class Syncs implements IDisposable {
             sync.cluster === cluster &&
             sync.direction === 'to_cluster' &&
             sync.state === 'done' &&
+            sync.undoable &&
             sync.undone_by === null
         ) ?? null);
   }

@@ -4,7 +4,8 @@ import { Debouncer } from '@lumino/polling';
 import type { ISignal } from '@lumino/signaling';
 import { Signal } from '@lumino/signaling';
 
-import { ApiError } from '../api/client';
+import { asApiError } from '../api/client';
+import type { ApiError } from '../api/client';
 import type { ChangedCluster, Cluster } from '../api/wire';
 
 /** Milliseconds between the last click and the request. */
@@ -107,11 +108,7 @@ export class Wishes implements IDisposable {
         outcome = { kind: 'granted', changed, asked };
       }
     } catch (reason) {
-      const error =
-        reason instanceof ApiError
-          ? reason
-          : new ApiError('unreadable', String(reason));
-      outcome = { kind: 'refused', error };
+      outcome = { kind: 'refused', error: asApiError(reason) };
     }
     // Further clicks may have requested another number by now.
     if (!this._disposed && this.of(id).workers === asked) {

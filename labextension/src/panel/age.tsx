@@ -3,8 +3,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { freshness } from '../model/model';
-import type { Freshness } from '../model/model';
-import { ageWords } from '../words/words';
+import { ageWords, durationWords } from '../words/words';
+import { clock, Icon } from './icons';
 
 /** Render each second; for the few components that show time. */
 export function useSeconds(): void {
@@ -15,16 +15,10 @@ export function useSeconds(): void {
   }, []);
 }
 
-const ICONS: Record<Freshness, string> = {
-  fresh: '',
-  stale: '◷',
-  unknown: '?'
-};
-
 export interface IAgeProps {
   /** Seconds since the reading, null if there is none. */
   seconds: number | null;
-  /** Whether to hide a fresh age. */
+  /** Whether to hide a fresh age, and to be short about an old one, which stands in a line with figures. */
   quiet?: boolean;
   trans: TranslationBundle;
 }
@@ -35,13 +29,15 @@ export function Age({ seconds, quiet, trans }: IAgeProps): JSX.Element | null {
     return null;
   }
   return (
-    <span className="jp-Coiled-age" data-age={state}>
-      {ICONS[state] && (
-        <span className="jp-Coiled-icon" aria-hidden="true">
-          {ICONS[state]}
-        </span>
-      )}
-      {ageWords(seconds, trans)}
+    <span
+      className="jp-Coiled-age"
+      data-age={state}
+      title={ageWords(seconds, trans)}
+    >
+      {state !== 'fresh' && <Icon icon={clock} />}
+      {quiet
+        ? trans.__('%1 old', durationWords(seconds, trans))
+        : ageWords(seconds, trans)}
     </span>
   );
 }

@@ -6,6 +6,7 @@ import { Menu } from '@lumino/widgets';
 import { CommandIDs } from '../tokens';
 import type { Cluster } from '../api/wire';
 
+const { insertClient: INSERT, stopCluster: STOP } = CommandIDs;
 const STEERING = [
   CommandIDs.scaleCluster,
   CommandIDs.restartCluster,
@@ -13,6 +14,10 @@ const STEERING = [
   CommandIDs.keepCluster
 ];
 const LOOKING = [
+  CommandIDs.openTaskStream,
+  CommandIDs.openProgress,
+  CommandIDs.openWorkers,
+  CommandIDs.openClusterMap,
   CommandIDs.openDashboard,
   CommandIDs.copyCluster,
   CommandIDs.exportCluster
@@ -21,19 +26,21 @@ const LOOKING = [
 /** The commands for clusters of this source; each decides whether it is enabled. */
 export function actionsOf({ source }: Cluster): readonly string[] {
   return {
-    managed: [...STEERING, CommandIDs.showLogs, ...LOOKING],
-    attached: [CommandIDs.renameCluster, ...LOOKING],
+    managed: [INSERT, ...STEERING, CommandIDs.showLogs, ...LOOKING, STOP],
+    attached: [INSERT, CommandIDs.renameCluster, ...LOOKING, STOP],
     discovered: LOOKING
   }[source];
 }
 
 /** The ways to sync without a button of their own; without separators, which would be menu items without a name. */
 const SYNCING: readonly (readonly [string, ReadonlyJSONObject])[] = [
+  [CommandIDs.sync, { scope: 'all' }],
   [CommandIDs.sync, { scope: 'rated' }],
   [CommandIDs.syncChosen, {}],
   [CommandIDs.undoSync, {}],
   [CommandIDs.restoreState, {}],
-  [CommandIDs.removeStates, {}]
+  [CommandIDs.removeStates, {}],
+  [CommandIDs.refresh, {}]
 ];
 
 /** Open the menu of a cluster below its button. */

@@ -1,19 +1,21 @@
 /** The side panel: its sections, rendered from the model. */
 import { Clipboard, ReactWidget, UseSignal } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { addIcon, linkIcon } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import * as React from 'react';
 
-import { Age, useSeconds } from './age';
+import { ActivityStrip } from './activityStrip';
+import { useSeconds } from './age';
+import { ClusterBar } from './clusters/bar';
 import { ClusterCard } from './clusters/card';
 import { CoreMeter } from './clusters/cores';
-import { Empty } from './empty';
+import { IconButton } from './icons';
 import { Notice } from './notice';
 import { lazy } from './lazy';
 import { SoftwareTable } from './packages/table';
-import { SyncButton } from './sync/button';
 import type { IRowActions } from './packages/shared';
-import { Verdict } from './verdict/verdict';
+import { VerdictBox } from './verdict/box';
 import { hasLogs, isOurs } from '../model/capabilities';
 import { CommandIDs } from '../tokens';
 import { openMenu, openSyncMenu } from './menu';
@@ -22,10 +24,15 @@ import type { Model } from '../model/model';
 import { offerOf } from '../model/syncOffer';
 import { isRunning } from '../model/syncs';
 import { blockedWords, syncStateWords, syncWords } from '../words/sync';
-import type { Cluster, Diff } from '../api/wire';
+import type { Cluster, DiffGroup } from '../api/wire';
 import { Wishes } from '../model/workerRequest';
-import { pastWords, problemWords, reasonWords } from '../words/words';
+import { pastWords } from '../words/words';
 
+const Unread = lazy(() => import('./unread').then(it => it.Unread));
+const Unsealed = lazy(() => import('./sync/unsealed').then(it => it.Unsealed));
+const PlanSection = lazy(() =>
+  import('./sync/plan').then(it => it.PlanSection)
+);
 const SyncCard = lazy(() => import('./sync/card').then(it => it.SyncCard));
 
 /** The panel in JupyterLab's right sidebar. */
@@ -70,12 +77,13 @@ export class Panel extends ReactWidget {
       <UseSignal signal={this._model.changed}>
         {() => (
           <>
-            <VerdictLine {...sections} />
+            <Top {...sections} />
+            <Packages {...sections} />
+            <Activity {...sections} />
             <UseSignal signal={this._wishes.changed}>
-              {() => <ClusterSection {...sections} />}
+              {() => <Clusters {...sections} />}
             </UseSignal>
-            <CoresSection {...sections} />
-            <SoftwareSection {...sections} />
+            <Cores {...sections} />
           </>
         )}
       </UseSignal>
@@ -102,79 +110,236 @@ interface ISectionProps {
   trans: TranslationBundle;
 }
 
-/** Updates the verdict each second: an old answer expires even if nothing arrives. */
-function VerdictLine({ model, trans }: ISectionProps): JSX.Element {
+/** The cluster compared and the verdict, each second: an old answer expires even if nothing arrives. */
+function Top(props: ISectionProps): JSX.Element {
   useSeconds();
-  return <Verdict judgement={model.judge()} diff={model.diff} trans={trans} />;
-}
-
-interface IHeadProps {
-  title: string;
-  children?: React.ReactNode;
-}
-
-function Head({ title, children }: IHeadProps): JSX.Element {
+  const { model, commands, trans } = props;
+  const { candidates, cluster, diff, error, problem } = model;
+  const judgement = model.judge();
+  const closePlan = React.useCallback(() => (model.review = null), [model]);
+  const node = React.useRef<HTMLDivElement>(null);
+  useSteadyRows(node);
   return (
-    <div className="jp-Coiled-head">
-      <h2>{title}</h2>
-      {children}
+    <div ref={node} className="jp-Coiled-top">
+      {candidates.length > 0 && (
+        <ClusterBar
+          cluster={cluster}
+          candidates={candidates}
+          age={cluster && model.clusterAge(cluster)}
+          onChoose={id => model.choose(id)}
+          onMenu={(button, keyboard) =>
+            cluster && openMenu(commands, cluster, button, keyboard)
+          }
+          trans={trans}
+        />
+      )}
+      {!error && problem && (
+        <Notice text={problem.message} hint={problem.hint} />
+      )}
+      <VerdictBox
+        judgement={judgement}
+        diff={diff}
+        age={model.age}
+        offer={cluster && offerOf(judgement, diff, runningOf(model))}
+        onSync={() =>
+          void commands.execute(CommandIDs.sync, { cluster: cluster?.id })
+        }
+        onCreate={() => void commands.execute(CommandIDs.createCluster)}
+        onWhy={name => model.show(name)}
+        onMenu={(button, keyboard) =>
+          cluster && openSyncMenu(commands, cluster, button, keyboard)
+        }
+        plan={
+          model.review && (
+            <div className="jp-Coiled-planned">
+              <PlanSection
+                reviewed={model.review}
+                groups={groupsOf(model, model.review.cluster)}
+                onClose={closePlan}
+                trans={trans}
+              />
+            </div>
+          )
+        }
+        trans={trans}
+      >
+        {/* An undo ends it on both sides, one after the other. */}
+        {diff?.unsealed && cluster && !runningOf(model) && (
+          <Unsealed
+            onSeal={() =>
+              void commands.execute(CommandIDs.seal, { cluster: cluster.id })
+            }
+            trans={trans}
+          />
+        )}
+        {diff && diff.unread.length > 0 && <Unread diff={diff} trans={trans} />}
+        <SyncCards {...props} />
+      </VerdictBox>
     </div>
   );
 }
 
-function ClusterSection(props: ISectionProps): JSX.Element {
+const NO_GROUPS: readonly DiffGroup[] = [];
+
+/** The groups of a cluster that were read last. */
+function groupsOf({ diff }: Model, { id }: Cluster): readonly DiffGroup[] {
+  return diff?.cluster.id === id ? diff.cluster.groups : NO_GROUPS;
+}
+
+/** The running sync of the cluster compared, or null. */
+function runningOf({ cluster, syncs }: Model) {
+  return cluster && syncs.running(cluster.id);
+}
+
+/** Keep the rows where they are seen while what is above them changes its height. */
+function useSteadyRows(top: React.RefObject<HTMLDivElement>): void {
+  React.useEffect(() => {
+    const node = top.current;
+    if (!node || !('ResizeObserver' in window)) {
+      return;
+    }
+    let height = node.offsetHeight;
+    // Where a list ends, it can't scroll as far as it should; the way back begins from where it should be.
+    let [end, owed] = [0, 0];
+    const observer = new ResizeObserver(() => {
+      // Hidden, it has none.
+      const by = (node.offsetHeight || height) - height;
+      height += by;
+      const rows = node.parentElement?.querySelector('.jp-Coiled-rows');
+      // Only what somebody looks at, or looked at when asking for a plan: a fresh list begins at its top.
+      if (
+        rows &&
+        (rows.scrollTop > 0 ||
+          rows.matches(':hover, :focus-within') ||
+          node.querySelector('.jp-Coiled-planned'))
+      ) {
+        const wanted =
+          rows.scrollTop + by + (rows.scrollTop === end ? owed : 0);
+        rows.scrollTop = wanted;
+        end = rows.scrollTop;
+        owed = wanted - end;
+      } else {
+        owed = 0;
+      }
+    });
+    observer.observe(node);
+    return () => observer.disconnect();
+  }, []);
+}
+
+/** The rows of the packages that differ. */
+function Packages({
+  model,
+  actions,
+  trans
+}: ISectionProps): JSX.Element | null {
+  // Colours expire even if nothing arrives; the table itself is rendered only for a new comparison.
+  useSeconds();
+  const { diff } = model;
+  const judgement = model.judge();
+  const { blocked } = offerOf(judgement, diff, runningOf(model));
+  return (
+    <section
+      className="jp-Coiled-software"
+      aria-label={trans.__('Packages')}
+      // An expired comparison is shown without colour.
+      data-stale={diff ? judgement.reason !== null : undefined}
+    >
+      {diff && diff.rows.length > 0 && (
+        <SoftwareTable
+          diff={diff}
+          rules={model.rules}
+          actions={actions}
+          // A package chosen by name needs no severity.
+          blocked={
+            blocked && blocked.kind !== 'nothing'
+              ? blockedWords(blocked, trans)
+              : ''
+          }
+          reveal={model.reveal}
+          trans={trans}
+        />
+      )}
+    </section>
+  );
+}
+
+/** What the clusters did lately, and the panes that tell more of the one that is compared; nothing where nothing runs. */
+function Activity({
+  model,
+  commands,
+  trans
+}: ISectionProps): JSX.Element | null {
+  useSeconds();
+  const { cluster, usage, usageAge } = model;
+  if (!cluster || hasEnded(cluster) || cluster.status === 'starting') {
+    return null;
+  }
+  const pane = (command: string, words: string) => (
+    <button
+      type="button"
+      className="jp-Coiled-link"
+      onClick={() => void commands.execute(command, { cluster: cluster.id })}
+    >
+      {words}
+    </button>
+  );
+  return (
+    <section
+      className="jp-Coiled-activity"
+      aria-label={trans.__('Activity')}
+      data-age={freshness(usageAge)}
+    >
+      <div className="jp-Coiled-head">
+        <h2>{trans.__('Activity')}</h2>
+        {pane(CommandIDs.openTaskStream, trans.__('Task stream'))}
+        {pane(CommandIDs.openWorkers, trans.__('Workers'))}
+      </div>
+      {usage && usage.cores.allocated > 0 && (
+        <ActivityStrip
+          usage={usage}
+          age={usageAge}
+          history={model.history}
+          trans={trans}
+        />
+      )}
+    </section>
+  );
+}
+
+function Clusters(props: ISectionProps): JSX.Element {
   const { model, commands, trans } = props;
   useSeconds();
-  const { clusters, error, kernel } = model;
+  const { clusters, error } = model;
   const past = inOrder(clusters).filter(it => isPast(it, clusters));
-  const shown = inOrder(clusters).filter(it => !past.includes(it));
-  const create = () => void commands.execute(CommandIDs.createCluster);
-  const attach = () => void commands.execute(CommandIDs.attachCluster);
+  const compared = model.cluster?.id;
+  const shown = inOrder(clusters)
+    .filter(it => !past.includes(it))
+    .sort(
+      (one, other) =>
+        Number(other.id === compared) - Number(one.id === compared)
+    );
+  // Where there is none yet, the verdict has the button.
+  const first = model.judge().reason?.kind === 'no_cluster';
   return (
-    <section className="jp-Coiled-section" aria-label={trans.__('Cluster')}>
-      <Head title={trans.__('Cluster')}>
-        <span className="jp-Coiled-row">
-          <button
-            className="jp-Coiled-button"
-            onClick={create}
+    <section className="jp-Coiled-clusters" aria-label={trans.__('Clusters')}>
+      <div className="jp-Coiled-head">
+        <h2>{trans.__('Clusters')}</h2>
+        {!first && (
+          <IconButton
+            icon={addIcon}
+            label={trans.__('New cluster…')}
+            onClick={() => void commands.execute(CommandIDs.createCluster)}
             disabled={error !== null}
-          >
-            {trans.__('New cluster…')}
-          </button>
-          <button
-            className="jp-Coiled-button"
-            aria-label={trans.__('Attach a cluster…')}
-            onClick={attach}
-            disabled={error !== null}
-          >
-            {trans.__('Attach…')}
-          </button>
-        </span>
-      </Head>
-      {error && (
-        <Empty reason={error.kind} words={problemWords(error, trans)} />
-      )}
-      {!error && model.problem && (
-        <Notice text={model.problem.message} hint={model.problem.hint} />
-      )}
-      {!error && !model.ready && (
-        <Empty
-          reason="reading"
-          words={reasonWords({ kind: 'reading' }, trans)}
+          />
+        )}
+        <IconButton
+          icon={linkIcon}
+          label={trans.__('Attach a cluster…')}
+          onClick={() => void commands.execute(CommandIDs.attachCluster)}
+          disabled={error !== null}
         />
-      )}
-      {!error && model.ready && model.candidates.length === 0 && (
-        <Empty
-          reason="no_cluster"
-          words={{
-            text: trans.__('No cluster is running'),
-            hint: kernel
-              ? trans.__('Create one with the packages of %1.', kernel.label)
-              : ''
-          }}
-          action={{ label: trans.__('Create a cluster…'), run: create }}
-        />
-      )}
+      </div>
       {shown.map(it => (
         <Card key={it.id} cluster={it} {...props} />
       ))}
@@ -199,12 +364,14 @@ function Card(props: ISectionProps & { cluster: Cluster }): JSX.Element {
   return (
     <ClusterCard
       cluster={cluster}
+      compared={cluster.id === model.cluster?.id}
       now={model.now}
       age={model.clusterAge(cluster)}
       trans={trans}
       onStop={ours ? execute(CommandIDs.stopCluster) : null}
       // A notebook that opened a cluster by itself already has a client.
       onInsert={kernel && ours ? execute(CommandIDs.insertClient) : null}
+      code={kernel && ours ? () => model.clientCode(cluster.id) : null}
       onLogs={hasLogs(cluster) ? execute(CommandIDs.showLogs) : null}
       wish={wishes.of(cluster.id)}
       onStep={by => wishes.step(cluster, by)}
@@ -243,125 +410,19 @@ export function inOrder(clusters: readonly Cluster[]): Cluster[] {
   );
 }
 
-function CoresSection({ model, trans }: ISectionProps): JSX.Element | null {
+function Cores({ model, trans }: ISectionProps): JSX.Element | null {
   useSeconds();
   const { usage, usageAge } = model;
   if (!usage) {
     return null;
   }
-  const { allocated, limit } = usage.cores;
   return (
-    <section className="jp-Coiled-section" aria-label={trans.__('Cores')}>
-      <Head title={trans.__('Cores')}>
-        <span className="jp-Coiled-row">
-          <Age seconds={usageAge} quiet={true} trans={trans} />
-          {trans.__('%1 of %2', allocated, limit)}
-        </span>
-      </Head>
-      <div data-age={freshness(usageAge)}>
-        <CoreMeter usage={usage} history={model.history} trans={trans} />
-      </div>
-    </section>
-  );
-}
-
-function SoftwareSection(props: ISectionProps): JSX.Element {
-  const { model, commands, actions, trans } = props;
-  // Colours expire even if nothing arrives; the table itself is rendered only for a new comparison.
-  useSeconds();
-  const { candidates, cluster, diff, kernel } = model;
-  const judgement = model.judge();
-  const { reason } = judgement;
-  const running = cluster && model.syncs.running(cluster.id);
-  const offer = cluster && offerOf(cluster, judgement, diff, running);
-  const blocked = offer?.blocked;
-  // A package chosen by name needs no severity.
-  const rowBlocked =
-    blocked && blocked.kind !== 'nothing' ? blockedWords(blocked, trans) : '';
-  return (
-    <section className="jp-Coiled-section" aria-label={trans.__('Software')}>
-      <Head title={trans.__('Software')}>
-        <span className="jp-Coiled-row">
-          <Age seconds={model.age} trans={trans} />
-          <button
-            className="jp-Coiled-button"
-            aria-label={trans.__('Compare again')}
-            title={trans.__('Compare again')}
-            onClick={() => void commands.execute(CommandIDs.refresh)}
-          >
-            <span aria-hidden="true">↻</span>
-          </button>
-        </span>
-      </Head>
-      {candidates.length > (cluster ? 1 : 0) && (
-        <label className="jp-Coiled-select">
-          {trans.__('Compare with')}
-          <select
-            value={cluster?.id ?? ''}
-            onChange={event => model.choose(event.target.value)}
-          >
-            {!cluster && (
-              <option value="">{trans.__('Choose a cluster…')}</option>
-            )}
-            {candidates.map(({ id, name }) => (
-              <option key={id} value={id}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
-      )}
-      {cluster && offer && (
-        <SyncButton
-          offer={offer}
-          onSync={() =>
-            void commands.execute(CommandIDs.sync, { cluster: cluster.id })
-          }
-          onMenu={(button, keyboard) =>
-            openSyncMenu(commands, cluster, button, keyboard)
-          }
-          trans={trans}
-        />
-      )}
-      <SyncCards {...props} />
-      {diff && (
-        // An expired comparison is shown without colour.
-        <div data-stale={reason !== null}>
-          <div className="jp-Coiled-sides">
-            <span>
-              {trans.__(
-                '%1 · Python %2',
-                kernel?.label ?? diff.kernel.label,
-                diff.kernel.python ?? '?'
-              )}
-            </span>
-            <span role="img" aria-label={trans.__('compared with')}>
-              ⇄
-            </span>
-            <span>{clusterLabel(diff, trans)}</span>
-          </div>
-          <Unread diff={diff} trans={trans} />
-          {diff.verdict !== 'equal' && <WhyMatch trans={trans} />}
-          {running && (
-            <p className="jp-Coiled-sub" data-note="syncing">
-              {trans.__('During a sync, rows show what was read last.')}
-            </p>
-          )}
-          {diff.rows.length > 0 && (
-            <SoftwareTable
-              diff={diff}
-              rules={model.rules}
-              actions={actions}
-              blocked={rowBlocked}
-              reveal={model.reveal}
-              trans={trans}
-            />
-          )}
-        </div>
-      )}
-      {!diff && reason && (
-        <Empty reason={reason.kind} words={reasonWords(reason, trans)} />
-      )}
+    <section
+      className="jp-Coiled-cores"
+      aria-label={trans.__('Cores')}
+      data-age={freshness(usageAge)}
+    >
+      <CoreMeter usage={usage} age={usageAge} trans={trans} />
     </section>
   );
 }
@@ -423,81 +484,5 @@ function SyncCards({ model, commands, trans }: ISectionProps): JSX.Element {
         );
       })}
     </>
-  );
-}
-
-/** Explains why versions should match. */
-function WhyMatch({ trans }: Pick<ISectionProps, 'trans'>): JSX.Element {
-  return (
-    <details className="jp-Coiled-whyMatch">
-      <summary>{trans.__('Why should versions match?')}</summary>
-      <p>
-        {trans.__(
-          'Dask sends functions and data as pickles: names of modules and classes, not their code.'
-        )}{' '}
-        {trans.__(
-          'Loading can fail in another version, or give another result.'
-        )}{' '}
-        {trans.__(
-          'Not every difference matters: what breaks, what is risky and what is minor is told apart below.'
-        )}
-      </p>
-    </details>
-  );
-}
-
-function clusterLabel(diff: Diff, trans: TranslationBundle): string {
-  const { groups, name } = diff.cluster;
-  if (groups.length === 0) {
-    // Nothing was read, so there is no count.
-    return name;
-  }
-  const workers = groups
-    .filter(group => group.role === 'worker')
-    .reduce((sum, group) => sum + group.nodes.length, 0);
-  return groups.some(group => group.role === 'scheduler')
-    ? trans._n(
-        '%2: %1 worker + scheduler',
-        '%2: %1 workers + scheduler',
-        workers,
-        name
-      )
-    : trans._n('%2: %1 worker', '%2: %1 workers', workers, name);
-}
-
-interface IUnreadProps {
-  diff: Diff;
-  trans: TranslationBundle;
-}
-
-function Unread({ diff, trans }: IUnreadProps): JSX.Element | null {
-  const count = diff.unread.length;
-  if (!count) {
-    return null;
-  }
-  const nodes = (
-    <ul>
-      {diff.unread.map(({ node, reason }) => (
-        <li key={node} data-unread={node}>
-          {trans.__('%1: %2', node, reason)}
-        </li>
-      ))}
-    </ul>
-  );
-  const words = trans._n(
-    '%1 node could not be read',
-    '%1 nodes could not be read',
-    count
-  );
-  return (
-    <div className="jp-Coiled-unread">
-      <span className="jp-Coiled-icon" aria-hidden="true">
-        ?
-      </span>
-      <details open={count <= 2}>
-        <summary>{words}</summary>
-        {nodes}
-      </details>
-    </div>
   );
 }

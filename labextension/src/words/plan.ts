@@ -52,6 +52,37 @@ export function groupsWords(
     : roles.join(', ');
 }
 
+/** What was lost, one sentence each; none where nothing was. */
+export function wereLostWords(
+  lost: Plan['lost'],
+  trans: TranslationBundle
+): readonly string[] {
+  const { actors, futures, running, scattered, why } = lost;
+  return [
+    futures > 0 &&
+      trans._n(
+        '%1 finished result was lost.',
+        '%1 finished results were lost.',
+        futures
+      ),
+    scattered > 0 &&
+      trans._n(
+        '%1 scattered value was lost.',
+        '%1 scattered values were lost.',
+        scattered
+      ),
+    running > 0 &&
+      trans._n(
+        '%1 running task started again.',
+        '%1 running tasks started again.',
+        running
+      ),
+    actors > 0 &&
+      trans._n('%1 actor was lost.', '%1 actors were lost.', actors),
+    why
+  ].filter(it => typeof it === 'string' && it !== '') as string[];
+}
+
 /** What would be lost, one sentence each; none where nothing is. */
 export function lostWords(
   lost: Plan['lost'],
@@ -82,16 +113,67 @@ export function lostWords(
   ].filter(it => typeof it === 'string' && it !== '') as string[];
 }
 
+/** What the differences that stay mean. */
+export function remainingWords(
+  remaining: Plan['remaining'],
+  trans: TranslationBundle
+): string {
+  return remaining.some(({ severity }) => severity === 'breaks')
+    ? trans.__('Your notebook will still break:')
+    : trans.__('Your notebook may still give other results:');
+}
+
+/** A difference that stays, such as “Python 3.10.13 on the cluster, 3.11.7 here”. */
+export function differenceWords(
+  { here, name: raw, there, where }: Plan['remaining'][number],
+  trans: TranslationBundle
+): string {
+  const name = raw === 'python' ? 'Python' : raw;
+  const place = {
+    cluster: trans.__('on the cluster'),
+    scheduler: trans.__('on the scheduler'),
+    workers: trans.__('on the workers')
+  }[where];
+  const versions = there
+    .map(version => version ?? trans.__('missing'))
+    .join(', ');
+  if (here === null) {
+    return trans.__('%1 %2 %3, missing here', name, versions, place);
+  }
+  return there.length === 1 && there[0] === here
+    ? trans.__('%1 %2 %3 and here, but not the same', name, versions, place)
+    : trans.__('%1 %2 %3, %4 here', name, versions, place, here);
+}
+
+/** How many packages change, such as “2 change, 7 install, 1 remove”. */
+export function totalsWords(
+  { change, install, refuse, remove }: Plan['totals'],
+  trans: TranslationBundle
+): string {
+  return [
+    change > 0 && trans._n('%1 change', '%1 change', change),
+    install > 0 && trans._n('%1 install', '%1 install', install),
+    remove > 0 && trans._n('%1 remove', '%1 remove', remove),
+    refuse > 0 && trans._n('%1 can not be done', '%1 can not be done', refuse)
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
 /** What a plan does as a whole. */
 export function howWords(plan: Plan, trans: TranslationBundle): string {
   switch (plan.how) {
     case 'roll':
       return trans.__(
-        'A new environment is built beside the present one, then the workers move to it one batch after the other. The present environment stays as it is.'
+        'The workers move, one batch after the other, to an environment beside the present one, which stays as it is. It is built first, unless it is there already.'
       );
     case 'replace':
       return trans.__(
-        'A new environment is built beside the present one, then the whole cluster restarts in it.'
+        'The whole cluster restarts in an environment beside the present one, which is built first, unless it is there already.'
+      );
+    case 'in_place':
+      return trans.__(
+        'The workers restart in the environment that they share with the notebook, and run what is installed there now. Nothing is installed, so there is nothing to undo: to go back, install the earlier version in the notebook and sync again.'
       );
     case 'build':
       return trans.__('A kernel of its own is made beside the present one.');
@@ -110,6 +192,8 @@ export function causeWords(
   switch (cause) {
     case 'absent':
       return trans.__('The notebook does not have it.');
+    case 'unfit':
+      return why;
     case 'unneeded':
       return trans.__('Nothing in the new environment needs it.');
     case 'required':
@@ -142,6 +226,13 @@ export function restartWords(plan: Plan, trans: TranslationBundle): string {
   }
   if (workers === 0) {
     return '';
+  }
+  if (plan.how === 'in_place') {
+    return trans._n(
+      '%1 worker restarts, after it has handed what it holds to the others.',
+      '%1 workers restart, one after the other, each after it has handed what it holds to the others.',
+      workers
+    );
   }
   return batches <= 1
     ? trans._n(
@@ -195,10 +286,16 @@ export function noteWords(note: Note, trans: TranslationBundle): string {
 export function nextWords(sync: Sync, trans: TranslationBundle): string {
   switch (sync.state) {
     case 'failed':
+      if (!sync.undoable) {
+        return '';
+      }
       return trans.__(
         'See the step that failed and what the installer said, then plan again.'
       );
     case 'lost':
+      if (!sync.undoable) {
+        return '';
+      }
       return trans.__('Restart the cluster or make a new one, then compare.');
     default:
       return '';

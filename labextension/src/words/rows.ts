@@ -27,3 +27,14 @@ export function rowUseWords(row: Row, trans: TranslationBundle): string {
     ? trans.__('needed by %1', row.needed_by)
     : row.use && useWords(row.use, trans);
 }
+
+/** What a row says beside its name: what its versions don't show, and how the notebook uses it. */
+export function rowNoteWords(row: Row, trans: TranslationBundle): string {
+  const seen = ['differs', 'only_kernel', 'only_cluster', 'same'];
+  return [
+    !seen.includes(row.status) && rowStatusWords(row.status, trans),
+    rowUseWords(row, trans)
+  ]
+    .filter(Boolean)
+    .join(' · ');
+}

@@ -9,21 +9,15 @@ import { reasonWords } from './words';
 export function offerWords(offer: IOffer, trans: TranslationBundle): string {
   const { packages, python } = offer;
   if (packages === 0) {
-    return python
-      ? trans.__('Sync Python to the cluster')
-      : trans.__('Sync the cluster to the notebook');
+    return python ? trans.__('Sync Python…') : trans.__('Sync…');
   }
   return python
     ? trans._n(
-        'Sync %1 package and Python to the cluster',
-        'Sync %1 packages and Python to the cluster',
+        'Sync %1 package and Python…',
+        'Sync %1 packages and Python…',
         packages
       )
-    : trans._n(
-        'Sync %1 package to the cluster',
-        'Sync %1 packages to the cluster',
-        packages
-      );
+    : trans._n('Sync %1 package…', 'Sync %1 packages…', packages);
 }
 
 /** Why the button can't be pressed. */
@@ -33,11 +27,13 @@ export function blockedWords(
 ): string {
   switch (blocked.kind) {
     case 'nothing':
-      return trans.__('Nothing differs that a sync would change.');
-    case 'discovered':
-      return trans.__(
-        'Not now: the notebook that opened this cluster alone can reach it. Attach it by its address first.'
-      );
+      return blocked.others === 0
+        ? trans.__('Nothing differs that a sync would change.')
+        : trans._n(
+            'Nothing differs that matters to this notebook; %1 other package does.',
+            'Nothing differs that matters to this notebook; %1 other packages do.',
+            blocked.others
+          );
     case 'stale':
       // Its age would change each second.
       return trans.__('Not now: %1', trans.__('the last reading is too old'));
@@ -48,6 +44,9 @@ export function blockedWords(
 
 export function syncStateWords(sync: Sync, trans: TranslationBundle): string {
   const undo = sync.undo_of !== null;
+  if (!sync.undoable) {
+    return inPlaceStateWords(sync, trans);
+  }
   return {
     planned: trans.__('about to begin'),
     building: trans.__('building the environment'),
@@ -59,6 +58,21 @@ export function syncStateWords(sync: Sync, trans: TranslationBundle): string {
       : trans.__('done and verified'),
     failed: trans.__('failed; the old state is back'),
     cancelled: trans.__('cancelled; the old state is back'),
+    lost: trans.__('the cluster went; nothing is known of it')
+  }[sync.state];
+}
+
+/** The state of a sync that only restarts workers, and has no old state to bring back. */
+function inPlaceStateWords(sync: Sync, trans: TranslationBundle): string {
+  return {
+    planned: trans.__('about to begin'),
+    building: trans.__('about to begin'),
+    rolling: trans.__('restarting the workers'),
+    verifying: trans.__('reading every worker again'),
+    rolling_back: trans.__('ending'),
+    done: trans.__('done and verified'),
+    failed: trans.__('failed'),
+    cancelled: trans.__('cancelled'),
     lost: trans.__('the cluster went; nothing is known of it')
   }[sync.state];
 }

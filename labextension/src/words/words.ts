@@ -83,7 +83,7 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
       };
     case 'kernel_starting':
       return {
-        text: trans.__('the kernel of %1 is starting', reason.label),
+        text: trans.__('kernel is starting'),
         hint: ''
       };
     case 'kernel_dead':
@@ -92,14 +92,11 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
         hint: trans.__('Restart it to compare its packages.')
       };
     case 'no_cluster':
-      return {
-        text: trans.__('no cluster yet'),
-        hint: trans.__('Create one with the packages of this notebook.')
-      };
+      return { text: trans.__('no cluster yet'), hint: '' };
     case 'no_choice':
       return {
-        text: trans.__('it is not known which cluster this notebook uses'),
-        hint: trans.__('Choose it, or connect to it.')
+        text: trans.__('which cluster does this notebook use?'),
+        hint: trans.__('Choose it above, or connect to it.')
       };
     case 'cluster_not_ready':
       return {
@@ -181,6 +178,26 @@ export function clusterStatusWords(
   }[status];
 }
 
+/** What is worth saying of a cluster's state beside its icon; '' where it is at work as it should be. */
+export function clusterStateWords(
+  cluster: Cluster,
+  known: boolean,
+  trans: TranslationBundle
+): string {
+  const words = clusterStatusWords(cluster.status, trans);
+  if (!known) {
+    return trans.__('Unknown, was %1', words);
+  }
+  const step = cluster.steps.find(({ state }) => state === 'running');
+  if (cluster.status === 'starting' && step) {
+    return `${words}: ${stepWords(step.name, trans)}`;
+  }
+  if (cluster.status === 'running' || cluster.status === 'idle') {
+    return '';
+  }
+  return cluster.reason ? `${words}: ${cluster.reason}` : words;
+}
+
 /** Where a cluster comes from. */
 export function clusterSourceWords(
   cluster: Pick<Cluster, 'factory' | 'opened_by' | 'source'>,
@@ -224,7 +241,9 @@ export function sizeWords(
           present,
           present - wished
         )
-      : trans.__('%1 of %2 workers', present, wished);
+      : present === wished
+        ? trans._n('%1 worker', '%1 workers', present)
+        : trans._n('%2 of %1 worker', '%2 of %1 workers', wished, present);
 }
 
 /** Clusters that have ended, and how many of them not by request. */
@@ -339,6 +358,7 @@ export function stepWords(name: string, trans: TranslationBundle): string {
     'Test start': trans.__('Test start'),
     'Move the workers': trans.__('Move the workers'),
     'Restart the cluster': trans.__('Restart the cluster'),
+    'Restart the workers': trans.__('Restart the workers'),
     Verify: trans.__('Verify'),
     'Go back': trans.__('Go back')
   };
@@ -401,7 +421,7 @@ export function severityWords(
 ): string {
   switch (severity) {
     case 'breaks':
-      return trans._n('%1 will break', '%1 will break', count);
+      return trans._n('%1 breaks', '%1 break', count);
     case 'risky':
       return trans._n('%1 risky', '%1 risky', count);
     case 'minor':
@@ -516,4 +536,9 @@ export function durationWords(
     return trans.__('%1 h', Math.floor(seconds / 3600));
   }
   return trans._n('%1 day', '%1 days', Math.floor(seconds / 86400));
+}
+
+/** A sentence that is also said after others, alone. */
+export function capitalized(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -59,6 +59,38 @@ def test_what_cannot_be_had_is_refused_by_name_with_the_resolvers_words():
     assert "no wheel" in action.why
 
 
+def test_what_stays_stays_and_what_has_to_go_says_why_in_one_sentence():
+    """What a scope leaves out once went with "nothing needs it", and a package that can't be had "stayed" by going."""
+    kernel = environment("kernel", {"numpy": "2.4.6", "pandas": "3.0"})
+    group = environment("worker", {"numpy": "1.26.4", "acme": "1.0", "zzz": "1.0", "pandas": "2.0"})
+    wish = goals.cluster_goal(kernel, group, None, (), None, shipped())
+    assert wish.preferred[-2:] == ("acme==1.0", "zzz==1.0")
+    assert wish.instead == ("numpy==1.26.4", "pandas==2.0")
+    conflict = (
+        "Because acme==1.0 depends on numpy<2 and you require numpy==2.4.6, we can conclude that your requirements and "
+        "acme==1.0 are incompatible. And because you require acme==1.0, we can conclude that your requirements are "
+        "unsatisfiable."
+    )
+    gone = "Because there is no version of pandas==3.0 and you require pandas==3.0, we can conclude that it is unsatisfiable."
+    had = Available(
+        versions={"numpy": "2.4.6", "pandas": "2.0", "zzz": "1.0"}, refused={"acme": conflict, "pandas": gone}
+    )
+    done = {action.name: action for action in actions.actions(kernel, [group], wish, had, ())}
+    assert set(done) == {"acme", "numpy", "pandas"}
+    assert (done["acme"].kind, done["acme"].cause, done["acme"].details) == ("remove", "unfit", conflict)
+    assert done["acme"].why == "It needs numpy<2, which doesn't fit the other packages. So it can't stay."
+    assert (done["pandas"].kind, done["pandas"].before, done["pandas"].after) == ("refuse", "2.0", "3.0")
+    assert (done["pandas"].why, done["pandas"].details) == ("The package index has no pandas 3.0.", gone)
+    # Another package may need a version that neither side has.
+    had = Available(versions={"numpy": "2.4.6", "pandas": "2.2"}, refused={"pandas": gone})
+    done = {action.name: action for action in actions.actions(kernel, [group], wish, had, ())}
+    assert (done["pandas"].kind, done["pandas"].before, done["pandas"].after) == ("upgrade", "2.0", "2.2")
+    # And nothing may be left of what was to be changed.
+    had = Available(versions={"numpy": "2.4.6"}, refused={"pandas": gone, "acme": conflict, "zzz": gone})
+    done = {action.name: action for action in actions.actions(kernel, [group], wish, had, ())}
+    assert (done["pandas"].kind, done["pandas"].cause, done["pandas"].after) == ("remove", "unfit", None)
+
+
 def test_a_damaged_installation_of_the_same_version_is_replaced():
     broken = Problem(kind="missing_files", package="numpy", where="x", fix="y")
     group = environment("worker", {"numpy": "2.0"}, problems=(broken,))
@@ -105,8 +137,11 @@ def test_local_code_that_is_the_same_on_the_workers_is_not_built_again():
 @given(versions, versions)
 def test_nothing_is_resolved_exactly_where_all_is_there(mine, theirs):
     kernel, group = environment("kernel", mine), environment("worker", theirs)
-    wish = goals.cluster_goal(kernel, group, None, (), None, shipped())
+    wish = goals.cluster_goal(kernel, group, None, (), None, shipped(), None)
     assert actions.satisfied(kernel, [group], wish, ()) == (mine == theirs)
+    # What only the cluster has is no reason to do anything, unless it is to go.
+    kept = goals.cluster_goal(kernel, group, None, (), None, shipped())
+    assert actions.satisfied(kernel, [group], kept, ()) == (mine.items() <= theirs.items())
 
 
 def rows(kernel, scheduler, added) -> tuple[Row, ...]:

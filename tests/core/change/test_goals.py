@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from coiled_jupyter.core.change import actions, goals
+from coiled_jupyter.core.change import actions, afterwards, goals
 from coiled_jupyter.core.change.goals import Available
 from coiled_jupyter.core.compare.diff import compare
 from coiled_jupyter.core.rules import shipped
-from coiled_jupyter.core.wire import Loaded, Package, Problem, Source
+from coiled_jupyter.core.wire import Loaded, Package, PlanCreate, Problem, Source
 from tests.core.change.samples import AT, NAMES, environment, versions
 
 
-def wanted(kernel, present, scheduler=None, names=None, rows=()):
+def wanted(kernel, present, scheduler=None, names=None, rows=(), removable=frozenset()):
     return goals.cluster_goal(
         environment("kernel", kernel),
         environment("worker", present),
@@ -22,6 +22,7 @@ def wanted(kernel, present, scheduler=None, names=None, rows=()):
         rows,
         names,
         shipped(),
+        removable,
     )
 
 
@@ -39,10 +40,57 @@ def test_the_schedulers_process_decides_not_its_disk():
 
 
 def test_tools_of_the_notebook_do_not_travel_and_those_of_the_cluster_stay():
-    wish = wanted({"ipykernel": "7", "numpy": "2.0"}, {"pip": "24", "tabulate": "1"})
+    wish = wanted({"ipykernel": "7", "numpy": "2.0"}, {"pip": "24", "tabulate": "1"}, removable=None)
     assert set(wish.preferred) == {"numpy==2.0", "pip==24"}
     assert wish.removed == {"tabulate"}
     assert "ipykernel" not in " ".join(wish.preferred)
+
+
+def test_what_only_the_cluster_has_stays_last_of_all_unless_it_is_asked_for():
+    sides = {"numpy": "2.0"}, {"numpy": "1.0", "tabulate": "1", "acme": "1", "dask": "1"}, {"dask": "1"}
+    wish = wanted(*sides)
+    assert wish.preferred == ("numpy==2.0", "acme==1", "tabulate==1")
+    assert (wish.removed, wish.chosen) == (frozenset(), {"numpy"})
+    for names in (None, {"numpy"}):
+        assert wanted(*sides, names=names, removable=None).removed == {"acme", "tabulate"}
+    # Who names it asks for it, and for no other.
+    wish = wanted(*sides, names={"numpy", "acme"}, removable={"numpy", "acme"})
+    assert (wish.removed, wish.preferred) == ({"acme"}, ("numpy==2.0", "tabulate==1"))
+    for scope, remove, named in (("all", False, frozenset()), (("acme",), False, {"acme"}), ("all", True, None)):
+        assert goals.removable(PlanCreate(cluster="c", scope=scope, remove_extra=remove)) == named
+    kernel = environment("kernel", {"numpy": "2.0"})
+    groups = [environment("worker", {"acme": "1", "pip": "24", "dask": "1"}), environment("worker", {"tabulate": "1"})]
+    assert goals.extra_packages(kernel, groups, shipped()) == {"acme", "tabulate"}
+
+
+def test_what_can_not_be_had_may_stay_and_what_is_required_is_the_notebooks():
+    wish = wanted(
+        {"numpy": "2.0", "pandas": "2.0", "toolz": "1.0"}, {"numpy": "1.0", "pandas": "1.0"}, None, {"pandas"}
+    )
+    assert wish.preferred == ("pandas==2.0", "numpy==1.0")
+    assert wish.instead == ("pandas==1.0",)
+    assert set(wish.hints) == {"numpy==2.0", "toolz==1.0"}
+
+
+def test_the_scope_of_a_notebook_is_what_breaks_what_it_imports_and_what_that_needs():
+    versions_of = {"same": "1.0", "rich": "1.0.1"}
+    uses = {"numpy": "imported", "toolz": "needed", "rich": "loaded", "ruff": "", "dask": "", "same": "imported"}
+    packages = tuple(
+        Package(name=name, version=versions_of.get(name, "2.0"), use=use, needed_by="numpy" if use == "needed" else "")
+        for name, use in uses.items()
+    )
+    group = environment("worker", dict.fromkeys((*uses, "acme"), "1.0"))
+    rows = compare(
+        environment("kernel", {}, packages=packages), [group],
+        cluster_id="", cluster_name="", kernel_id=None, kernel_label="", at=AT, rules=shipped(),
+    ).rows  # fmt: skip
+    severities = {row.name: row.severity for row in rows}
+    assert severities["dask"] in ("breaks", "risky")
+    assert goals.scope_names("notebook", rows) == {"python", "numpy", "toolz", "dask"}
+    assert {row.name for row in rows if row.matters} == {"numpy", "toolz", "dask"}
+    assert goals.scope_names("all", rows) is None
+    assert afterwards.outside(rows, goals.scope_names("notebook", rows)) == 2
+    assert afterwards.outside(rows, None) == 0
 
 
 def test_chosen_names_change_and_all_else_stays_as_it_is():

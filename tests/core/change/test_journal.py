@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from hypothesis import given
+from msgspec.structs import replace
 
-from coiled_jupyter.core.change.journal import FINAL, first, step, verified
+from coiled_jupyter.core.change.journal import FINAL, first, misfit, step, verified
 from coiled_jupyter.core.change.state import StatePlace, SyncSpec
+from coiled_jupyter.core.change.survey import installs
 from coiled_jupyter.core.compare.packages import OLDER
-from coiled_jupyter.core.wire import Loaded, Package, Problem, Source
+from coiled_jupyter.core.wire import Loaded, Package, Problem, Source, SyncGroup
 from tests.core.change.samples import AT, environment, versions
 
 
@@ -68,3 +70,37 @@ def test_a_step_is_changed_in_place_and_a_new_one_comes_last():
     assert [s.name for s in step(sync, names[1], "done")] == names
     assert step(sync, names[1], "done")[1].state == "done"
     assert [s.name for s in step(sync, "Go back", "running")] == [*names, "Go back"]
+
+
+def test_a_step_keeps_when_it_began_until_it_has_ended():
+    sync = first(SyncSpec(id="i", plan=None, cluster="c"), AT)
+    name = sync.steps[0].name
+    begun = replace(sync, steps=step(sync, name, "running"))
+    assert begun.steps[0].started_at is not None
+    told = replace(begun, steps=step(begun, name, "running", text="batch 1 of 2"))
+    ended = step(told, name, "done", seconds=2.0)
+    assert [one[0].started_at for one in (told.steps, ended)] == [begun.steps[0].started_at] * 2
+    # One that has ended and begins again is timed anew.
+    assert step(replace(told, steps=ended), name, "running")[0].started_at is not None
+    assert sync.steps[1].started_at is None
+
+
+def wrong(text: str, nodes: int = 2) -> SyncGroup:
+    return SyncGroup(group="g", role="worker", host="h", nodes=("n",) * nodes, verified=False, text=text)
+
+
+def test_what_went_back_is_as_it_was():
+    assert verified(environment("worker", {"numpy": "1.0"}), place({}), "/p", "as it was").text == "as it was"
+
+
+def test_a_plugin_that_undoes_a_sync_is_named():
+    """PipInstall installs its versions whenever a worker starts, so a restart in a layer ends with these."""
+    other = wrong("numpy is 1.26.4 instead of 2.4.6")
+    said = installs({"PipInstall-1": False})
+    told = misfit([other], said)
+    assert told.startswith(
+        "2 workers on h aren't as planned: numpy is 1.26.4 instead of 2.4.6. The plugin PipInstall-1 "
+    )
+    assert "client.unregister_worker_plugin('PipInstall-1')" in told
+    assert misfit([wrong("it runs from /p", 1)], said) == "A worker on h isn't as planned: it runs from /p"
+    assert misfit([other], "").endswith("instead of 2.4.6")

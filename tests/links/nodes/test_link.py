@@ -24,13 +24,15 @@ from uv import find_uv_bin
 
 from coiled_jupyter import tasks
 from coiled_jupyter.core.change.state import place_of
+from coiled_jupyter.core.change.survey import installs
 from coiled_jupyter.core.errors import CoiledError, Impossible
 from coiled_jupyter.links.nodes.layers import LayerBuild, LayerRequest
 from coiled_jupyter.links.nodes.link import NodeLink
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
-from tests.environments import interpreters
+from tests.environments import copied, environment, interpreters
 from tests.nightly import each_night
 from tests.notebook import Notebook
+from tests.patience import deadline
 from tests.remote import RemoteCluster
 
 TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.2", "msgpack==1.2.4", "tornado==6.6.1")
@@ -76,9 +78,8 @@ class Ground:
     def __init__(self, folder: Path, minor: str, base: tuple[str, ...], numpy: tuple[str, str]) -> None:
         self.folder, self.minor, self.base, self.numpy = folder, minor, base, numpy
         self.prefix = folder / "base"
-        self.python = self.prefix / "bin" / "python"
-        uv("venv", "-q", "--python", interpreters()[minor], str(self.prefix))
-        uv("pip", "install", "-q", "--python", str(self.python), *base, f"numpy=={numpy[0]}", "tabulate==0.9.0")
+        wanted = (*base, f"numpy=={numpy[0]}", "tabulate==0.9.0")
+        self.python = copied(environment(interpreters()[minor], *wanted), self.prefix)
         self.home = folder / "cache" / "coiled-jupyter" / "layers"
         site = self.prefix / "lib" / f"python{minor}" / "site-packages"
         stray = folder / "stray"
@@ -141,12 +142,12 @@ class On:
         self.nodes = NodeLink(self.link)
 
     async def workers(self, count: int) -> dict[str, dict]:
-        deadline = time.monotonic() + 60
+        end = deadline(60)
         while True:
             workers = (await self.link.identity())["workers"]
             if len(workers) == count and all(info["status"] == "running" for info in workers.values()):
                 return workers
-            assert time.monotonic() < deadline, workers
+            assert time.monotonic() < end, workers
             await asyncio.sleep(0.05)
 
     async def place(self):
@@ -165,15 +166,15 @@ class On:
 
     async def move(self, worker: str, name: str) -> None:
         """Move one worker as a supervisor does."""
-        deadline = time.monotonic() + 30
+        end = deadline(30)
         assert await self.nodes.restarts.retire([worker], 30) == {worker}
         while (await self.nodes.restarts.executing([worker]))[worker]:
-            assert time.monotonic() < deadline
+            assert time.monotonic() < end
             await asyncio.sleep(0.05)
         alone = None
         # A worker tells of a result some time after its task has ended.
         while alone != (0, 0, 0):
-            assert time.monotonic() < deadline, alone
+            assert time.monotonic() < end, alone
             assert await self.nodes.restarts.retire([worker], 30) == {worker}
             (load,) = [load for load in await self.nodes.surveyor.worker_loads() if load.address == worker]
             alone = load.alone, load.futures, load.scattered
@@ -323,14 +324,14 @@ def test_a_worker_that_is_being_started_is_not_taken_for_one_that_has_gone(which
         (before,) = await steps.workers(1)
         (worker,) = (await steps.nodes.surveyor.survey()).workers
         psutil.Process(worker.nanny_process.pid).children()[-1].kill()
-        deadline = time.monotonic() + 20
+        end = deadline(20)
         while (survey := await steps.nodes.surveyor.survey()).workers:
-            assert time.monotonic() < deadline
+            assert time.monotonic() < end
             if survey.workers[0].address != before:
                 raise AssertionError("the next worker came before its predecessor was missed")
         while not survey.workers:
             assert survey.starting == (worker.nanny,)
-            assert time.monotonic() < deadline
+            assert time.monotonic() < end
             survey = await steps.nodes.surveyor.survey()
         assert survey.starting == ()
 
@@ -503,9 +504,9 @@ def test_a_build_that_is_cancelled_or_killed_leaves_nothing_that_counts(cluster,
         await tasks.end([following])
 
     async def gone() -> None:
-        deadline = time.monotonic() + 10
+        end = deadline(10)
         while today.processes():
-            assert time.monotonic() < deadline, today.processes()
+            assert time.monotonic() < end, today.processes()
             await asyncio.sleep(0.05)
 
     async def go(steps: On) -> None:
@@ -558,9 +559,9 @@ def test_a_build_ends_with_its_nanny(today):
                 break
         assert today.processes()
         os.killpg(running.processes[-1].pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        end = deadline(10)
         while today.processes():
-            assert time.monotonic() < deadline, today.processes()
+            assert time.monotonic() < end, today.processes()
             await asyncio.sleep(0.05)
         await building.aclose()
         assert not (today.home / "orphan" / "coiled-jupyter.json").exists()
@@ -700,6 +701,45 @@ def test_a_scheduler_can_import_what_it_lacks_and_gives_it_back(cluster, today):
         assert await steps.link.evaluate_on_scheduler(numpy, {}) == today.numpy[0]
 
     on(cluster, go)
+
+
+INSTALL = """
+from distributed.diagnostics.plugin import InstallPlugin, WorkerPlugin
+class Other(WorkerPlugin):
+    name = "reinstalls-nothing"
+    def setup(self, worker):
+        pass
+client.register_plugin(Other())
+plugins = InstallPlugin(int, restart_workers=False), InstallPlugin(int, restart_workers=True)
+for plugin in plugins:
+    client.register_plugin(plugin)
+[plugin.name for plugin in plugins]
+"""
+
+
+def test_plugins_that_install_packages_are_named_with_what_ends_them(today):
+    """A package that `PipInstall` installs would replace what a sync gives to a worker."""
+
+    async def go(steps: On) -> None:
+        await steps.workers(1)
+        surveyor = steps.nodes.surveyor
+        assert (await surveyor.survey()).installers == {}
+        with Notebook(today.python, steps.link.address) as notebook:
+            worker, nanny = await asyncio.to_thread(notebook.run, INSTALL)
+            found = (await surveyor.survey()).installers
+            assert found == {worker: False, nanny: True}
+            said = installs(found)
+            for code in (
+                f"client.unregister_worker_plugin({worker!r})",
+                f"client.unregister_worker_plugin({nanny!r}, nanny=True)",
+            ):
+                assert code in said
+                await asyncio.to_thread(notebook.run, code + "\nNone")
+        assert (await surveyor.survey()).installers == {}
+        assert installs({}) == ""
+
+    with today.cluster("installers", workers=1) as running:
+        on(running, go)
 
 
 LOCAL = """

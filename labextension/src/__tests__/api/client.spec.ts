@@ -2,7 +2,7 @@ import { ServerConnection } from '@jupyterlab/services';
 
 import errorJson from '../../../../tests/wire/error.json';
 import { Api, ApiError, SCHEMA } from '../../api/client';
-import { diff, plan } from '../fakes';
+import { activity, diff, plan } from '../fakes';
 
 /** An API against a server that gives one answer. */
 function serve(answer: Response | Error) {
@@ -66,6 +66,16 @@ describe('Api', () => {
     expect(url.pathname).toBe('/user/me/coiled-jupyter/api/diff');
     expect(url.searchParams.get('kernel')).toBe('a&b');
     expect(url.searchParams.get('cluster')).toBe('../c');
+  });
+
+  it('asks for activity from where it was', async () => {
+    const { api, requests } = serveAll([json(activity()), json(activity())]);
+    expect((await api.activity('a/b', null)).cursor).toBe('a.0');
+    await api.activity('a/b', 'f00.7&x');
+    const [first, next] = requests.map(it => new URL(it.url));
+    expect(first.pathname).toMatch(/\/api\/clusters\/a%2Fb\/activity$/);
+    expect(first.searchParams.has('after')).toBe(false);
+    expect(next.searchParams.get('after')).toBe('f00.7&x');
   });
 
   it('deletes without expecting a body', async () => {

@@ -1,4 +1,5 @@
 import { Notification } from '@jupyterlab/apputils';
+import { PageConfig } from '@jupyterlab/coreutils';
 import { nullTranslator } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
 
@@ -49,6 +50,7 @@ describe('steering', () => {
       show: () => undefined,
       copy: text => copied.push(text),
       openLogs: ({ id }) => opened.push(id),
+      openPane: async () => undefined,
       trans
     });
     await have(cluster('c1'));
@@ -530,21 +532,23 @@ describe('steering', () => {
   });
 
   it.each([
-    ['http://127.0.0.1:8787/status', true],
-    ['https://h/status', true],
-    ['javascript:alert(1)', false],
-    ['file:///etc/passwd', false],
-    ['/status', false],
-    ['', false],
-    [null, false]
-  ])('opens the dashboard %p: %p', async (dashboard, opens) => {
+    ['http://127.0.0.1:8787/status', 'http://127.0.0.1:8787/status'],
+    ['https://h/status', 'https://h/status'],
+    ['proxy/8787/status', 'http://localhost/user/me/proxy/8787/status'],
+    ['/hub/8787/status', 'http://localhost/hub/8787/status'],
+    ['javascript:alert(1)', null],
+    ['file:///etc/passwd', null],
+    ['', null],
+    [null, null]
+  ])('opens the dashboard %p at %p', async (dashboard, opens) => {
+    PageConfig.setOption('baseUrl', '/user/me/');
     const scheduler = { address: 'tcp://h:1', id: null, dashboard };
     await have(cluster('c1', { scheduler }));
     const tab = jest.spyOn(window, 'open').mockReturnValue(null);
-    expect(commands.isEnabled(CommandIDs.openDashboard)).toBe(opens);
+    expect(commands.isEnabled(CommandIDs.openDashboard)).toBe(opens !== null);
     await commands.execute(CommandIDs.openDashboard);
     expect(tab.mock.calls).toEqual(
-      opens ? [[dashboard, '_blank', 'noopener,noreferrer']] : []
+      opens === null ? [] : [[opens, '_blank', 'noopener,noreferrer']]
     );
   });
 

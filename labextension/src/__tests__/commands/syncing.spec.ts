@@ -1,13 +1,17 @@
 import { Notification } from '@jupyterlab/apputils';
 import { nullTranslator } from '@jupyterlab/translation';
 import { CommandRegistry } from '@lumino/commands';
+import { Widget } from '@lumino/widgets';
 
 import { ApiError } from '../../api/client';
 // Loaded beforehand: no test waits for it to be compiled.
 import '../../dialogs';
+import '../../panel/sync/card';
+import '../../panel/sync/plan';
 import { addCommands } from '../../commands/commands';
 import { CommandIDs } from '../../tokens';
 import { Model } from '../../model/model';
+import { Panel } from '../../panel/panel';
 import type { Row } from '../../api/wire';
 import { DEFAULTS } from '../../model/preferences';
 import {
@@ -37,6 +41,7 @@ describe('syncing', () => {
   let kernels: FakeKernels;
   let model: Model;
   let commands: CommandRegistry;
+  let panel: Panel;
   let shown: number;
 
   const numpy = row('numpy', { status: 'differs', severity: 'breaks' });
@@ -56,12 +61,17 @@ describe('syncing', () => {
       show: () => shown++,
       copy: () => undefined,
       openLogs: () => undefined,
+      openPane: async () => undefined,
       trans
     });
     await differ(numpy, polars);
+    panel = new Panel(model, commands, trans);
+    Widget.attach(panel, document.body);
+    await go();
   });
 
   afterEach(() => {
+    panel.dispose();
     model.dispose();
     Notification.dismiss();
     jest.restoreAllMocks();
@@ -82,6 +92,12 @@ describe('syncing', () => {
     await model.syncs.refresh();
   };
 
+  const unseal = async () => {
+    jest.restoreAllMocks();
+    api.unsealed = true;
+    await model.refresh();
+  };
+
   const have = async (...list: ReturnType<typeof sync>[]) => {
     api.synced = list;
     await model.syncs.refresh();
@@ -89,9 +105,18 @@ describe('syncing', () => {
     await model.refresh();
   };
 
-  const dialog = () => document.querySelector('.jp-Dialog');
+  /** The plan in the panel, or a dialog in front of it. */
+  const asked = () =>
+    document.querySelector('.jp-Dialog') ??
+    document.querySelector('.jp-Coiled-plan');
+  const named = (name: string) =>
+    [...asked()!.querySelectorAll('button')].find(
+      it => it.textContent === name
+    )!;
   const accept = () =>
-    dialog()!.querySelector<HTMLButtonElement>('.jp-mod-accept')!;
+    asked()!.querySelector<HTMLButtonElement>('.jp-mod-accept')!;
+  const offer = () =>
+    panel.node.querySelector<HTMLElement>('[data-sync-offer]')!;
 
   /** Let promises, messages and drawing go on. */
   const go = async () => {
@@ -107,9 +132,10 @@ describe('syncing', () => {
   };
 
   const leave = async () => {
-    while (dialog()) {
+    while (asked()) {
       await press(
-        dialog()!.querySelector<HTMLButtonElement>('.jp-mod-reject')!
+        asked()!.querySelector<HTMLButtonElement>('.jp-mod-reject') ??
+          named('Cancel')
       );
     }
   };
@@ -121,7 +147,7 @@ describe('syncing', () => {
   ) => {
     const done = commands.execute(command, args);
     await go();
-    expect(dialog()).not.toBeNull();
+    expect(asked()).not.toBeNull();
     try {
       await act();
     } finally {
@@ -130,23 +156,33 @@ describe('syncing', () => {
     }
   };
 
-  it('shows the plan, and begins it when it is agreed to', async () => {
+  it('shows the plan in place of the button, and begins it when it is agreed to', async () => {
     await during(CommandIDs.sync, async () => {
-      expect(dialog()!.textContent).toContain('Sync c1?');
-      expect(dialog()!.textContent).toContain(
-        'c1 gets the packages of a.ipynb.'
-      );
-      expect(dialog()!.textContent).toContain('Nothing is lost');
+      expect(asked()!.textContent).toContain('Sync c1?');
+      expect(panel.node.contains(asked())).toBe(true);
+      expect(offer()).toBeNull();
+      expect(asked()!.textContent).toContain('c1 gets what matters to a.ipynb');
+      expect(asked()!.textContent).toContain('Nothing is lost');
       expect(api.started).toEqual([]);
       await press();
-      expect(dialog()).toBeNull();
+      expect(asked()).toBeNull();
     });
     expect(api.planned).toEqual([
-      { cluster: 'c1', kernel: 'k1', direction: 'to_cluster', scope: 'all' }
+      {
+        cluster: 'c1',
+        kernel: 'k1',
+        direction: 'to_cluster',
+        scope: 'notebook'
+      }
     ]);
     expect(api.started).toEqual(['p1']);
     expect(model.syncs.running('c1')).not.toBeNull();
     expect(shown).toBe(1);
+    // Its progress is where the plan was, and what is said of it has the focus.
+    expect(panel.node.querySelector('[data-sync-id]')).not.toBeNull();
+    expect(document.activeElement).toBe(
+      panel.node.querySelector('[data-verdict]')
+    );
   });
 
   it.each([
@@ -156,13 +192,15 @@ describe('syncing', () => {
     [CommandIDs.syncChosen, { scope: ['numpy'] }],
     [CommandIDs.undoSync, { sync: 's1' }],
     [CommandIDs.restoreState, { layer: 'base' }]
-  ])('%s with %p changes nothing without its dialog', async (command, args) => {
-    api.layered = [layer('base')];
-    await have(sync('s1', { state: 'done' }));
-    await during(command, leave, args);
-    expect([api.started, api.undone, api.cancelled]).toEqual([[], [], []]);
-    expect(shown).toBe(0);
-  });
+  ])(
+    '%s with %p changes nothing before it is agreed to',
+    async (command, args) => {
+      api.layered = [layer('base')];
+      await have(sync('s1', { state: 'done' }));
+      await during(command, leave, args);
+      expect([api.started, api.undone, api.cancelled]).toEqual([[], [], []]);
+    }
+  );
 
   it.each([
     ['rated', 'packages of a.ipynb that break or may fail'],
@@ -172,8 +210,8 @@ describe('syncing', () => {
     await during(
       CommandIDs.sync,
       () => {
-        expect(dialog()!.textContent).toContain(words);
-        expect(dialog()!.querySelector('.jp-Dialog-body b b')).toBeNull();
+        expect(asked()!.textContent).toContain(words);
+        expect(asked()!.querySelector('.jp-Coiled-lead b')).toBeNull();
       },
       { scope }
     );
@@ -185,7 +223,7 @@ describe('syncing', () => {
     async scope => {
       expect(commands.isEnabled(CommandIDs.sync, { scope })).toBe(false);
       await commands.execute(CommandIDs.sync, { scope });
-      expect(dialog()).toBeNull();
+      expect(asked()).toBeNull();
       expect(api.planned).toEqual([]);
     }
   );
@@ -220,7 +258,7 @@ describe('syncing', () => {
       await have(sync('s1'));
       expect(SYNCING.filter(it => commands.isEnabled(it))).toEqual([]);
       await commands.execute(CommandIDs.sync);
-      expect(dialog()).toBeNull();
+      expect(asked()).toBeNull();
     });
   });
 
@@ -235,6 +273,45 @@ describe('syncing', () => {
     ]);
   });
 
+  it('offers everything apart from what matters, and counts it', async () => {
+    const minor = row('ruff', { status: 'differs', severity: 'minor' });
+    await differ(minor, { ...minor, name: 'rich' });
+    const label = (scope: string) =>
+      commands.label(CommandIDs.sync, { cluster: 'c1', scope });
+    expect(label('all')).toBe('Sync Everything (2)…');
+    expect(commands.isEnabled(CommandIDs.sync, { scope: 'all' })).toBe(true);
+    expect(commands.isEnabled(CommandIDs.sync)).toBe(false);
+    await differ({ ...minor, matters: true });
+    expect(label('all')).toBe('Sync Everything (1)…');
+    expect(label('notebook')).toBe('Sync Cluster to Notebook…');
+    expect(commands.isEnabled(CommandIDs.sync)).toBe(true);
+  });
+
+  it('plans everything, or without extra packages, and keeps the focus', async () => {
+    const totals = { ...plan().totals, extra: 1, outside: 2 };
+    api.plans = [plan({ totals })];
+    await during(CommandIDs.sync, async () => {
+      const heading = asked()!.querySelector('h3')!;
+      const lead = asked()!.querySelector('.jp-Coiled-lead')!;
+      const inside = (where: string) =>
+        asked()!.querySelector<HTMLElement>(where)!;
+      inside('[data-extra] input').click();
+      await go();
+      expect(document.activeElement).toBe(heading);
+      inside('.jp-Coiled-outside button').click();
+      await go();
+      expect(document.activeElement).toBe(heading);
+      expect(lead.textContent).toContain('c1 gets all packages of a.ipynb.');
+      expect(inside('.jp-Coiled-outside')).toBeNull();
+    });
+    expect(api.planned.map(it => [it.scope, it.remove_extra])).toEqual([
+      ['notebook', undefined],
+      ['notebook', true],
+      ['all', true]
+    ]);
+    expect(api.started).toEqual([]);
+  });
+
   it('can not be accepted before it is agreed to', async () => {
     const lost = { ...plan().lost, futures: 5 };
     const costly = plan({ how: 'replace', lost, needs: ['lost_results'] });
@@ -243,11 +320,11 @@ describe('syncing', () => {
       expect(accept().getAttribute('aria-disabled')).toBe('true');
       await press();
       expect(api.started).toEqual([]);
-      dialog()!.querySelector<HTMLElement>('[data-need] input')!.click();
+      asked()!.querySelector<HTMLElement>('[data-need] input')!.click();
       await go();
       expect(accept().getAttribute('aria-disabled')).toBe('false');
       await press();
-      expect(dialog()).toBeNull();
+      expect(asked()).toBeNull();
     });
     expect(api.planned[1].confirm).toEqual(['lost_results']);
     expect(api.started).toEqual(['p2']);
@@ -258,8 +335,8 @@ describe('syncing', () => {
     api.startFailure = new ApiError('conflict', 'Stale', '', null, 'p9');
     await during(CommandIDs.sync, async () => {
       await press();
-      expect(dialog()!.querySelector('[data-plan=p9]')).not.toBeNull();
-      expect(dialog()!.textContent).toContain('has changed since');
+      expect(asked()!.querySelector('[data-plan=p9]')).not.toBeNull();
+      expect(asked()!.textContent).toContain('has changed since');
       expect(model.syncs.running('c1')).toBeNull();
       api.startFailure = null;
       await press();
@@ -272,7 +349,7 @@ describe('syncing', () => {
       api.synced = [sync('other')];
       api.startFailure = new ApiError('conflict', 'One runs');
       await press();
-      expect(dialog()).toBeNull();
+      expect(asked()).toBeNull();
     });
     expect(model.syncs.shown('c1')?.id).toBe('other');
     expect(shown).toBe(1);
@@ -281,50 +358,104 @@ describe('syncing', () => {
     );
   });
 
-  it('tells why there is no plan, in the dialog', async () => {
+  it('tells why there is no plan, in its place', async () => {
     api.plans = [new ApiError('impossible', 'No wheel', 'Take another')];
     await during(CommandIDs.sync, async () => {
-      expect(dialog()!.querySelector('[role=alert]')!.textContent).toContain(
+      expect(asked()!.querySelector('[role=alert]')!.textContent).toContain(
         'No wheel'
       );
       await press();
-      expect(dialog()).not.toBeNull();
+      expect(asked()).not.toBeNull();
     });
     expect(api.started).toEqual([]);
   });
 
-  it('gives the focus back to where it was', async () => {
-    const opener = document.createElement('button');
-    document.body.append(opener);
-    opener.focus();
-    await during(CommandIDs.sync, () => {
-      expect(document.activeElement).toBe(
-        dialog()!.querySelector('.jp-Coiled-lead')
+  describe('has the focus, and gives it back', () => {
+    const escape = async () => {
+      document.activeElement!.dispatchEvent(
+        new KeyboardEvent('keydown', { key: 'Escape', bubbles: true })
       );
+      await go();
+      expect(asked()).toBeNull();
+    };
+
+    it('to where it was', async () => {
+      const opener = document.createElement('button');
+      document.body.append(opener);
+      opener.focus();
+      await during(CommandIDs.sync, async () => {
+        expect(document.activeElement).toBe(asked()!.querySelector('h3'));
+        await escape();
+      });
+      expect(document.activeElement).toBe(opener);
+      opener.remove();
     });
-    expect(document.activeElement).toBe(opener);
-    opener.remove();
+
+    it('to the button whose place it took', async () => {
+      offer().focus();
+      offer().click();
+      await go();
+      expect(document.activeElement).toBe(asked()!.querySelector('h3'));
+      await escape();
+      expect(document.activeElement).toBe(offer());
+      expect(model.review).toBeNull();
+    });
+
+    it('and takes none where one works elsewhere', async () => {
+      await during(CommandIDs.sync, async () => {
+        (document.activeElement as HTMLElement).blur();
+        await press(named('Cancel'));
+      });
+      expect(document.activeElement).toBe(document.body);
+    });
+  });
+
+  it('goes with the notebook that it is for, and that of an undo stays', async () => {
+    await have(sync('s1', { state: 'done' }));
+    await during(CommandIDs.sync, async () => {
+      kernels.change(kernel('k2', 'b.ipynb'));
+      await go();
+      expect(asked()).toBeNull();
+    });
+    await during(CommandIDs.undoSync, async () => {
+      kernels.change(kernel('k1'));
+      await go();
+      expect(asked()!.textContent).toContain('Undo the last sync of c1?');
+    });
+    expect([api.started, api.undone]).toEqual([[], []]);
+  });
+
+  it('shows one plan, that asked for last', async () => {
+    await during(CommandIDs.sync, async () => {
+      const first = model.review!.review;
+      await commands.execute(CommandIDs.sync, { scope: ['numpy'] });
+      await go();
+      expect(document.querySelectorAll('.jp-Coiled-plan')).toHaveLength(1);
+      expect(asked()!.textContent).toContain('c1 gets numpy');
+      expect(first.isDisposed).toBe(true);
+      expect(document.activeElement).toBe(asked()!.querySelector('h3'));
+    });
   });
 
   it('lets one choose packages, those that matter at first', async () => {
     await during(CommandIDs.syncChosen, async () => {
       const boxes = [
-        ...dialog()!.querySelectorAll<HTMLInputElement>('input[type=checkbox]')
+        ...asked()!.querySelectorAll<HTMLInputElement>('input[type=checkbox]')
       ];
       expect(boxes.map(({ checked, value }) => [value, checked])).toEqual([
         ['numpy', true],
         ['polars', false]
       ]);
-      expect(dialog()!.textContent).toContain('for 1 package');
+      expect(asked()!.textContent).toContain('for 1 package');
       boxes[0].click();
       await settle();
-      expect(dialog()!.textContent).toContain('Choose at least one');
+      expect(asked()!.textContent).toContain('Choose at least one');
       await press();
       expect(api.planned).toEqual([]);
       boxes[1].click();
       await settle();
       await press();
-      expect(dialog()!.textContent).toContain('c1 gets polars');
+      expect(asked()!.textContent).toContain('c1 gets polars');
     });
     expect(api.planned[0].scope).toEqual(['polars']);
   });
@@ -333,7 +464,7 @@ describe('syncing', () => {
     await have(sync('s1', { state: 'done' }));
     expect(commands.label(CommandIDs.undoSync)).toBe('Undo the Last Sync…');
     await during(CommandIDs.undoSync, async () => {
-      expect(dialog()!.textContent).toContain('Undo the last sync of c1?');
+      expect(asked()!.textContent).toContain('Undo the last sync of c1?');
       expect(api.undone).toEqual([]);
       await press();
     });
@@ -357,7 +488,7 @@ describe('syncing', () => {
   it('undoes nothing where nothing was done', async () => {
     expect(commands.isEnabled(CommandIDs.undoSync)).toBe(false);
     await commands.execute(CommandIDs.undoSync);
-    expect(dialog()).toBeNull();
+    expect(asked()).toBeNull();
   });
 
   it('goes back to a state that was', async () => {
@@ -369,7 +500,7 @@ describe('syncing', () => {
     ];
     await during(CommandIDs.restoreState, async () => {
       const radios = [
-        ...dialog()!.querySelectorAll<HTMLInputElement>('input[type=radio]')
+        ...asked()!.querySelectorAll<HTMLInputElement>('input[type=radio]')
       ];
       expect(radios.map(it => [it.value, it.checked, it.disabled])).toEqual([
         ['l2', false, true],
@@ -379,7 +510,7 @@ describe('syncing', () => {
       radios[2].click();
       await settle();
       await press();
-      expect(dialog()!.textContent).toContain('Bring c1 back');
+      expect(asked()!.textContent).toContain('Bring c1 back');
       await press();
     });
     expect(api.planned[0].from).toEqual({ layer: 'base' });
@@ -390,7 +521,7 @@ describe('syncing', () => {
     await have(sync('s1', { state: 'failed' }));
     api.layered = [layer('base', { clusters: ['c1'] })];
     await commands.execute(CommandIDs.restoreState);
-    expect(dialog()).toBeNull();
+    expect(asked()).toBeNull();
     expect(Notification.manager.notifications[0].message).toContain('no other');
   });
 
@@ -403,7 +534,7 @@ describe('syncing', () => {
       size
     });
     const boxes = () => [
-      ...dialog()!.querySelectorAll<HTMLInputElement>('input[type=checkbox]')
+      ...asked()!.querySelectorAll<HTMLInputElement>('input[type=checkbox]')
     ];
 
     beforeEach(() => {
@@ -425,21 +556,21 @@ describe('syncing', () => {
           ['orphan', false, true]
         ]);
         const said = (id: string) =>
-          dialog()!.querySelector(`[data-choice=${id}]`)!.textContent;
+          asked()!.querySelector(`[data-choice=${id}]`)!.textContent;
         expect(said('used')).toContain('c1 runs in it');
         expect(said('l1')).toContain('12 packages, 100 MiB, in use');
         expect(said('l1')).toContain('node1: /home/<b>me</b>/layers/l1');
         expect(said('l2')).toContain('at least 2.0 MiB');
         expect(said('orphan')).toContain('remove the folder yourself');
         await press();
-        expect(dialog()!.textContent).toContain('Choose at least one state');
+        expect(asked()!.textContent).toContain('Choose at least one state');
         boxes()[1].click();
         await settle();
-        expect(dialog()!.textContent).toContain(
+        expect(asked()!.textContent).toContain(
           '1 state is removed (100 MiB); c1 can not go back to it any more.'
         );
         await press();
-        expect(dialog()).toBeNull();
+        expect(asked()).toBeNull();
       });
       expect(api.layered.map(({ id }) => id)).not.toContain('l1');
       expect(api.layered).toHaveLength(4);
@@ -453,7 +584,7 @@ describe('syncing', () => {
         boxes()[2].click();
         await settle();
         await press();
-        expect(dialog()!.textContent).toContain('It is in use');
+        expect(asked()!.textContent).toContain('It is in use');
         expect(boxes().map(it => it.value)).toEqual(['used', 'l2', 'orphan']);
       });
     });
@@ -466,7 +597,7 @@ describe('syncing', () => {
     it('says where there is none', async () => {
       api.layered = [layer('base')];
       await commands.execute(CommandIDs.removeStates);
-      expect(dialog()).toBeNull();
+      expect(asked()).toBeNull();
       expect(Notification.manager.notifications[0].message).toContain('No ear');
     });
   });
@@ -476,7 +607,7 @@ describe('syncing', () => {
     await during(CommandIDs.cancelSync, leave);
     expect(api.cancelled).toEqual([]);
     await during(CommandIDs.cancelSync, async () => {
-      expect(dialog()!.textContent).toContain('move back');
+      expect(asked()!.textContent).toContain('move back');
       await press();
     });
     expect(api.cancelled).toEqual(['s1']);
@@ -501,6 +632,24 @@ describe('syncing', () => {
     expect(Notification.manager.notifications[0].message).toBe('Too late');
   });
 
+  it("seals the notebook's graphs where the cluster takes such only", async () => {
+    expect(commands.isEnabled(CommandIDs.seal, { cluster: 'c1' })).toBe(false);
+    await unseal();
+    expect(commands.isEnabled(CommandIDs.seal, { cluster: 'c2' })).toBe(false);
+    expect(commands.isEnabled(CommandIDs.seal, { cluster: 'c1' })).toBe(true);
+    await commands.execute(CommandIDs.seal, { cluster: 'c1' });
+    expect(api.sealed).toEqual([['k1', 'c1', true]]);
+  });
+
+  it('tells why graphs can not be sealed', async () => {
+    await unseal();
+    jest
+      .spyOn(api, 'seal')
+      .mockRejectedValue(new ApiError('unavailable', 'No Dask there'));
+    await commands.execute(CommandIDs.seal, { cluster: 'c1' });
+    expect(Notification.manager.notifications[0].message).toBe('No Dask there');
+  });
+
   it('keeps a choice of clusters apart', async () => {
     api.list = [cluster('c1'), cluster('c2', { name: 'other' })];
     await model.refresh();
@@ -511,7 +660,7 @@ describe('syncing', () => {
     await during(
       CommandIDs.undoSync,
       () => {
-        expect(dialog()!.textContent).toContain('last sync of other');
+        expect(asked()!.textContent).toContain('last sync of other');
       },
       { cluster: 'c2' }
     );

@@ -1,12 +1,19 @@
 import { nullTranslator } from '@jupyterlab/translation';
+import { Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
 
 import { ApiError } from '../../api/client';
-import type { ClusterAttach, ClusterCreate } from '../../api/wire';
+import type {
+  ClusterAttach,
+  ClusterCreate,
+  Factory,
+  Option
+} from '../../api/wire';
 import { attachForm, requestOf as attached } from '../../dialogs/attachCluster';
 import { Form } from '../../dialogs/form';
 import type { IFormOptions, Values } from '../../dialogs/form';
 import { newClusterForm, requestOf as created } from '../../dialogs/newCluster';
+import { DEFAULTS } from '../../model/preferences';
 import { drawn, enter, kernel, settle, usage } from '../fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
@@ -56,7 +63,7 @@ async function show<V extends Values>(
 
 describe('a new cluster', () => {
   const make = (allocated = 2, id: string | null = 'k1') =>
-    show(newClusterForm(kernel(id), usage({ allocated }), trans));
+    show(newClusterForm(kernel(id), () => usage({ allocated }), trans));
   let shown: Awaited<ReturnType<typeof make>>;
   const request = (): ClusterCreate | null => {
     const values = shown.form.getValue();
@@ -69,6 +76,24 @@ describe('a new cluster', () => {
 
   afterEach(() => shown.form.dispose());
 
+  it('tells the cores that are left now, not those of when it was opened', async () => {
+    shown.form.dispose();
+    const changed = new Signal<object, void>({});
+    let told = usage({ allocated: 0, requested: 1 });
+    shown = await show({
+      ...newClusterForm(kernel('k1'), () => told, trans),
+      source: { changed }
+    });
+    await shown.type('workers', '500');
+    expect(shown.summary.textContent).toContain('only 99 remain');
+    told = usage({ allocated: 0, requested: 0 });
+    changed.emit();
+    await drawn();
+    expect(shown.summary.textContent).toContain('only 100 remain');
+    shown.form.dispose();
+    changed.emit();
+  });
+
   it('sends the least where nothing is changed', async () => {
     expect(request()).toEqual({
       workers: 2,
@@ -79,6 +104,100 @@ describe('a new cluster', () => {
     expect(request()).toMatchObject({ interpreter: { kernel: 'k1' } });
     await shown.type('packages', 'server');
     expect(request()).toEqual({ workers: 2, threads_per_worker: 1 });
+  });
+
+  describe('elsewhere', () => {
+    const option = (change: Partial<Option>): Option => ({
+      type: 'string',
+      description: 'what it is',
+      default: null,
+      minimum: null,
+      maximum: null,
+      pattern: null,
+      choices: [],
+      required: false,
+      ...change
+    });
+    const factory = (name: string, change: Partial<Factory>): Factory => ({
+      name,
+      title: name,
+      description: `On ${name}`,
+      options: {},
+      takes: ['threads_per_worker', 'memory_limit', 'environ'],
+      requires: [],
+      missing: [],
+      absent: [],
+      workers: 2,
+      ...change
+    });
+    const factories = [
+      factory('local', {
+        options: { dashboard: option({ type: 'boolean', default: false }) }
+      }),
+      factory('ssh', {
+        takes: ['memory_limit'],
+        requires: ['asyncssh'],
+        missing: ['asyncssh'],
+        options: {
+          hosts: option({ required: true }),
+          port: option({ type: 'integer' }),
+          size: option({ choices: ['s', 'xl'] }),
+          dashboard: option({ type: 'boolean', default: false })
+        }
+      })
+    ];
+    const open = async (last = {}) => {
+      shown.form.dispose();
+      shown = await show(
+        newClusterForm(
+          kernel('k1'),
+          () => usage(),
+          trans,
+          DEFAULTS.newCluster,
+          factories,
+          last
+        )
+      );
+    };
+    const asked = (): ClusterCreate | null => {
+      const values = shown.form.getValue();
+      return values && created(values, 'k1', factories);
+    };
+
+    it('sends what the chosen kind declares, in its types, without what it cannot be told', async () => {
+      await open();
+      expect(asked()).toEqual({
+        workers: 2,
+        threads_per_worker: 1,
+        kernel: 'k1'
+      });
+      await shown.type('factory', 'ssh');
+      expect(shown.field('threads_per_worker')).toBeNull();
+      expect(asked()).toBeNull();
+      await drawn();
+      expect(shown.problem('options.hosts')).toBe('This is missing');
+      await shown.type('options.hosts', ' a, b ');
+      await shown.type('options.port', '2222');
+      await shown.type('options.dashboard', 'true');
+      expect(asked()).toEqual({
+        workers: 2,
+        factory: 'ssh',
+        options: { hosts: 'a, b', port: 2222, dashboard: true },
+        kernel: 'k1'
+      });
+    });
+
+    it('says what is missing there, and shows what the server refuses at its field', async () => {
+      await open({ factory: 'ssh', 'options.hosts': 'a', 'options.gone': 1 });
+      expect(shown.field('options.hosts').value).toBe('a');
+      expect(shown.summary.textContent).toContain('must have asyncssh');
+      await shown.type('packages', 'server');
+      expect(shown.summary.textContent).toContain(
+        "asyncssh isn't in the Jupyter server's environment"
+      );
+      await shown.refuse('options.port', 'port must be from 1 to 65535');
+      expect(shown.problem('options.port')).toContain('from 1 to 65535');
+    });
   });
 
   it('offers no kernel where none runs', async () => {

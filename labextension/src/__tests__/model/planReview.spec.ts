@@ -187,6 +187,27 @@ describe('PlanReview', () => {
     expect(preview.drain).toBe(600);
   });
 
+  it('plans with the losses that one agrees to beforehand, and keeps them with those that the plan needs', async () => {
+    preview.insists = true;
+    await settle();
+    expect(preview.insists).toBe(true);
+    expect(api.planned).toEqual([{ ...body, confirm: ['lost_results'] }]);
+    api.plans = [
+      costly({ needs: ['plain_connection'] }),
+      costly({ id: 'p2', needs: [] })
+    ];
+    await preview.plan();
+    preview.agree('plain_connection', true);
+    await preview.apply();
+    expect(api.planned.at(-1)).toEqual({
+      ...body,
+      confirm: ['lost_results', 'plain_connection']
+    });
+    preview.insists = false;
+    await settle();
+    expect(preview.insists).toBe(false);
+  });
+
   it('begins nothing after it was left while it asked', async () => {
     api.plans = [costly(), costly({ id: 'p2', needs: [] })];
     await preview.plan();

@@ -8,9 +8,8 @@ import {
 import { choosable, offerOf } from '../../model/syncOffer';
 import type { IJudgement } from '../../model/model';
 import type { PlanAction } from '../../api/wire';
-import { cluster, diff, plan, row, sync } from '../fakes';
+import { diff, plan, row, sync } from '../fakes';
 
-const managed = cluster('c1');
 const fine: IJudgement = { verdict: 'breaks', reason: null };
 const rows = [
   row('numpy', { status: 'differs', severity: 'breaks' }),
@@ -30,9 +29,15 @@ const rows = [
 ];
 
 describe('offerOf', () => {
-  it('counts the packages that differ and are rated', () => {
-    expect(offerOf(managed, fine, diff({ rows }), null)).toEqual({
+  it('counts the packages that differ and matter, and all that differ', () => {
+    const known = [
+      ...rows,
+      row('used', { status: 'differs', severity: 'minor', matters: true }),
+      row('extra', { status: 'only_cluster', severity: 'minor' })
+    ];
+    expect(offerOf(fine, diff({ rows: known }), null)).toEqual({
       packages: 2,
+      everything: 3,
       python: false,
       blocked: null
     });
@@ -40,8 +45,9 @@ describe('offerOf', () => {
 
   it('counts Python apart', () => {
     const python = row('python', { status: 'differs', severity: 'breaks' });
-    expect(offerOf(managed, fine, diff({ rows: [python] }), null)).toEqual({
+    expect(offerOf(fine, diff({ rows: [python] }), null)).toEqual({
       packages: 0,
+      everything: 0,
       python: true,
       blocked: null
     });
@@ -68,10 +74,18 @@ describe('offerOf', () => {
   ] as const)(
     'offers nothing with %s',
     (_, judgement, known, running, kind) => {
-      const { blocked } = offerOf(managed, judgement, known, running);
+      const { blocked } = offerOf(judgement, known, running);
       expect(blocked?.kind).toBe(kind);
     }
   );
+
+  it('says how many differ where none of them matters', () => {
+    const minor = [row('polars', { status: 'differs', severity: 'minor' })];
+    expect(offerOf(fine, diff({ rows: minor }), null).blocked).toEqual({
+      kind: 'nothing',
+      others: 1
+    });
+  });
 
   it('offers also where a node was not read', () => {
     const known = diff({ rows, unread: [{ node: 'w1', reason: 'silent' }] });
@@ -79,14 +93,7 @@ describe('offerOf', () => {
       verdict: 'unknown',
       reason: { kind: 'unread', diff: known }
     };
-    expect(offerOf(managed, unread, known, null).blocked).toBeNull();
-  });
-
-  it('offers nothing for what only its own notebook can reach', () => {
-    const found = cluster('c1', { source: 'discovered' });
-    const { blocked } = offerOf(found, fine, diff({ rows }), null);
-    expect(blocked?.kind).toBe('discovered');
-    expect(offerOf(found, fine, diff(), null).blocked?.kind).toBe('nothing');
+    expect(offerOf(unread, known, null).blocked).toBeNull();
   });
 
   it('lets one choose what is not rated too', () => {

@@ -144,6 +144,7 @@ describe('Syncs', () => {
     api.synced = [
       sync('s3', { state: 'failed' }),
       sync('s2', { state: 'done', undone_by: 'x' }),
+      sync('in place', { state: 'done', undoable: false }),
       sync('s1', { state: 'done' }),
       sync('k', { state: 'done', direction: 'to_kernel' })
     ];

@@ -12,16 +12,18 @@ import startingJson from '../../../../tests/wire/cluster-starting.json';
 import unknownJson from '../../../../tests/wire/diff-unknown.json';
 import usageJson from '../../../../tests/wire/usage.json';
 import { ApiError } from '../../api/client';
-import { clientCode } from '../../dialogs/insertClient';
 import { ClusterCard } from '../../panel/clusters/card';
-import type { IClusterCardProps } from '../../panel/clusters/card';
+import { ClusterDetails } from '../../panel/clusters/details';
+import type { IClusterCardProps } from '../../panel/clusters/shared';
 import { CoreMeter } from '../../panel/clusters/cores';
 import { Age } from '../../panel/age';
 import { Explain } from '../../dialogs/explainFailure';
 import type { IRowActions } from '../../panel/packages/shared';
 import { PackageRow } from '../../panel/packages/row';
 import { SoftwareTable } from '../../panel/packages/table';
-import { Verdict } from '../../panel/verdict/verdict';
+import { VerdictBox } from '../../panel/verdict/box';
+import type { IVerdictProps } from '../../panel/verdict/verdict';
+import { briefWords, verdictWords } from '../../panel/verdict/verdict';
 import { inOrder } from '../../panel/panel';
 import type {
   ClientInfo,
@@ -31,7 +33,7 @@ import type {
   Usage,
   Worker
 } from '../../api/wire';
-import { cluster, diff as anyDiff, row as anyRow } from '../fakes';
+import { cluster, diff as anyDiff, enter, row as anyRow, sync } from '../fakes';
 
 const trans = nullTranslator.load('coiled_jupyter');
 const breaks = breaksJson as unknown as Diff;
@@ -104,23 +106,53 @@ function card(
   age: number | null = 1,
   more: Partial<IClusterCardProps> = {}
 ): HTMLElement {
+  const props: IClusterCardProps = {
+    cluster: cluster as Cluster,
+    compared: false,
+    now: Date.parse('2026-01-01T00:01:00.000Z'),
+    age,
+    trans,
+    onStop:
+      (cluster as Cluster).source === 'discovered' ? null : () => undefined,
+    code: null,
+    onInsert: () => undefined,
+    onLogs: null,
+    wish: { workers: null, outcome: null },
+    onStep: () => undefined,
+    onDismiss: () => undefined,
+    onMenu: () => undefined,
+    ...more
+  };
+  // What is behind the line comes late, where it is opened.
   return draw(
-    <ClusterCard
-      cluster={cluster as Cluster}
-      now={Date.parse('2026-01-01T00:01:00.000Z')}
-      age={age}
-      trans={trans}
-      onStop={
-        (cluster as Cluster).source === 'discovered' ? null : () => undefined
-      }
-      onInsert={() => undefined}
-      onLogs={null}
-      wish={{ workers: null, outcome: null }}
-      onStep={() => undefined}
-      onDismiss={() => undefined}
+    <>
+      <ClusterCard {...props} />
+      <ClusterDetails {...props} />
+    </>
+  );
+}
+
+/** The verdict in the panel. */
+function Verdict(props: IVerdictProps): JSX.Element {
+  return (
+    <VerdictBox
+      {...props}
+      age={null}
+      offer={null}
+      onSync={() => undefined}
+      onCreate={() => undefined}
+      onWhy={() => undefined}
       onMenu={() => undefined}
-      {...more}
     />
+  );
+}
+
+/** Open what one can search and sort with. */
+function tools(node: HTMLElement): void {
+  act(() =>
+    node
+      .querySelector<HTMLElement>('[aria-label="Search, sort and group"]')!
+      .click()
   );
 }
 
@@ -137,17 +169,19 @@ describe('SoftwareTable', () => {
       [...node.querySelectorAll('[data-package]')].map(it =>
         it.getAttribute('data-package')
       );
+    tools(node);
     const head = node.querySelector('th')!;
-    const press = () => act(() => head.querySelector('button')!.click());
+    const by = node.querySelector<HTMLSelectElement>('[aria-label="Sort by"]')!;
+    const sort = (value: string) => act(() => enter(by, value));
     expect(names()).toEqual(['numpy', 'zict', 'dask']);
     expect(head.getAttribute('aria-sort')).toBe('none');
-    press();
+    sort('ascending');
     expect(names()).toEqual(['dask', 'numpy', 'zict']);
     expect(head.getAttribute('aria-sort')).toBe('ascending');
-    press();
+    sort('descending');
     expect(names()).toEqual(['zict', 'numpy', 'dask']);
     expect(head.getAttribute('aria-sort')).toBe('descending');
-    press();
+    sort('');
     expect(names()).toEqual(['numpy', 'zict', 'dask']);
   });
 
@@ -171,7 +205,10 @@ describe('SoftwareTable', () => {
       [...node.querySelectorAll('[data-group], [data-package]')].map(
         it => it.getAttribute('data-package') ?? it.textContent
       );
-    const by = node.querySelector('select')!;
+    tools(node);
+    const by = node.querySelector<HTMLSelectElement>(
+      '[aria-label="Group by"]'
+    )!;
     const choose = (value: string) =>
       act(() => {
         by.value = value;
@@ -222,27 +259,53 @@ describe('SoftwareTable', () => {
     const numpy = node.querySelector('[data-package=numpy]')!;
     expect(numpy.getAttribute('data-status')).toBe('differs');
     expect(numpy.getAttribute('data-severity')).toBe('breaks');
-    expect(numpy.textContent).toContain('✕');
-    expect(numpy.textContent).toContain('versions differ');
+    const icon = numpy.querySelector('[role=img]')!;
+    expect(icon.getAttribute('aria-label')).toBe('will break');
+    expect(icon.getAttribute('data-icon')).toBe('coiled-jupyter:cross');
     expect(numpy.textContent).toContain('2.4.6');
     expect(numpy.textContent).toContain('1.26.4');
   });
 
-  it('keeps equal rows away until asked for', () => {
+  it('keeps away what is the same, or makes no difference, until asked for', () => {
     const node = table(breaks);
+    const pills = () =>
+      [...node.querySelectorAll('button[aria-pressed]')].map(
+        it => `${it.textContent} ${it.getAttribute('aria-pressed')}`
+      );
     expect(node.querySelector('[data-package=dask]')).toBeNull();
-    expect(node.querySelector('input[type=checkbox]')).toHaveProperty(
-      'checked',
-      true
-    );
-    const pills = [...node.querySelectorAll('button[aria-pressed=true]')];
-    expect(pills).toHaveLength(4);
+    // None that counts nothing.
+    expect(pills().some(it => /^(0|\d+ same)/.test(it))).toBe(false);
+    tools(node);
+    const same = node.querySelector<HTMLElement>('[data-severity=same]')!;
+    expect(same.getAttribute('aria-pressed')).toBe('false');
+    act(() => same.click());
+    expect(node.querySelector('[data-package=dask]')).not.toBeNull();
   });
 
-  it('keeps a difference that is ignored or harmless', () => {
-    const ignored = anyRow('polars', { status: 'only_kernel' });
-    const node = table(anyDiff({ rows: [ignored] }));
-    expect(node.querySelector('[data-package=polars]')).not.toBeNull();
+  it('keeps a row that is rated anew while one works on it', () => {
+    const rows = (severity: Row['severity']) => (
+      <SoftwareTable
+        diff={anyDiff({
+          rows: [anyRow('polars', { status: 'only_kernel', severity })]
+        })}
+        rules={null}
+        actions={actions}
+        blocked=""
+        reveal={null}
+        trans={trans}
+      />
+    );
+    const node = document.createElement('div');
+    const root = createRoot(node);
+    act(() => root.render(rows('minor')));
+    const button = () =>
+      node.querySelector<HTMLElement>('[data-package=polars] button')!;
+    act(() => button().click());
+    act(() => root.render(rows('same')));
+    expect(button().getAttribute('aria-expanded')).toBe('true');
+    act(() => button().click());
+    expect(button().getAttribute('aria-expanded')).toBe('false');
+    act(() => root.unmount());
   });
 
   it('draws a part of a long list, and tells how long it is', () => {
@@ -353,7 +416,7 @@ describe('PackageRow', () => {
       })
     );
     const cells = [...node.querySelectorAll('td')].map(it => it.textContent);
-    expect(cells.slice(0, 2)).toEqual(['local code', '—']);
+    expect(cells.slice(0, 2)).toEqual(['local code', 'missing']);
   });
 
   it('opens by its button, and shows why a rule is refused', async () => {
@@ -416,9 +479,9 @@ describe('PackageRow', () => {
     const line = details(
       anyDiff(),
       anyRow('x', { status, severity: 'risky' })
-    ).querySelector('.jp-Coiled-status')!;
-    expect(line.querySelector('[aria-hidden]')!.textContent).toHaveLength(1);
-    expect(line.textContent).toContain(words);
+    ).querySelector('.jp-Coiled-name')!;
+    expect(line.querySelector('[role=img] svg')).not.toBeNull();
+    expect(line.querySelector('small')!.textContent).toBe(words);
   });
 });
 
@@ -477,7 +540,7 @@ describe('Verdict', () => {
     [
       anyDiff({ verdict: 'compatible', deciding: 2 }),
       'compatible',
-      ' · 2 packages differ'
+      '2 packages differ; this notebook uses none of them'
     ],
     [
       anyDiff({ verdict: 'compatible', deciding: 0 }),
@@ -494,7 +557,7 @@ describe('Verdict', () => {
     );
     const line = node.querySelector('[data-verdict]')!;
     expect(line.getAttribute('data-verdict')).toBe(verdict);
-    expect(line.textContent).toContain(words);
+    expect(node.textContent).toContain(words);
     expect(node.querySelector('[aria-live=polite]')).not.toBeNull();
   });
 
@@ -505,7 +568,9 @@ describe('Verdict', () => {
     const node = draw(
       <Verdict judgement={judgement} diff={diff} trans={trans} />
     );
-    expect(node.textContent).toContain('Unknown: files are being compared');
+    expect(node.textContent).toContain(
+      "Can't tell yet: files are being compared"
+    );
   });
 
   it('names what was not read', () => {
@@ -520,6 +585,25 @@ describe('Verdict', () => {
       />
     );
     expect(node.textContent).toContain('The kernel is starting');
+  });
+});
+
+describe('Verdict while a sync runs', () => {
+  it('names the step that runs, and neither breaks nor is unknown', () => {
+    const judgement = {
+      verdict: 'unknown',
+      reason: { kind: 'syncing', sync: sync('s1') }
+    } as const;
+    const told = { judgement, diff: anyDiff({ verdict: 'breaks' }), trans };
+    const node = draw(<Verdict {...told} />);
+    expect(node.querySelector('h2')!.textContent).toBe('Syncing: Move…');
+    expect(node.querySelector('[data-syncing]')).not.toBeNull();
+    expect(briefWords(told)).toBe('Syncing…');
+    const waiting = sync('s1', { steps: [] });
+    const reason = { kind: 'syncing', sync: waiting } as const;
+    expect(verdictWords({ ...told, judgement: { ...judgement, reason } })).toBe(
+      'Syncing…'
+    );
   });
 });
 
@@ -545,7 +629,7 @@ describe('ClusterCard', () => {
   it('lets go of an attached cluster, which goes on', () => {
     const node = card(cluster('there', { source: 'attached' }));
     expect(node.textContent).toContain('attached');
-    const [, stop] = node.querySelectorAll('button');
+    const stop = node.querySelector('[aria-label^=Detach]')!;
     expect(node.querySelector('output')).toBeNull();
     expect(stop.textContent).toBe('Detach');
     expect(stop.getAttribute('aria-label')).toContain('which goes on');
@@ -590,10 +674,12 @@ describe('ClusterCard', () => {
   });
 
   it('claims nothing that is old', () => {
-    expect(card(idleJson, 11).textContent).toContain('stale, 11 s old');
+    expect(card(idleJson, 11).textContent).toContain('11 s old');
     const node = card(idleJson, 31);
     expect(node.textContent).toContain('Unknown, was Running');
-    expect(node.textContent).not.toContain('●');
+    expect(node.querySelector('[data-icon]')!.getAttribute('data-icon')).toBe(
+      'coiled-jupyter:doubt'
+    );
   });
 
   it('comes after others of its kind where a notebook opened it', () => {
@@ -608,8 +694,8 @@ describe('ClusterCard', () => {
     const shown = node.querySelector('[data-cluster-id=c1]')!;
     expect(shown.getAttribute('data-status')).toBe('running');
     expect(shown.textContent).toContain('1 of 2 workers');
-    expect(shown.textContent).toContain('Python 3.11.7');
-    expect(shown.textContent).toContain('…/software/abc');
+    expect(node.textContent).toContain('Python 3.11.7');
+    expect(node.textContent).toContain('…/software/abc');
   });
 
   it('leads to the logs beside the reason of a failure', () => {
@@ -719,21 +805,11 @@ describe('ClusterCard', () => {
       seen_at: '2026-01-01T00:01:00.000Z',
       ...more
     });
-    const open = async (...workers: Worker[]) => {
-      const node = card(cluster('c', { workers }));
-      await act(async () => {
-        node.querySelector<HTMLDetailsElement>('.jp-Coiled-workers')!.open =
-          true;
-        // Its event comes later.
-        await new Promise(resolve => setTimeout(resolve, 0));
-        await import('../../panel/clusters/workerList');
-        await new Promise(resolve => setTimeout(resolve, 0));
-      });
-      return node.querySelector('.jp-Coiled-workerList')!;
-    };
+    const open = (...workers: Worker[]) =>
+      card(cluster('c', { workers })).querySelector('.jp-Coiled-workerList')!;
 
-    it('with state, cores, memory and who has the same packages', async () => {
-      const node = await open(
+    it('with state, cores, memory and who has the same packages', () => {
+      const node = open(
         worker('w0'),
         worker('w1', { status: 'paused', group: 'g2', restarts: 2 }),
         worker('<img src=x>', { memory_limit: null, status: '<b>odd</b>' })
@@ -750,17 +826,19 @@ describe('ClusterCard', () => {
       expect(node.querySelector('img, b')).toBeNull();
     });
 
-    it('says nothing of packages where all have the same', async () => {
-      const node = await open(worker('w0'), worker('w1'));
+    it('says nothing of packages where all have the same', () => {
+      const node = open(worker('w0'), worker('w1'));
       expect(node.textContent).not.toContain('packages');
     });
 
-    it('draws only so many, and nothing while it is closed', async () => {
+    it('draws only so many, and nothing while it is closed', () => {
       const many = Array.from({ length: 205 }, (_, at) => worker(`w${at}`));
-      const node = await open(...many);
+      const node = open(...many);
       expect(node.querySelectorAll('[data-worker]')).toHaveLength(200);
       expect(node.parentElement!.textContent).toContain('and 5 more');
-      const closed = card(cluster('c', { workers: many }));
+      const closed = card(cluster('c', { workers: many })).querySelector(
+        '[data-cluster-id]'
+      )!;
       expect(closed.querySelector('[data-worker]')).toBeNull();
     });
   });
@@ -794,48 +872,10 @@ describe('A row', () => {
 describe('CoreMeter', () => {
   it('tells usage against the limit to a screen reader', () => {
     const meter = draw(
-      <CoreMeter
-        usage={usageJson as unknown as Usage}
-        history={[]}
-        trans={trans}
-      />
+      <CoreMeter usage={usageJson as unknown as Usage} age={1} trans={trans} />
     ).querySelector('[role=meter]')!;
     expect(meter.getAttribute('aria-valuenow')).toBe('1');
     expect(meter.getAttribute('aria-valuemax')).toBe('100');
     expect(meter.getAttribute('aria-valuetext')).toContain('98 free');
-  });
-
-  const history = (...samples: [number, number][]) =>
-    draw(
-      <CoreMeter
-        usage={usageJson as unknown as Usage}
-        history={samples.map(([seconds, busy]) => ({
-          at: seconds * 1000,
-          busy
-        }))}
-        trans={trans}
-      />
-    ).querySelector('.jp-Coiled-history');
-
-  it('draws what was busy, with no line over the time when nobody looked', () => {
-    const node = history([0, 1], [5, 4], [100, 2], [105, 0])!;
-    expect(node.getAttribute('aria-label')).toBe(
-      'Busy cores in the last 5 minutes: 0 to 4'
-    );
-    const path = node.querySelector('path')!.getAttribute('d')!;
-    expect(path.match(/[ML]/g)).toEqual(['M', 'L', 'M', 'L']);
-    expect(path).toContain('L300.0 23.0');
-  });
-
-  it('draws nothing where nothing was busy or read once', () => {
-    expect(history([0, 0], [5, 0])).toBeNull();
-    expect(history([0, 3])).toBeNull();
-  });
-});
-
-describe('clientCode', () => {
-  it('keeps a hostile name inside its literal', () => {
-    const code = clientCode({ name: 'a"); import os; ("' });
-    expect(code).toContain('connect("a\\"); import os; (\\"")');
   });
 });

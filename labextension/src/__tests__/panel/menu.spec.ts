@@ -35,7 +35,7 @@ describe('openMenu', () => {
     expect(menu.activeIndex).toBe(0);
     menu.triggerActiveItem();
     await settle();
-    expect(executed).toEqual([[CommandIDs.scaleCluster, { cluster: 'c1' }]]);
+    expect(executed).toEqual([[CommandIDs.insertClient, { cluster: 'c1' }]]);
     // What the command opens gives the focus back to the button.
     expect(focused).toBe(button);
     expect(button.getAttribute('aria-expanded')).toBe('false');
@@ -46,15 +46,17 @@ describe('openMenu', () => {
     const menu = openSyncMenu(commands, cluster('c1'), button, true);
     expect(menu.items.map(({ command }) => command)).toEqual([
       CommandIDs.sync,
+      CommandIDs.sync,
       CommandIDs.syncChosen,
       CommandIDs.undoSync,
       CommandIDs.restoreState,
-      CommandIDs.removeStates
+      CommandIDs.removeStates,
+      CommandIDs.refresh
     ]);
     menu.triggerActiveItem();
     await settle();
     expect(executed).toEqual([
-      [CommandIDs.sync, { cluster: 'c1', scope: 'rated' }]
+      [CommandIDs.sync, { cluster: 'c1', scope: 'all' }]
     ]);
   });
 
@@ -73,5 +75,8 @@ describe('openMenu', () => {
     expect(attached).not.toContain(CommandIDs.scaleCluster);
     const found = actionsOf(cluster('c', { source: 'discovered' }));
     expect(found).not.toContain(CommandIDs.renameCluster);
+    for (const list of [attached, found, actionsOf(cluster('c'))]) {
+      expect(list).toContain(CommandIDs.openTaskStream);
+    }
   });
 });

@@ -56,6 +56,7 @@ describe('Panel', () => {
     jest.useRealTimers();
   });
 
+  const part = (selector: string) => panel.node.querySelector(selector);
   const later = (seconds: number) => {
     now += seconds * 1000;
     act(() => jest.advanceTimersByTime(1000));
@@ -74,6 +75,18 @@ describe('Panel', () => {
     later(2);
     expect(new Set(ages())).toEqual(new Set(['stale']));
     expect(panel.node.querySelector('[data-stale=true]')).toBeNull();
+    // Each figure says so beside it.
+    for (const where of [
+      '.jp-Coiled-compared',
+      '.jp-Coiled-because',
+      '.jp-Coiled-activity',
+      '[data-cluster-id]',
+      '.jp-Coiled-cores'
+    ]) {
+      expect(part(`${where} .jp-Coiled-age`)!.textContent).toBe(
+        where === '.jp-Coiled-because' ? 'stale, 11 s old' : '11 s old'
+      );
+    }
     later(20);
     expect(new Set(ages())).toEqual(new Set(['unknown']));
     expect(panel.node.querySelector('[data-stale=true]')).not.toBeNull();
@@ -99,21 +112,37 @@ describe('Panel', () => {
     api.failure = null;
     await act(() => model.refresh());
     expect(notices()).toEqual([
-      '!The folder <b>/x</b> can not be made.Set COILED_JUPYTER_DATA.',
-      "!The ledger can't be written"
+      'The folder <b>/x</b> can not be made.Set COILED_JUPYTER_DATA.',
+      "The ledger can't be written"
     ]);
     expect(panel.node.querySelector('[data-notice] b')).toBeNull();
   });
 
   it('counts no workers where none was read', async () => {
-    const sides = () =>
-      panel.node.querySelector('.jp-Coiled-sides')!.lastChild!.textContent;
-    expect(sides()).toMatch(/^c1: \d+ worker/);
+    const said = () => part('.jp-Coiled-box')!.textContent;
+    expect(said()).toContain('Read on 2 workers');
     const found = diff();
     const cluster = { ...found.cluster, groups: [] };
     api.diff = async () => answer({ ...found, verdict: 'unknown', cluster });
     await act(() => model.refresh());
-    expect(sides()).toBe('c1');
+    expect(said()).not.toContain('worker');
+  });
+
+  it('says once that there is no cluster, with one button', async () => {
+    api.list = [];
+    await act(async () => {
+      await model.refresh();
+      await settle();
+    });
+    expect(panel.node.textContent!.match(/no cluster/gi)).toEqual([
+      'No cluster'
+    ]);
+    expect(part('h2')!.textContent).toBe('No cluster yet');
+    expect(
+      [...panel.node.querySelectorAll('button')].map(
+        it => it.getAttribute('aria-label') ?? it.textContent
+      )
+    ).toEqual(['New cluster…', 'Attach a cluster…']);
   });
 
   describe('a cluster that has ended', () => {
@@ -163,7 +192,6 @@ describe('Panel', () => {
   });
 
   describe('a sync', () => {
-    const part = (selector: string) => panel.node.querySelector(selector);
     const said = () => part('[data-live=sync]')!.textContent;
     const have = (...list: ReturnType<typeof sync>[]) =>
       act(async () => {
@@ -179,8 +207,11 @@ describe('Panel', () => {
       await have(sync('s1'));
       expect(part('[data-sync-id=s1]')).not.toBeNull();
       expect(said()).toBe('Sync of c1: moving the workers');
-      expect(part('[data-note=syncing]')).not.toBeNull();
-      expect(part('[data-blocked=syncing]')).not.toBeNull();
+      expect(part('.jp-Coiled-because')!.textContent).toContain(
+        'Rows show what was read last'
+      );
+      // What one could press would be refused.
+      expect(part('[data-sync-offer]')).toBeNull();
       expect(part('[data-verdict]')!.getAttribute('data-verdict')).toBe(
         'unknown'
       );
@@ -196,7 +227,7 @@ describe('Panel', () => {
     it('stays until it was seen', async () => {
       await have(sync('s1', { state: 'done' }));
       const dismiss = [...panel.node.querySelectorAll('button')].find(
-        it => it.textContent === 'Dismiss'
+        it => it.title === 'Dismiss the result for c1'
       )!;
       act(() => dismiss.click());
       expect(part('[data-sync-id]')).toBeNull();

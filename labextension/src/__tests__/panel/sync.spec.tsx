@@ -5,10 +5,10 @@ import { act } from 'react';
 import { createRoot } from 'react-dom/client';
 
 import { ApiError } from '../../api/client';
-import { PlanView } from '../../dialogs/planReview';
-import type { IPlanViewProps } from '../../dialogs/planReview';
 import { PackageRow } from '../../panel/packages/row';
-import { SyncButton } from '../../panel/sync/button';
+import { VerdictBox } from '../../panel/verdict/box';
+import { PlanView } from '../../panel/sync/plan';
+import type { IPlanViewProps } from '../../panel/sync/plan';
 import { SyncCard } from '../../panel/sync/card';
 import type { ISyncCardProps } from '../../panel/sync/card';
 import type { Blocked } from '../../model/syncOffer';
@@ -38,7 +38,7 @@ const button = (node: HTMLElement, name: string) =>
     it => (it.getAttribute('aria-label') ?? it.textContent) === name
   )!;
 
-describe('SyncButton', () => {
+describe('The one button', () => {
   const offered = (
     packages: number,
     python = false,
@@ -46,22 +46,30 @@ describe('SyncButton', () => {
   ) => {
     const pressed: string[] = [];
     const node = draw(
-      <SyncButton
-        offer={{ packages, python, blocked }}
+      <VerdictBox
+        judgement={{ verdict: 'breaks', reason: null }}
+        diff={diff({
+          verdict: 'breaks',
+          rows: [row('numpy', { severity: 'breaks', use: 'imported' })]
+        })}
+        age={1}
+        offer={{ packages, everything: packages, python, blocked }}
         onSync={() => pressed.push('sync')}
+        onCreate={() => undefined}
+        onWhy={name => pressed.push(name)}
         onMenu={(_, keyboard) => pressed.push(keyboard ? 'keys' : 'mouse')}
         trans={trans}
       />
     );
-    const [main, more] = node.querySelectorAll('button');
-    return { node, main, more, pressed };
+    const main = node.querySelector<HTMLElement>('[data-sync-offer]')!;
+    return { node, main, more: button(node, 'More ways to sync'), pressed };
   };
 
   it.each([
-    [1, false, 'Sync 1 package to the cluster'],
-    [3, false, 'Sync 3 packages to the cluster'],
-    [3, true, 'Sync 3 packages and Python to the cluster'],
-    [0, true, 'Sync Python to the cluster']
+    [1, false, 'Sync 1 package…'],
+    [3, false, 'Sync 3 packages…'],
+    [3, true, 'Sync 3 packages and Python…'],
+    [0, true, 'Sync Python…']
   ])(
     'states its effect for %p packages, Python: %p',
     (count, python, words) => {
@@ -74,12 +82,11 @@ describe('SyncButton', () => {
   );
 
   it.each([
-    [{ kind: 'nothing' }, 'Nothing differs'],
     [{ kind: 'reading' }, 'Not now: reading'],
     [{ kind: 'stale', seconds: 40 }, 'too old'],
     [{ kind: 'syncing', sync: sync('s1') }, 'a sync is running']
   ] as const)('says why it does nothing: %p', (blocked, words) => {
-    const { main, node, pressed } = offered(0, false, blocked);
+    const { main, node, pressed } = offered(1, false, blocked);
     expect(main.getAttribute('aria-disabled')).toBe('true');
     const said = [...node.querySelectorAll('[id]')].find(
       ({ id }) => id === main.getAttribute('aria-describedby')
@@ -88,14 +95,26 @@ describe('SyncButton', () => {
     main.click();
     expect(pressed).toEqual([]);
     // It stays where the focus can be given back to.
-    expect(main.disabled).toBe(false);
+    expect(main.hasAttribute('disabled')).toBe(false);
   });
 
   it('opens its menu also while there is nothing to sync', () => {
-    const { more, pressed } = offered(0, false, { kind: 'nothing' });
+    const { main, more, pressed } = offered(0, false, {
+      kind: 'nothing',
+      others: 0
+    });
+    expect(main).toBeNull();
     expect(more.getAttribute('aria-haspopup')).toBe('menu');
     more.click();
     expect(pressed).toEqual(['keys']);
+  });
+
+  it('is filled, and leads to the row that it is about', () => {
+    const { main, node, pressed } = offered(1);
+    expect(main.className).toContain('jp-mod-accept');
+    expect(node.querySelectorAll('.jp-mod-accept')).toHaveLength(1);
+    button(node, 'Why?').click();
+    expect(pressed).toEqual(['numpy']);
   });
 });
 
@@ -112,9 +131,15 @@ describe('PlanView', () => {
         needs={made?.needs ?? []}
         agreed={new Set()}
         drain={120}
+        insists={false}
+        scope="notebook"
+        removesExtra={false}
         groups={diff().cluster.groups}
+        onScope={() => undefined}
+        onRemoveExtra={() => undefined}
         onAgree={() => undefined}
         onDrain={() => undefined}
+        onInsist={() => undefined}
         onAgain={() => undefined}
         trans={trans}
         {...more}
@@ -125,10 +150,123 @@ describe('PlanView', () => {
     ...more
   });
 
-  it('says first that nothing is lost', () => {
-    const node = view(plan()).querySelector('[data-plan]')!;
-    expect(node.firstElementChild!.textContent).toContain('✓');
-    expect(node.firstElementChild!.textContent).toContain('Nothing is lost');
+  const python = {
+    name: 'python',
+    severity: 'breaks',
+    here: '3.11.7',
+    there: ['3.10.13'],
+    where: 'cluster',
+    why: 'Its owner has to restart it.',
+    condition: false
+  } as const;
+
+  it('says first what stays wrong, then totals, then that nothing is lost', () => {
+    const totals = {
+      change: 2,
+      install: 7,
+      remove: 1,
+      refuse: 0,
+      extra: 0,
+      outside: 0
+    };
+    const node = view(plan({ remaining: [python], totals }));
+    const [first, second, third] = node.querySelector('[data-plan]')!.children;
+    expect(first.textContent).toContain('Your notebook will still break:');
+    expect(first.textContent).toContain(
+      'Python 3.10.13 on the cluster, 3.11.7 here'
+    );
+    expect(first.textContent).toContain('Its owner has to restart it.');
+    expect(
+      first.querySelector('li [role=img]')!.getAttribute('data-icon')
+    ).toBe('coiled-jupyter:cross');
+    expect(second.textContent).toBe('2 change, 7 install, 1 remove');
+    expect(third.querySelector('[data-icon$=check]')).not.toBeNull();
+    expect(third.textContent).toContain('Nothing is lost');
+  });
+
+  it('folds all but the worst of what stays wrong', () => {
+    const remaining = [
+      { ...python, name: 'a', severity: 'risky', there: [null] },
+      { ...python, name: 'b', severity: 'risky', here: null },
+      { ...python, name: 'c', severity: 'risky', there: ['3.11.7'] },
+      { ...python, name: 'd', severity: 'risky' },
+      { ...python, name: 'e', severity: 'risky' }
+    ] as const;
+    const node = view(plan({ remaining })).querySelector(
+      '.jp-Coiled-remaining'
+    )!;
+    expect(node.textContent).toContain(
+      'Your notebook may still give other results:'
+    );
+    expect(node.textContent).toContain('a missing on the cluster, 3.11.7 here');
+    expect(node.textContent).toContain(
+      'b 3.10.13 on the cluster, missing here'
+    );
+    expect(node.textContent).toContain(
+      'c 3.11.7 on the cluster and here, but not the same'
+    );
+    expect(node.querySelector('summary')!.textContent).toBe('2 more');
+    expect(node.querySelectorAll('details li').length).toBe(2);
+  });
+
+  it('offers to remove extra packages, and to plan everything', () => {
+    const totals = { ...plan().totals, extra: 6, outside: 95 };
+    const asked: unknown[] = [];
+    const more = {
+      onRemoveExtra: (it: boolean) => asked.push(it),
+      onScope: (it: unknown) => asked.push(it)
+    };
+    const node = view(plan({ totals }), more);
+    const box = node.querySelector<HTMLInputElement>('[data-extra="6"] input')!;
+    expect(box.checked).toBe(false);
+    act(() => box.click());
+    expect(node.textContent).toContain('95 other packages differ and stay');
+    button(node, 'Plan everything').click();
+    expect(asked).toEqual([true, 'all']);
+    expect(view(plan()).querySelector('[data-extra]')).toBeNull();
+    const all = view(plan({ totals }), { ...more, scope: 'all' });
+    expect(button(all, 'Plan everything')).toBeUndefined();
+  });
+
+  it("folds the resolver's words below one sentence", () => {
+    const refuse = action({
+      kind: 'refuse',
+      why: 'numpy 2.4.6 needs Python >=3.11.',
+      details: 'Because the requested Python <b>version</b> …',
+      severity: 'breaks'
+    });
+    const node = view(plan({ actions: [refuse] }));
+    const words = node.querySelector<HTMLDetailsElement>('.jp-Coiled-words')!;
+    expect(words.open).toBe(false);
+    expect(words.textContent).toContain('<b>version</b>');
+    expect(
+      node.querySelector('[data-action] [data-severity]')!.textContent
+    ).toBe(' will break');
+    const error = new ApiError('impossible', 'No', '', null, null, 'Because…');
+    const problem = view(null, { stage: { kind: 'problem', error } });
+    expect(problem.querySelector('.jp-Coiled-words')!.textContent).toContain(
+      'Because…'
+    );
+  });
+
+  it('says what is done for the scheduler, and what would undo the sync', () => {
+    const node = view(
+      plan({
+        scheduler: [{ way: 'seal', names: ['numpy'], text: 'It keeps numpy.' }],
+        restarts: ['2 workers restart.', 'A plugin installs packages.']
+      })
+    );
+    expect(node.textContent).toContain('It keeps numpy.');
+    expect(node.textContent).toContain('A plugin installs packages.');
+  });
+
+  it('says of a restart in place that nothing is lost, and that nothing is to be undone', () => {
+    const node = view(plan({ how: 'in_place' })).querySelector('[data-plan]')!;
+    expect(node.querySelector('[data-lost="false"]')!.textContent).toContain(
+      'Nothing is lost'
+    );
+    expect(node.textContent).toContain('there is nothing to undo');
+    expect(node.textContent).toContain('the cluster works on meanwhile');
   });
 
   it('does not say that all stays where all starts anew', () => {
@@ -137,7 +275,7 @@ describe('PlanView', () => {
     expect(node.textContent).not.toContain('stay');
   });
 
-  it('says first what is lost, with the reason', () => {
+  it('says what is lost, with the reason', () => {
     const lost = {
       futures: 1,
       scattered: 2,
@@ -145,9 +283,7 @@ describe('PlanView', () => {
       actors: 1,
       why: 'The scheduler restarts.'
     };
-    const first = view(plan({ lost })).querySelector(
-      '[data-plan]'
-    )!.firstElementChild!;
+    const first = view(plan({ lost })).querySelector('[data-lost]')!;
     expect(first.getAttribute('data-lost')).toBe('true');
     for (const words of [
       '1 finished result is lost.',
@@ -202,7 +338,7 @@ describe('PlanView', () => {
     const why = 'Its owner has to restart the scheduler';
     const refuse = action({ kind: 'refuse', name: 'dask', why });
     const node = view(plan({ actions: [action({}), refuse] }));
-    const [refused, changed] = node.querySelectorAll('details');
+    const [changed, refused] = node.querySelectorAll('details');
     expect(refused.textContent).toContain('Can not be done (1)');
     expect(refused.textContent).toContain(why);
     expect(refused.textContent).toContain('1.26.4, not 2.3.1');
@@ -231,9 +367,16 @@ describe('PlanView', () => {
     expect(node.textContent).toContain('about 8 s');
   });
 
+  it('says what is waited for before workers restart', () => {
+    const waits = ['2 workers take part in a shuffle.', '1 task has seceded.'];
+    const node = view(plan({ waits })).querySelector('.jp-Coiled-effects')!;
+    waits.forEach(text => expect(node.textContent).toContain(text));
+  });
+
   it.each([
     [{ temporary: true }, 'The only worker restarts; a temporary second one'],
     [{ how: 'replace' }, 'The scheduler and every worker restart'],
+    [{ how: 'in_place' }, '2 workers restart, one after the other'],
     [{}, '2 workers restart, all at once.']
   ] as const)('says of %p what restarts', (more, words) => {
     const node = view(plan({ restarts: ['told'], ...more }));
@@ -255,7 +398,7 @@ describe('PlanView', () => {
   ] as const)('says in words of its own what is %s', (cause, words) => {
     const why = '<b>as told</b>';
     const node = view(plan({ actions: [action({ cause, why })] }));
-    const cell = node.querySelector('[data-name=numpy] td:last-child')!;
+    const cell = node.querySelector('[data-name=numpy] .jp-Coiled-cause')!;
     expect(cell.textContent).toBe(words);
   });
 
@@ -273,7 +416,11 @@ describe('PlanView', () => {
     const node = view(plan({ needs: ['lost_results', 'plain_connection'] }), {
       onAgree: (...it) => asked.push(it)
     });
-    const boxes = [...node.querySelectorAll('input')];
+    const boxes = [
+      ...node.querySelectorAll<HTMLInputElement>(
+        'label:not([data-insist]) input'
+      )
+    ];
     expect(boxes.map(({ checked }) => checked)).toEqual([false, false]);
     act(() => boxes[1].click());
     expect(asked).toEqual([['plain_connection', true]]);
@@ -332,6 +479,7 @@ describe('PlanView', () => {
           action({ kind: 'refuse', name: evil, group: evil, why: evil })
         ],
         restarts: [evil],
+        waits: [evil],
         lost: { ...plan().lost, why: evil },
         others: [{ client: evil, host: evil, opened_by: evil }]
       }),
@@ -352,11 +500,26 @@ describe('PlanView', () => {
     });
     expect(waited).toEqual([600]);
   });
+
+  it('asks whether what runs longer may be lost', () => {
+    const insisted: boolean[] = [];
+    const node = view(plan(), { onInsist: it => insisted.push(it) });
+    const box = node.querySelector<HTMLInputElement>('[data-insist] input')!;
+    expect(box.checked).toBe(false);
+    act(() => box.click());
+    expect(insisted).toEqual([true]);
+  });
 });
 
 describe('SyncCard', () => {
   const pressed: string[] = [];
-  const cardOf = (it: Sync, more: Partial<ISyncCardProps> = {}) =>
+  const cardOf = (it: Sync, more: Partial<ISyncCardProps> = {}) => {
+    const node = lineOf(it, more);
+    const folded = node.querySelector<HTMLElement>('[aria-expanded=false]');
+    act(() => folded?.click());
+    return node;
+  };
+  const lineOf = (it: Sync, more: Partial<ISyncCardProps> = {}) =>
     draw(
       <SyncCard
         sync={it}
@@ -389,7 +552,7 @@ describe('SyncCard', () => {
     expect(node.querySelector('[role=group]')!.getAttribute('aria-label')).toBe(
       'Sync of analysis'
     );
-    expect(node.textContent).toContain('Moving the workers');
+    expect(node.textContent).toContain('moving the workers');
     expect(node.textContent).toContain('10 s');
     const [build, move] = node.querySelectorAll('[data-step]');
     expect(build.querySelector('[role=img]')!.getAttribute('aria-label')).toBe(
@@ -397,15 +560,17 @@ describe('SyncCard', () => {
     );
     expect(build.textContent).toContain('1.1 s');
     expect(move.getAttribute('data-state')).toBe('running');
-    button(node, 'Cancel the sync of analysis').click();
+    // It grows from when the step began, also where the server says nothing new.
+    expect(move.textContent).toContain(' 8 s'.trim());
+    button(node, 'Cancel the sync of analysis…').click();
     expect(pressed).toEqual(['cancel']);
     expect(button(node, 'Dismiss the result for analysis')).toBeUndefined();
   });
 
   it('can not be cancelled while it goes back already', () => {
     const node = cardOf(sync('s1', { state: 'rolling_back' }));
-    expect(node.textContent).toContain('Going back to the old state');
-    expect(node.querySelector('button')).toBeNull();
+    expect(node.textContent).toContain('going back to the old state');
+    expect(node.querySelectorAll('button')).toHaveLength(1);
   });
 
   it('claims nothing where it was not read for long', () => {
@@ -416,14 +581,14 @@ describe('SyncCard', () => {
     expect(node.querySelector('[data-age=unknown]')).not.toBeNull();
     // What has ended doesn't age.
     const ended = cardOf(sync('s1', { state: 'done' }), { age: 31 });
-    expect(ended.textContent).toContain('Done and verified');
+    expect(ended.textContent).toContain('done and verified');
   });
 
   it.each([
-    ['done', '✓', 'Done and verified'],
-    ['failed', '✕', 'Failed; the old state is back'],
-    ['cancelled', '–', 'Cancelled; the old state is back'],
-    ['lost', '?', 'The cluster went']
+    ['done', 'check', 'done and verified'],
+    ['failed', 'cross', 'failed; the old state is back'],
+    ['cancelled', 'minus', 'cancelled; the old state is back'],
+    ['lost', 'doubt', 'the cluster went']
   ] as const)('says %s with icon and words', (state, icon, words) => {
     const node = cardOf(
       sync('s1', {
@@ -432,7 +597,9 @@ describe('SyncCard', () => {
         ended_at: '2026-03-01T11:59:58.000Z'
       })
     );
-    expect(node.querySelector('.jp-Coiled-icon')!.textContent).toBe(icon);
+    expect(node.querySelector('[data-icon]')!.getAttribute('data-icon')).toBe(
+      `coiled-jupyter:${icon}`
+    );
     expect(node.textContent).toContain(words);
     expect(node.textContent).toContain('8 s');
     expect(node.textContent).toContain('All as planned.');
@@ -464,7 +631,7 @@ describe('SyncCard', () => {
     const said = node.querySelector('[data-result=failed]')!.textContent;
     expect(said).toContain('numpy could not be imported.');
     expect(said).toContain('2 workers on hostile: the old state is back');
-    expect(said).toContain('2 finished results are lost.');
+    expect(said).toContain('2 finished results were lost.');
     expect(said).toContain('plan again');
     button(node, 'Plan again…').click();
     expect(pressed).toEqual(['again']);
@@ -508,13 +675,29 @@ describe('SyncCard', () => {
         state: 'failed',
         group: null,
         seconds: 1,
-        text: 'No index answered'
+        text: 'No index answered',
+        started_at: null
       }
     ] as const;
     const node = cardOf(sync('s1', { state: 'failed', steps }));
     expect(node.querySelector('[data-result]')!.textContent).toContain(
       'Build: No index answered'
     );
+  });
+
+  it('is one line, unless more than success is to be said', () => {
+    const opened = (it: Sync) =>
+      lineOf(it)
+        .querySelector('[aria-expanded]')!
+        .getAttribute('aria-expanded');
+    expect(opened(sync('s1'))).toBe('false');
+    const done = { state: 'done', result: result() } as const;
+    expect(opened(sync('s1', done))).toBe('false');
+    const lost = { ...plan().lost, futures: 1 };
+    expect(opened(sync('s1', { ...done, result: result({ lost }) }))).toBe(
+      'true'
+    );
+    expect(opened(sync('s1', { ...done, state: 'failed' }))).toBe('true');
   });
 
   it('never calls done well what was not verified', () => {
@@ -539,10 +722,10 @@ describe('SyncCard', () => {
   it('can be undone, and the undo taken back', () => {
     const undo = { onUndo: () => pressed.push('undo') };
     const done = cardOf(sync('s1', { state: 'done' }), undo);
-    button(done, 'Undo the sync of analysis').click();
+    button(done, 'Undo… the sync of analysis').click();
     const undone = cardOf(sync('s2', { state: 'done', undo_of: 's1' }), undo);
-    expect(undone.textContent).toContain('Undone and verified');
-    button(undone, 'Take the undo on analysis back').click();
+    expect(undone.textContent).toContain('undone and verified');
+    button(undone, 'Redo… what was undone on analysis').click();
     expect(pressed).toEqual(['undo', 'undo']);
   });
 
@@ -599,7 +782,7 @@ describe('a row', () => {
         </tbody>
       </table>
     );
-    return { only: button(node, 'Sync only numpy'), synced };
+    return { only: button(node, 'Sync only this… (numpy)'), synced };
   };
 
   // What is behind a row is loaded when a row is first opened.

@@ -30,7 +30,7 @@ export function Stepper(props: IStepperProps): JSX.Element {
         aria-disabled={disabled || workers === 0}
         onClick={() => !disabled && workers > 0 && onStep(-1)}
       >
-        <span aria-hidden="true">−</span>
+        −
       </button>
       <output aria-label={trans.__('Wanted workers')}>{workers}</output>
       <button
@@ -40,7 +40,7 @@ export function Stepper(props: IStepperProps): JSX.Element {
         aria-disabled={disabled}
         onClick={() => !disabled && onStep(1)}
       >
-        <span aria-hidden="true">+</span>
+        +
       </button>
     </span>
   );

@@ -8,6 +8,7 @@ import { normalName } from '../../model/model';
 import { placesOf } from '../../model/places';
 import type { IPlace } from '../../model/places';
 import { canSync } from '../../model/syncOffer';
+import { differenceWords, useWords } from '../../words/rows';
 import type { IWords } from '../../words/words';
 import {
   packageSourceWords,
@@ -26,13 +27,16 @@ export function RowDetails(props: IPackageRowProps): JSX.Element {
   const { row, groups, trans } = props;
   return (
     <>
+      <RowButtons {...props} />
+      <p className="jp-Coiled-sub">
+        {[differenceWords(row, trans), useWords(row.use, trans)].join(' · ')}
+      </p>
       <ul aria-label={trans.__('Where it is')}>
         <KernelPlace row={row} kernel={props.kernel} trans={trans} />
         {placesOf(row, groups).map((place, index) => (
           <Place key={index} place={place} trans={trans} />
         ))}
       </ul>
-      <RowButtons {...props} />
       <Rating {...props} />
     </>
   );
@@ -146,7 +150,7 @@ function RowButtons(props: IPackageRowProps): JSX.Element {
       {canSync(row) && (
         <button
           className="jp-Coiled-button"
-          aria-label={trans.__('Sync only %1', row.name)}
+          aria-label={trans.__('Sync only this… (%1)', row.name)}
           aria-disabled={blocked !== ''}
           title={blocked || undefined}
           onClick={() => blocked === '' && actions.sync(row.name)}

@@ -1,88 +1,70 @@
-/** The row of one package. */
+/** The row of one package: one line, and what is behind it once it is opened. */
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import { isLocalCode } from '../../model/places';
-import type { Row, RowGroup } from '../../api/wire';
-import { differenceWords, rowUseWords } from '../../words/rows';
-import { packageSourceWords } from '../../words/words';
+import type { RowGroup } from '../../api/wire';
+import { rowNoteWords } from '../../words/rows';
+import { ratingWords } from '../../words/words';
+import { Icon, SEVERITY_ICONS } from '../icons';
 import { lazy } from '../lazy';
-import { NONE, SEVERITY_ICONS, versionWords } from './shared';
 import type { IPackageRowProps } from './shared';
 
 const RowDetails = lazy(() => import('./details').then(it => it.RowDetails));
 
-const STATUS_ICONS: Record<Row['status'], string> = {
-  broken: '⚠',
-  unknown: '?',
-  split: '⇅',
-  differs: '≠',
-  only_kernel: '◧',
-  only_cluster: '◨',
-  content_differs: '≈',
-  restart_needed: '↻',
-  same: '='
-};
-
-/** The row, and a second one with the details if it is open. */
+/** The row, and a second one with the details if it is open; with roles, since lines are laid out one by one. */
 export function PackageRow(props: IPackageRowProps): JSX.Element {
   const { row, open, rowIndex, trans } = props;
   // An id must not contain spaces.
   const id = `jp-Coiled-why-${row.name.replace(/\s/g, '_')}`;
   const { kernel } = row;
-  const local = isLocalCode(row);
+  const note = rowNoteWords(row, trans);
+  const here = kernel
+    ? version(kernel.version, kernel.loaded ? [kernel.loaded] : [], trans)
+    : trans.__('missing');
+  const there = clusterCell(row.groups, trans);
   return (
     <>
       <tr
+        role="row"
+        className="jp-Coiled-package"
         aria-rowindex={rowIndex}
         data-package={row.name}
         data-status={row.status}
         data-severity={row.severity}
+        data-revealed={props.revealed || undefined}
       >
-        <th scope="row">
+        <th role="rowheader" scope="row">
           <button
             className="jp-Coiled-name"
             aria-expanded={open}
             aria-controls={open ? id : undefined}
+            title={[row.name, note].filter(Boolean).join(' · ')}
             onClick={props.onToggle}
           >
-            <span className="jp-Coiled-twist" aria-hidden="true">
-              {open ? '▾' : '▸'}
+            <Icon
+              icon={SEVERITY_ICONS[row.severity]}
+              label={ratingWords(row.severity, trans)}
+            />
+            <span className="jp-Coiled-line">
+              {row.name}
+              {note && <small>{note}</small>}
             </span>
-            <span className="jp-Coiled-icon" aria-hidden="true">
-              {SEVERITY_ICONS[row.severity]}
-            </span>{' '}
-            {row.name}
           </button>
-          <div className="jp-Coiled-sub jp-Coiled-status">
-            <span className="jp-Coiled-icon" aria-hidden="true">
-              {STATUS_ICONS[row.status]}
-            </span>
-            <span>
-              {differenceWords(row, trans)}
-              {row.use && ` · ${rowUseWords(row, trans)}`}
-            </span>
-          </div>
         </th>
-        <td>
-          {kernel
-            ? running(
-                kernel.version,
-                kernel.loaded ? [kernel.loaded] : [],
-                trans
-              )
-            : NONE}
-          {kernel?.source && !local && (
-            <div className="jp-Coiled-sub">
-              {packageSourceWords(kernel.source, trans)}
-            </div>
-          )}
+        <td role="cell" className="jp-Coiled-here" title={here}>
+          {here}
         </td>
-        <td>{clusterCell(row.groups, trans)}</td>
+        <td role="cell" className="jp-Coiled-there" title={there}>
+          {there}
+        </td>
       </tr>
       {open && (
-        <tr id={id} aria-rowindex={rowIndex + 1}>
-          <td colSpan={3} className="jp-Coiled-why">
+        <tr role="row" id={id} aria-rowindex={rowIndex + 1}>
+          <td
+            role="cell"
+            colSpan={3}
+            className="jp-Coiled-why jp-Coiled-behind"
+          >
             {row.why && <p>{row.why}</p>}
             {row.fix && (
               <p>
@@ -97,15 +79,20 @@ export function PackageRow(props: IPackageRowProps): JSX.Element {
   );
 }
 
-/** Loaded versions that differ from the installed ones, then the installed ones. */
-function running(
-  version: string | null,
+/** A version as installed, and what still runs where that differs. */
+function version(
+  installed: string | null,
   loaded: readonly string[],
   trans: TranslationBundle
 ): string {
-  const other = [...new Set(loaded)].filter(it => it && it !== version);
-  const installed = version === null ? NONE : versionWords(version, trans);
-  return other.length ? `${other.join(', ')} → ${installed}` : installed;
+  const words =
+    installed === null
+      ? trans.__('missing')
+      : installed || trans.__('local code');
+  const other = [...new Set(loaded)].filter(it => it && it !== installed);
+  return other.length
+    ? trans.__('%1 (runs %2)', words, other.join(', '))
+    : words;
 }
 
 function clusterCell(
@@ -115,9 +102,9 @@ function clusterCell(
   const versions = [
     ...new Set(
       groups.map(entry =>
-        running(
+        version(
           entry.version,
-          entry.loaded.map(({ version }) => version),
+          entry.loaded.map(it => it.version),
           trans
         )
       )
@@ -125,5 +112,5 @@ function clusterCell(
   ];
   return versions.length > 1
     ? trans._n('%1 version', '%1 versions', versions.length)
-    : (versions[0] ?? NONE);
+    : (versions[0] ?? trans.__('missing'));
 }

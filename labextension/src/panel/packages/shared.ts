@@ -12,12 +12,8 @@ export const SEVERITIES: readonly Severity[] = [
   'same'
 ];
 
-export const SEVERITY_ICONS: Record<Severity, string> = {
-  breaks: '✕',
-  risky: '!',
-  minor: '+',
-  same: '✓'
-};
+/** What is shown unless asked for more. */
+export const DIFFERING = SEVERITIES.slice(0, 3);
 
 /** Stands for a version that isn't there. */
 export const NONE = '—';
@@ -42,6 +38,8 @@ export interface IPackageRowProps {
   /** Why nothing can be synced now, '' if it can. */
   blocked: string;
   open: boolean;
+  /** Whether something has led to it. */
+  revealed?: boolean;
   /** Its index in the whole table, of which only visible rows are rendered. */
   rowIndex: number;
   trans: TranslationBundle;

@@ -1,15 +1,21 @@
 /** The rows of a comparison, with filters; only visible rows of a long list are rendered. */
 import type { TranslationBundle } from '@jupyterlab/translation';
-import { useVirtualizer } from '@tanstack/react-virtual';
+import { searchIcon } from '@jupyterlab/ui-components';
+import {
+  measureElement,
+  observeElementRect,
+  useVirtualizer
+} from '@tanstack/react-virtual';
 import * as React from 'react';
 
 import type { IReveal } from '../../model/model';
 import type { Diff, Row, Rules } from '../../api/wire';
 import { rowStatusWords, severityWords } from '../../words/words';
 import { useWords } from '../../words/rows';
+import { Icon, IconButton, SEVERITY_ICONS } from '../icons';
 import { PackageRow } from './row';
-import { SEVERITIES, SEVERITY_ICONS } from './shared';
-import type { IRowActions } from './shared';
+import { DIFFERING } from './shared';
+import type { IRowActions, Severity } from './shared';
 
 export interface ISoftwareTableProps {
   diff: Diff;
@@ -22,10 +28,8 @@ export interface ISoftwareTableProps {
   trans: TranslationBundle;
 }
 
-type Severity = Row['severity'];
-
-/** By name, or null for the server's order: most severe first. */
-type Order = 'ascending' | 'descending' | null;
+/** By name, or '' for the server's order: most severe first. */
+type Order = '' | 'ascending' | 'descending';
 
 /** What rows are grouped by, '' for nothing. */
 type Grouping = '' | 'status' | 'use';
@@ -34,12 +38,8 @@ type Grouping = '' | 'status' | 'use';
 type Entry =
   { readonly row: Row } | { readonly title: string; readonly count: number };
 
-/** The next order on a click on the heading. */
-const NEXT = { ascending: 'descending', descending: null } as const;
-const ARROWS = { ascending: '▲', descending: '▼' };
-
 /** The assumed height of a closed row in pixels, until it is measured. */
-const ROW_HEIGHT = 42;
+const ROW_HEIGHT = 28;
 /** Rows rendered beyond the visible ones, for tabbing and the browser's search. */
 const OVERSCAN = 30;
 /** Frames after which a row that should get the focus is given up. */
@@ -55,84 +55,102 @@ export const SoftwareTable = React.memo(function SoftwareTable(
   props: ISoftwareTableProps
 ): JSX.Element {
   const { diff, reveal, rules, trans } = props;
-  const [shown, setShown] = React.useState<readonly Severity[]>(SEVERITIES);
-  const [all, setAll] = React.useState(false);
+  const [shown, setShown] = React.useState<readonly Severity[]>(DIFFERING);
+  const [tools, setTools] = React.useState(false);
   const [text, setText] = React.useState('');
-  const [order, setOrder] = React.useState<Order>(null);
+  const [order, setOrder] = React.useState<Order>('');
   const [grouping, setGrouping] = React.useState<Grouping>('');
   const [open, setOpen] = React.useState<readonly string[]>([]);
+  // What one works on stays, also where it is rated anew or closed.
+  const kept = React.useRef(new Set<string>());
+  open.forEach(name => kept.current.add(name));
   const wanted = text.trim().toLowerCase();
   const named = diff.rows.filter(row =>
     row.name.toLowerCase().includes(wanted)
   );
   const rows = named.filter(
-    row => shown.includes(row.severity) && (all || row.status !== 'same')
+    row => shown.includes(row.severity) || kept.current.has(row.name)
   );
   const hidden = named.length - rows.length;
+  const { severities } = diff;
   React.useEffect(() => {
     const row = diff.rows.find(({ name }) => name === reveal?.name);
     if (row && reveal && !done.has(reveal)) {
       setText('');
-      setShown(before =>
-        before.includes(row.severity) ? before : [...before, row.severity]
-      );
-      setAll(before => before || row.status === 'same');
       setOpen(before =>
         before.includes(row.name) ? before : [...before, row.name]
       );
     }
-  }, [reveal]);
+  }, [reveal, diff]);
+  const chip = (severity: Severity) => (
+    <button
+      key={severity}
+      className="jp-Coiled-pill"
+      data-severity={severity}
+      aria-pressed={shown.includes(severity)}
+      onClick={() => {
+        kept.current.clear();
+        setShown(toggled(shown, severity));
+      }}
+    >
+      <Icon icon={SEVERITY_ICONS[severity]} />
+      {severityWords(severity, severities[severity], trans)}
+    </button>
+  );
+  const search = trans.__('Search, sort and group');
   return (
-    <div>
+    <div className="jp-Coiled-packages">
       <div
-        className="jp-Coiled-row"
+        className="jp-Coiled-chips"
         role="group"
         aria-label={trans.__('Show packages by severity')}
       >
-        {SEVERITIES.map(severity => (
-          <button
-            key={severity}
-            className="jp-Coiled-pill"
-            data-severity={severity}
-            aria-pressed={shown.includes(severity)}
-            onClick={() => setShown(toggled(shown, severity))}
-          >
-            <span className="jp-Coiled-icon" aria-hidden="true">
-              {SEVERITY_ICONS[severity]}
-            </span>{' '}
-            {severityWords(severity, diff.severities[severity], trans)}
-          </button>
-        ))}
+        {DIFFERING.filter(it => severities[it] > 0).map(chip)}
+        <span className="jp-Coiled-grow" />
+        <IconButton
+          icon={searchIcon}
+          label={search}
+          aria-expanded={tools}
+          onClick={() => {
+            setTools(!tools);
+            setText('');
+          }}
+        />
       </div>
-      <input
-        className="jp-Coiled-filter"
-        type="search"
-        value={text}
-        placeholder={trans.__('Filter packages')}
-        aria-label={trans.__('Filter packages')}
-        onChange={event => setText(event.target.value)}
-      />
-      <div className="jp-Coiled-row">
-        <label className="jp-Coiled-check">
+      {tools && (
+        <div className="jp-Coiled-tools" role="group" aria-label={search}>
           <input
-            type="checkbox"
-            checked={!all}
-            onChange={event => setAll(!event.target.checked)}
+            className="jp-Coiled-filter"
+            type="search"
+            autoFocus
+            value={text}
+            placeholder={trans.__('Filter packages')}
+            aria-label={trans.__('Filter packages')}
+            onChange={event => setText(event.target.value)}
           />
-          {trans.__('Differences only')}
-        </label>
-        <label className="jp-Coiled-select">
-          {trans.__('Group by')}
+          {severities.same > 0 && chip('same')}
           <select
+            className="jp-Coiled-pick"
+            aria-label={trans.__('Sort by')}
+            value={order}
+            onChange={event => setOrder(event.target.value as Order)}
+          >
+            <option value="">{trans.__('by severity')}</option>
+            <option value="ascending">{trans.__('by name')}</option>
+            <option value="descending">{trans.__('by name, Z to A')}</option>
+          </select>
+          <select
+            className="jp-Coiled-pick"
+            aria-label={trans.__('Group by')}
             value={grouping}
             onChange={event => setGrouping(event.target.value as Grouping)}
           >
-            <option value="">{trans.__('nothing')}</option>
+            <option value="">{trans.__('no groups')}</option>
             <option value="status">{trans.__('what differs')}</option>
             <option value="use">{trans.__('use')}</option>
           </select>
-        </label>
-      </div>
+        </div>
+      )}
       {rules && rules.faults.length > 0 && (
         <ul
           className="jp-Coiled-unread"
@@ -143,37 +161,33 @@ export const SoftwareTable = React.memo(function SoftwareTable(
           ))}
         </ul>
       )}
-      {rows.length > 0 && (
-        <Rows
-          {...props}
-          entries={grouped(ordered(rows, order), grouping, trans)}
-          order={order}
-          onOrder={() => setOrder(order === null ? 'ascending' : NEXT[order])}
-          open={open}
-          onToggle={name => setOpen(toggled(open, name))}
-        />
-      )}
-      {rows.length === 0 && (wanted || !all) && !(wanted && hidden) && (
-        <div className="jp-Coiled-sub">
-          {wanted ? trans.__('No matches') : trans.__('No differences')}
-        </div>
-      )}
-      {wanted && hidden > 0 && (
-        <div className="jp-Coiled-row">
-          <span className="jp-Coiled-sub">
-            {trans._n('%1 more is hidden', '%1 more are hidden', hidden)}
-          </span>
-          <button
-            className="jp-Coiled-button"
-            onClick={() => {
-              setShown(SEVERITIES);
-              setAll(true);
-            }}
-          >
-            {trans.__('Show all')}
-          </button>
-        </div>
-      )}
+      <div className="jp-Coiled-rows">
+        {rows.length > 0 && (
+          <Rows
+            {...props}
+            entries={grouped(ordered(rows, order), grouping, trans)}
+            order={order}
+            open={open}
+            onToggle={name => setOpen(toggled(open, name))}
+          />
+        )}
+        {wanted && rows.length + hidden === 0 && (
+          <div className="jp-Coiled-sub">{trans.__('No matches')}</div>
+        )}
+        {wanted && hidden > 0 && (
+          <div className="jp-Coiled-row">
+            <span className="jp-Coiled-sub">
+              {trans._n('%1 more is hidden', '%1 more are hidden', hidden)}
+            </span>
+            <button
+              className="jp-Coiled-button"
+              onClick={() => setShown([...DIFFERING, 'same'])}
+            >
+              {trans.__('Show all')}
+            </button>
+          </div>
+        )}
+      </div>
     </div>
   );
 });
@@ -181,7 +195,6 @@ export const SoftwareTable = React.memo(function SoftwareTable(
 interface IRowsProps extends ISoftwareTableProps {
   entries: readonly Entry[];
   order: Order;
-  onOrder: () => void;
   open: readonly string[];
   onToggle: (name: string) => void;
 }
@@ -190,7 +203,6 @@ function Rows(props: IRowsProps): JSX.Element {
   const { diff, entries, open, order, reveal, trans } = props;
   const names = entries.map(nameOf);
   const table = React.useRef<HTMLTableElement>(null);
-  const [margin, setMargin] = React.useState(0);
   const virtual = useVirtualizer<Element, HTMLTableSectionElement>({
     count: entries.length,
     getScrollElement: () => scroller(table.current),
@@ -198,25 +210,16 @@ function Rows(props: IRowsProps): JSX.Element {
     getItemKey: index => names[index] ?? `/${index}`,
     estimateSize: () => ROW_HEIGHT,
     overscan: OVERSCAN,
-    scrollMargin: margin,
-    // Room for the sticky elements at the top.
-    scrollPaddingStart: ROW_HEIGHT,
+    // While it is hidden nothing has a height, and rows keep theirs.
+    measureElement: (node, entry, it) =>
+      measureElement(node, entry, it) ||
+      (it.itemSizeCache.get(names[it.indexFromElement(node)] ?? '') ??
+        ROW_HEIGHT),
     initialRect: FIRST,
+    // Also while it is hidden, so that the rows are there when it is shown.
+    observeElementRect: (it, tell) =>
+      observeElementRect(it, rect => tell(rect.height ? rect : FIRST)),
     useFlushSync: false
-  });
-  React.useLayoutEffect(() => {
-    const outer = scroller(table.current);
-    const head = table.current?.tHead;
-    if (head && outer) {
-      const top =
-        head.getBoundingClientRect().bottom -
-        outer.getBoundingClientRect().top +
-        outer.scrollTop;
-      // Content above changes its height; a difference of a pixel needs no rendering.
-      if (Math.abs(top - margin) > 1) {
-        setMargin(top);
-      }
-    }
   });
   // The row is rendered some frames after the scroll, and later on a busy machine.
   const target = React.useRef(-1);
@@ -246,13 +249,23 @@ function Rows(props: IRowsProps): JSX.Element {
   });
   // A row whose severity was changed moves, and the user still works on it.
   const followed = React.useRef<{ name: string; index: number } | null>(null);
+  const last = React.useRef(diff);
   React.useEffect(() => {
+    const { activeElement: active, body } = document;
+    if (active !== body && packageAt(active) !== followed.current?.name) {
+      // The user has gone on to something else.
+      followed.current = null;
+    }
     const row = followed.current;
     const index = names.indexOf(row?.name ?? '');
     if (row && index >= 0 && index !== row.index) {
       row.index = index;
-      focus(index);
+      // Where the user shows other rows, nothing was moved.
+      if (last.current !== diff) {
+        focus(index);
+      }
     }
+    last.current = diff;
   });
   const onKeyDown = (event: React.KeyboardEvent) => {
     const target = event.target as HTMLElement;
@@ -275,9 +288,9 @@ function Rows(props: IRowsProps): JSX.Element {
     }
   };
   const items = virtual.getVirtualItems();
-  const before = items.length ? items[0].start - margin : 0;
+  const before = items.length ? items[0].start : 0;
   const after = items.length
-    ? virtual.getTotalSize() - (items[items.length - 1].end - margin)
+    ? virtual.getTotalSize() - items[items.length - 1].end
     : 0;
   // An open row is two rows.
   const opened = names.flatMap((name, index) =>
@@ -287,29 +300,23 @@ function Rows(props: IRowsProps): JSX.Element {
   return (
     <table
       ref={table}
+      role="table"
       className="jp-Coiled-table"
       aria-label={trans.__('Packages of the kernel and the cluster')}
       aria-rowcount={1 + names.length + more(names.length)}
       onKeyDown={onKeyDown}
     >
-      <thead>
-        <tr aria-rowindex={1}>
-          <th scope="col" aria-sort={order ?? 'none'}>
-            <button
-              className="jp-Coiled-sort"
-              title={
-                order === 'descending'
-                  ? trans.__('Sort by severity')
-                  : trans.__('Sort by name')
-              }
-              onClick={props.onOrder}
-            >
-              {trans.__('Package')}{' '}
-              <span aria-hidden="true">{order && ARROWS[order]}</span>
-            </button>
+      <thead role="rowgroup" className="jp-Coiled-hidden">
+        <tr role="row" aria-rowindex={1}>
+          <th role="columnheader" scope="col" aria-sort={order || 'none'}>
+            {trans.__('Package')}
           </th>
-          <th scope="col">{trans.__('Kernel')}</th>
-          <th scope="col">{trans.__('Cluster')}</th>
+          <th role="columnheader" scope="col">
+            {trans.__('Kernel')}
+          </th>
+          <th role="columnheader" scope="col">
+            {trans.__('Cluster')}
+          </th>
         </tr>
       </thead>
       <Gap height={before} />
@@ -317,9 +324,15 @@ function Rows(props: IRowsProps): JSX.Element {
         const entry = entries[index];
         if (!('row' in entry)) {
           return (
-            <tbody key={key} ref={virtual.measureElement} data-index={index}>
-              <tr aria-rowindex={index + 2 + more(index)}>
+            <tbody
+              key={key}
+              role="rowgroup"
+              ref={virtual.measureElement}
+              data-index={index}
+            >
+              <tr role="row" aria-rowindex={index + 2 + more(index)}>
                 <th
+                  role="rowheader"
                   className="jp-Coiled-group"
                   colSpan={3}
                   scope="rowgroup"
@@ -333,7 +346,12 @@ function Rows(props: IRowsProps): JSX.Element {
         }
         const { row } = entry;
         return (
-          <tbody key={key} ref={virtual.measureElement} data-index={index}>
+          <tbody
+            key={key}
+            role="rowgroup"
+            ref={virtual.measureElement}
+            data-index={index}
+          >
             <PackageRow
               row={row}
               kernel={diff.kernel}
@@ -342,6 +360,7 @@ function Rows(props: IRowsProps): JSX.Element {
               actions={props.actions}
               blocked={props.blocked}
               open={open.includes(row.name)}
+              revealed={row.name === reveal?.name}
               rowIndex={index + 2 + more(index)}
               trans={trans}
               onToggle={() => {
@@ -373,7 +392,7 @@ function Gap({ height }: { height: number }): JSX.Element | null {
 
 function ordered(rows: readonly Row[], order: Order): readonly Row[] {
   const sign = order === 'descending' ? -1 : 1;
-  return order === null
+  return order === ''
     ? rows
     : [...rows].sort((one, other) => sign * one.name.localeCompare(other.name));
 }
@@ -408,7 +427,13 @@ function nameOf(entry: Entry): string | null {
 }
 
 function scroller(table: Element | null): Element | null {
-  return table?.closest('#coiled-jupyter-panel') ?? null;
+  return table?.closest('.jp-Coiled-rows') ?? null;
+}
+
+/** The package of the row, or of its details, in which an element is. */
+function packageAt(node: Element | null): string | undefined {
+  const row = node?.closest('tbody')?.querySelector<HTMLElement>('tr');
+  return row?.dataset.package;
 }
 
 function toggled<T>(list: readonly T[], item: T): T[] {

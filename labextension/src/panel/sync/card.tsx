@@ -1,15 +1,37 @@
 /** The card of a sync: its progress and its result. */
+import '../../../labextension/style/sync.css';
+
 import type { TranslationBundle } from '@jupyterlab/translation';
+import { closeIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { freshness } from '../../model/model';
 import { isRunning } from '../../model/syncs';
-import { lostWords, nextWords } from '../../words/plan';
+import { wereLostWords, nextWords } from '../../words/plan';
 import { syncStateWords, syncWords } from '../../words/sync';
 import type { Sync } from '../../api/wire';
 import { durationWords, roleWords, stepWords } from '../../words/words';
 import { Age } from '../age';
+import {
+  CLUSTER_ICONS,
+  Icon,
+  IconButton,
+  SEVERITY_ICONS,
+  STEP_ICONS
+} from '../icons';
 import { Steps } from '../steps';
+
+const ICONS: Record<Sync['state'], typeof STEP_ICONS.done> = {
+  planned: STEP_ICONS.running,
+  building: STEP_ICONS.running,
+  rolling: STEP_ICONS.running,
+  verifying: STEP_ICONS.running,
+  rolling_back: STEP_ICONS.running,
+  done: STEP_ICONS.done,
+  failed: STEP_ICONS.failed,
+  cancelled: STEP_ICONS.cancelled,
+  lost: CLUSTER_ICONS.unknown
+};
 
 export interface ISyncCardProps {
   sync: Sync;
@@ -31,65 +53,71 @@ export interface ISyncCardProps {
   trans: TranslationBundle;
 }
 
-const ICONS: Partial<Record<Sync['state'], string>> = {
-  done: '✓',
-  failed: '✕',
-  cancelled: '–',
-  lost: '?'
-};
-
+/** A line that says how a sync stands, and its steps, result and log behind it; unfolded where more than success is to be said. */
 export function SyncCard(props: ISyncCardProps): JSX.Element {
   const { age, name, now, sync, trans } = props;
   const running = isRunning(sync);
   const known = !running || freshness(age) !== 'unknown';
   const title = syncWords(sync, name, trans);
   const state = syncStateWords(sync, trans);
+  const [chosen, setChosen] = React.useState<boolean | null>(null);
+  const { lost = null, groups = [] } = sync.result ?? {};
+  const worse =
+    sync.state !== 'done' ||
+    (lost !== null && wereLostWords(lost, trans).length > 0) ||
+    groups.some(({ verified }) => !verified);
+  const open = chosen ?? (!running && worse);
+  const step = sync.steps.find(it => it.state === 'running');
   const seconds =
     (sync.ended_at ? Date.parse(sync.ended_at) : now) / 1000 -
     Date.parse(sync.started_at) / 1000;
   return (
     <div
-      className="jp-Coiled-card jp-Coiled-sync"
+      className="jp-Coiled-sync"
       role="group"
       aria-label={title}
       data-sync-id={sync.id}
       data-state={sync.state}
     >
-      <div className="jp-Coiled-row">
-        <span className="jp-Coiled-icon" aria-hidden="true">
-          {known ? (ICONS[sync.state] ?? '◐') : '?'}
-        </span>
-        <b className="jp-Coiled-grow">{title}</b>
-        <span>{durationWords(Math.max(0, seconds), trans)}</span>
-      </div>
-      <div className="jp-Coiled-sub jp-Coiled-syncState">
-        {known ? sentence(state) : trans.__('Not known, was: %1', state)}
-      </div>
-      {running && <Age seconds={age} quiet={true} trans={trans} />}
-      <Steps
-        steps={sync.steps}
-        label={trans.__('Steps of the sync')}
-        trans={trans}
-      />
-      {!running && <Result {...props} />}
-      {(running || sync.log.next > 0) && <Log {...props} />}
-      <div className="jp-Coiled-row">
+      <div className="jp-Coiled-bar">
+        <button
+          className="jp-Coiled-fold"
+          aria-expanded={open}
+          title={[title, state].join(': ')}
+          onClick={() => setChosen(!open)}
+        >
+          <Icon icon={known ? ICONS[sync.state] : CLUSTER_ICONS.unknown} />
+          <span className="jp-Coiled-line">
+            <b className="jp-Coiled-syncState">
+              {known ? state : trans.__('Not known, was: %1', state)}
+            </b>
+            {step?.text && ` · ${step.text}`}
+            {` · ${title}`}
+          </span>
+          <span
+            className={
+              running ? 'jp-Coiled-num' : 'jp-Coiled-num jp-Coiled-wide'
+            }
+          >
+            {durationWords(Math.max(0, seconds), trans)}
+          </span>
+        </button>
         {running && sync.state !== 'rolling_back' && (
           <button
-            className="jp-Coiled-button"
-            aria-label={trans.__('Cancel the sync of %1', name)}
+            className="jp-Coiled-link"
+            aria-label={trans.__('Cancel the sync of %1…', name)}
             onClick={props.onCancel}
           >
-            {trans.__('Cancel…')}
+            {trans.__('Cancel')}
           </button>
         )}
         {props.onUndo && (
           <button
-            className="jp-Coiled-button"
+            className="jp-Coiled-link"
             aria-label={
               sync.undo_of === null
-                ? trans.__('Undo the sync of %1', name)
-                : trans.__('Take the undo on %1 back', name)
+                ? trans.__('Undo… the sync of %1', name)
+                : trans.__('Redo… what was undone on %1', name)
             }
             onClick={props.onUndo}
           >
@@ -97,20 +125,31 @@ export function SyncCard(props: ISyncCardProps): JSX.Element {
           </button>
         )}
         {props.onAgain && (
-          <button className="jp-Coiled-button" onClick={props.onAgain}>
+          <button className="jp-Coiled-link" onClick={props.onAgain}>
             {trans.__('Plan again…')}
           </button>
         )}
         {!running && (
-          <button
-            className="jp-Coiled-button"
-            aria-label={trans.__('Dismiss the result for %1', name)}
+          <IconButton
+            icon={closeIcon}
+            label={trans.__('Dismiss the result for %1', name)}
             onClick={props.onDismiss}
-          >
-            {trans.__('Dismiss')}
-          </button>
+          />
         )}
       </div>
+      {open && (
+        <div className="jp-Coiled-behind">
+          {running && <Age seconds={age} quiet={true} trans={trans} />}
+          <Steps
+            steps={sync.steps}
+            now={known ? now : undefined}
+            label={trans.__('Steps of the sync')}
+            trans={trans}
+          />
+          {!running && <Result {...props} />}
+          {(running || sync.log.next > 0) && <Log {...props} />}
+        </div>
+      )}
     </div>
   );
 }
@@ -120,7 +159,7 @@ function Result({ sync, trans }: ISyncCardProps): JSX.Element {
   const { result, state, steps } = sync;
   const ended = state === 'done';
   const next = nextWords(sync, trans);
-  const lost = result ? lostWords(result.lost, trans) : [];
+  const lost = result ? wereLostWords(result.lost, trans) : [];
   // Without a summary, the failed step is named.
   const failed = steps.find(step => step.state === 'failed');
   const text =
@@ -134,7 +173,9 @@ function Result({ sync, trans }: ISyncCardProps): JSX.Element {
   );
   return (
     <div
-      className={ended ? 'jp-Coiled-said' : 'jp-Coiled-said jp-Coiled-reason'}
+      className={
+        ended ? 'jp-Coiled-outcome' : 'jp-Coiled-outcome jp-Coiled-reason'
+      }
       data-result={state}
     >
       {text && <div>{text}</div>}
@@ -145,17 +186,16 @@ function Result({ sync, trans }: ISyncCardProps): JSX.Element {
         <ul className="jp-Coiled-places">
           {groups.map(group => (
             <li key={group.group} data-verified={group.verified}>
-              <span
-                className="jp-Coiled-icon"
-                role="img"
-                aria-label={
+              <Icon
+                icon={
+                  group.verified ? SEVERITY_ICONS.same : CLUSTER_ICONS.unknown
+                }
+                label={
                   group.verified
                     ? trans.__('read and right')
                     : trans.__('not verified')
                 }
-              >
-                {group.verified ? '✓' : '?'}
-              </span>{' '}
+              />{' '}
               {trans.__(
                 '%1 on %2: %3',
                 group.role === 'worker'
@@ -217,8 +257,4 @@ function Log(props: ISyncCardProps): JSX.Element {
       )}
     </details>
   );
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -4,7 +4,8 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import { useSeconds } from '../age';
-import { VERDICT_ICONS, briefWords, verdictWords } from './verdict';
+import { Icon, verdictIcon } from '../icons';
+import { briefWords, verdictWords } from './verdict';
 import type { Model } from '../../model/model';
 
 export interface IVerdictItemOptions {
@@ -59,9 +60,7 @@ function Glance(options: IVerdictItemOptions): JSX.Element | null {
       title={title}
       onClick={show}
     >
-      <span className="jp-Coiled-icon" aria-hidden="true">
-        {VERDICT_ICONS[verdict]}
-      </span>{' '}
+      <Icon icon={verdictIcon(judgement)} />{' '}
       {path ? words : trans.__('Packages: %1', words)}
     </button>
   );

@@ -1,0 +1,116 @@
+"""A cluster on a Slurm and one over SSH, from the dialog to the last job, in a real lab."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import platforms
+from tests.environments import environment, interpreters
+from tests.kernelspecs import empty_notebook, kernel_spec
+from tests.processes import wait_for
+
+from .pages import app, browser, end
+from .test_first_look import behind, faults, opened, show
+
+PANEL = "#coiled-jupyter-panel"
+SAME = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.3", "msgpack==1.2.4", "tornado==6.6.1")
+
+pytestmark = pytest.mark.nightly
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with platforms.slurm() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, slurm):
+    root = tmp_path_factory.mktemp("elsewhere")
+    python = environment(interpreters()["3.11"], *SAME, "numpy==2.2.6", "ipykernel")
+    kernel_spec(root / "home" / "data", "analysis", python)
+    empty_notebook(root / "work" / "elsewhere.ipynb", "analysis")
+    with platforms.ssh(root / "ssh") as machines:
+        (root / "home" / "config").mkdir(parents=True)
+        factories = {"queue": slurm.factory(), "machines": machines.factory()}
+        settings = {"CoiledJupyter": {"factories": factories}}
+        (root / "home" / "config" / "jupyter_server_config.json").write_text(json.dumps(settings))
+        server = app(root, env={"SLURM_CONF": slurm.environ["SLURM_CONF"]})
+        yield server
+        end(server)
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    with browser(width=1500, height=1000) as page:
+        opened(page, lab, "elsewhere.ipynb")
+        yield page
+
+
+def start(page, where: str, fields: dict[str, str]):
+    """Create a cluster in the dialog; return its card."""
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:create-cluster')")
+    dialog = page.locator(".jp-Dialog")
+    dialog.get_by_label("Where").select_option(label=where)
+    dialog.get_by_label("Packages from").select_option("server")
+    dialog.locator("summary").click()
+    for name, text in fields.items():
+        dialog.locator(f"[data-field='{name}']").fill(text)
+    show(page, f"elsewhere-{where.split()[-1]}")
+    assert faults(page, ".jp-Dialog-body") == []
+    dialog.get_by_role("button", name="Create").click()
+    expect(dialog).to_have_count(0)
+    card = page.locator("[data-cluster-id]").first
+    expect(card).to_have_attribute("data-status", re.compile("idle|running"), timeout=90_000)
+    return card
+
+
+def test_a_cluster_of_jobs_is_created_synced_undone_and_stopped(lab, page, slurm):
+    start(page, "The test's queue", {"name": "jobs", "memory_limit": "500 MB"})
+    wait_for(lambda: len(lab.api("GET", "clusters")[1][0]["workers"]) == 2, what="two workers")
+    row = page.locator(f"{PANEL} [data-package=numpy]")
+    expect(row).to_be_visible(timeout=90_000)
+    show(page, "elsewhere-jobs")
+    offer = page.locator("[data-sync-offer][aria-disabled=false]")
+    expect(offer).to_be_visible(timeout=90_000)
+    offer.click()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog.locator("[data-plan]")).to_be_visible(timeout=60_000)
+    dialog.get_by_role("button", name="Sync", exact=True).click()
+    card = page.locator("[data-sync-id]").first
+    expect(card).to_have_attribute("data-state", "done", timeout=180_000)
+    show(page, "elsewhere-synced")
+    card.get_by_role("button", name="Undo").click()
+    expect(dialog.locator("[data-plan]")).to_be_visible(timeout=60_000)
+    dialog.get_by_role("button", name="Undo", exact=True).click()
+    expect(page.locator("[data-sync-id][data-state=done]", has_text="Undo on jobs")).to_be_visible(timeout=120_000)
+    stop(lab, page)
+    wait_for(lambda: not slurm.jobs(), what="the end of the jobs")
+
+
+def test_the_next_dialog_begins_where_the_last_one_was(page):
+    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:create-cluster')")
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog.get_by_label("Where").locator("option:checked")).to_have_text("The test's queue")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_a_cluster_over_ssh_is_created_and_stopped(lab, page):
+    start(page, "The test's machines", {"name": "remote", "options.hosts": "127.0.0.1, 127.0.0.1"})
+    wait_for(lambda: len(lab.api("GET", "clusters")[1][-1]["workers"]) == 2, what="two workers")
+    show(page, "elsewhere-remote")
+    stop(lab, page)
+
+
+def stop(lab, page) -> None:
+    """Stop the cluster that runs, by the panel's command."""
+    (cluster,) = [c for c in lab.api("GET", "clusters")[1] if c["status"] in ("idle", "running")]
+    card = behind(page.locator("[data-cluster-id]", has_text=cluster["name"]))
+    card.get_by_role("button", name=f"Stop {cluster['name']}").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Stop").click()
+    wait_for(lambda: lab.api("GET", f"clusters/{cluster['id']}")[1]["status"] == "stopped", what="its end")
