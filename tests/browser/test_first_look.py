@@ -370,8 +370,12 @@ def test_a_plan_is_read_where_the_verdict_is_and_no_row_moves(lab, page):
     offer = page.locator("#coiled-jupyter-panel [data-sync-offer][aria-disabled=false]")
     expect(offer).to_be_visible(timeout=90_000)
     page.locator(".jp-Coiled-fold[aria-expanded=true]").evaluate_all("all => all.forEach(it => it.click())")
-    # More rows than there is room for.
+    # More rows than there is room for, and none of them open: the details of one can be taller than the room.
     find(page, "y")
+    opened = page.locator("#coiled-jupyter-panel [data-package] button[aria-expanded=true]")
+    opened.evaluate_all("all => all.forEach(it => it.click())")
+    expect(opened).to_have_count(0)
+    expect(page.locator("#coiled-jupyter-panel [data-package]").nth(5)).to_be_attached()
     last = page.evaluate(
         """async () => {
             const rows = document.querySelector('.jp-Coiled-rows');
