@@ -102,9 +102,16 @@ class Rows:
         first = restart[0] if status == "restart_needed" else min((f for f in found if f.status == status), key=_rank)
         # Each thing that breaks tasks has to be mended, so each is said; of lesser ones the worst.
         breaking = [f for f in found if f.spec.severity == "breaks"]
-        said = [self._say(finding, found) for finding in _unique([first, worst, *breaking, *restart[:1]])]
+        picked = _unique([first, worst, *breaking, *restart[:1]])
+        said = [self._say(finding, found) for finding in picked]
         why = [text for text, _ in said if text] + self._edits(name)
-        fix = [text for _, text in said if text]
+        # What is said of both sides holds for the scheduler too.
+        both = any(f.status == "differs" and f.spec.role != "scheduler" for f in picked)
+        fix = [
+            text
+            for finding, (_, text) in zip(picked, said, strict=True)
+            if text and not (both and finding.status == "differs" and finding.spec.role == "scheduler" and text != SEAL)
+        ]
         return status, worst.spec.severity, " ".join(dict.fromkeys(why)), " ".join(dict.fromkeys(fix))
 
     def _say(self, finding: Finding, found: Sequence[Finding]) -> tuple[str, str]:

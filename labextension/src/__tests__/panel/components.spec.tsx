@@ -453,19 +453,23 @@ describe('PackageRow', () => {
     );
   });
 
-  it('is shown where something points at it', () => {
-    const dask = breaks.rows.find(({ name }) => name === 'dask')!;
+  it.each([
+    ['dask', 'same'],
+    ['numpy', 'breaks']
+  ])('is shown where something points at it: %s, %s', (name, severity) => {
+    const row = breaks.rows.find(it => it.name === name)!;
+    expect(row.severity).toBe(severity);
     const node = draw(
       <SoftwareTable
         diff={breaks}
         rules={null}
         actions={actions}
         blocked=""
-        reveal={{ name: dask.name }}
+        reveal={{ name }}
         trans={trans}
       />
     );
-    const button = node.querySelector('[data-package=dask] button')!;
+    const button = node.querySelector(`[data-package=${name}] button`)!;
     expect(button.getAttribute('aria-expanded')).toBe('true');
   });
 

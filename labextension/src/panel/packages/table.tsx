@@ -47,8 +47,12 @@ const SCROLLS = 300;
 /** The assumed viewport before there is a layout, and in tests without one. */
 const FIRST = { width: 320, height: 900 };
 
-/** Handled requests to show a row: neither a new comparison nor another table handles them again. */
-const done = new WeakSet<IReveal>();
+/**
+ * Requests to show a row, by what was done for them: neither a new comparison nor another table does it again.
+ * The focus comes where the row is rendered, which can be before or after it was opened.
+ */
+const opened = new WeakSet<IReveal>();
+const focused = new WeakSet<IReveal>();
 
 /** Rendered only for a new comparison: it can have hundreds of rows. */
 export const SoftwareTable = React.memo(function SoftwareTable(
@@ -75,7 +79,8 @@ export const SoftwareTable = React.memo(function SoftwareTable(
   const { severities } = diff;
   React.useEffect(() => {
     const row = diff.rows.find(({ name }) => name === reveal?.name);
-    if (row && reveal && !done.has(reveal)) {
+    if (row && reveal && !opened.has(reveal)) {
+      opened.add(reveal);
       setText('');
       setOpen(before =>
         before.includes(row.name) ? before : [...before, row.name]
@@ -242,8 +247,8 @@ function Rows(props: IRowsProps): JSX.Element {
   };
   React.useEffect(() => {
     const index = names.indexOf(reveal?.name ?? '');
-    if (index >= 0 && reveal && !done.has(reveal)) {
-      done.add(reveal);
+    if (index >= 0 && reveal && !focused.has(reveal)) {
+      focused.add(reveal);
       focus(index);
     }
   });
@@ -293,10 +298,10 @@ function Rows(props: IRowsProps): JSX.Element {
     ? virtual.getTotalSize() - items[items.length - 1].end
     : 0;
   // An open row is two rows.
-  const opened = names.flatMap((name, index) =>
+  const double = names.flatMap((name, index) =>
     name !== null && open.includes(name) ? [index] : []
   );
-  const more = (end: number) => opened.filter(it => it < end).length;
+  const more = (end: number) => double.filter(it => it < end).length;
   return (
     <table
       ref={table}
