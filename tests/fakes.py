@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
+import threading
+import weakref
 from pathlib import Path
 
 from coiled_jupyter.core.errors import NotFound
@@ -13,26 +16,88 @@ from coiled_jupyter.links.kernel import KernelReading
 from coiled_jupyter.texts import source
 
 _READ = """
-import sys, json
+import json, sys, time
 texts = {}
-for name, text in json.load(sys.stdin).items():
+for name, text in json.loads(sys.stdin.readline()).items():
     texts[name] = {"__name__": name}
     exec(compile(text, name, "exec"), texts[name])
 # A test waits for it, beside others that keep the machine busy.
 texts["content"]["NICE"] = 0
-used = sys.argv[1:]
+local, *used = sys.argv[1:]
 texts["probe"]["baseline"](True, [{"In": ["import " + name for name in used]}])
 for name in used:
     __import__(name)
-import time
-while True:
-    keys = texts["probe"]["keys"]()
-    answer = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", False, (), texts["probe"]["forget"])
-    if json.loads(answer)["content_age"] is not None:
-        break
-    time.sleep(0.05)
-print(answer)
+for _ in sys.stdin:
+    while True:
+        keys = texts["probe"]["keys"]()
+        answer = texts["node"]["answer"](
+            keys, texts["probe"], texts["content"], "", bool(local), (), texts["probe"]["forget"]
+        )
+        if json.loads(answer)["content_age"] is not None:
+            break
+        time.sleep(0.05)
+    print(answer, flush=True)
 """
+
+
+class Program:
+    """A process that stands for a kernel's: read by running the texts in it, again and again.
+
+    Parameters
+    ----------
+    used
+        The modules that it imports first, as a notebook does.
+    local
+        Whether code beside it is examined too.
+    restarted
+        Whether each reading is that of a new process, as where a test changes what it has loaded.
+
+    """
+
+    def __init__(
+        self,
+        python: Path | str,
+        used: tuple[str, ...] = (),
+        *,
+        folder: Path | None = None,
+        local: bool = False,
+        restarted: bool = False,
+    ) -> None:
+        self._command = [str(python), "-c", _READ, "local" if local else "", *used]
+        self._folder, self._restarted = folder, restarted
+        self._running: subprocess.Popen[str] | None = None
+        self._one = threading.Lock()
+
+    async def read(self) -> KernelReading:
+        """Return what it has, its files included."""
+        return await asyncio.to_thread(self._read)
+
+    def _read(self) -> KernelReading:
+        with self._one:
+            if self._running is None:
+                self._running = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=self._folder
+                )
+                texts = {name: source(name) for name in ("probe", "content", "node")}
+                self._running.stdin.write(json.dumps(texts) + "\n")
+            self._running.stdin.write("\n")
+            self._running.stdin.flush()
+            answer = decode_answer(self._running.stdout.readline())
+            if self._restarted:
+                self._end()
+        assert answer.reading is not None
+        return KernelReading(answer.reading, now(), answer.content_age)
+
+    def close(self) -> None:
+        """End it."""
+        with self._one:
+            self._end()
+
+    def _end(self) -> None:
+        if self._running is not None:
+            self._running.kill()
+            self._running.communicate()
+            self._running = None
 
 
 class InterpreterKernels:
@@ -47,6 +112,8 @@ class InterpreterKernels:
 
     def __init__(self, pythons: dict[str, tuple[Path | str, tuple[str, ...]]]) -> None:
         self.pythons = pythons
+        self._programs: dict[tuple[str, tuple[str, ...]], Program] = {}
+        weakref.finalize(self, _close, self._programs)
 
     def kernel_ids(self) -> list[str]:
         return []
@@ -58,7 +125,10 @@ class InterpreterKernels:
         if kernel_id not in self.pythons:
             raise NotFound("There is no such kernel")
         python, used = self.pythons[kernel_id]
-        return await asyncio.to_thread(_read, str(python), used)
+        key = str(python), used
+        if key not in self._programs:
+            self._programs[key] = Program(python, used)
+        return await self._programs[key].read()
 
     async def clients(self, kernel_id: str) -> tuple[()]:
         return ()
@@ -79,12 +149,6 @@ class InterpreterKernels:
         raise NotFound("There is no such cluster")
 
 
-def _read(python: str, used: tuple[str, ...]) -> KernelReading:
-    import json
-
-    texts = json.dumps({name: source(name) for name in ("probe", "content", "node")})
-    done = subprocess.run([python, "-c", _READ, *used], input=texts, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stderr
-    answer = decode_answer(done.stdout)
-    assert answer.reading is not None
-    return KernelReading(answer.reading, now(), answer.content_age)
+def _close(programs: dict[object, Program]) -> None:
+    for program in programs.values():
+        program.close()

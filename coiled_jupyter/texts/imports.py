@@ -83,10 +83,8 @@ def _clip(text):
 
 
 def _sum(lines):
-    seen = hashlib.sha256()
-    for line in lines:
-        seen.update(line.encode("utf-8", "surrogatepass") + b"\n")
-    return seen.hexdigest()[:32]
+    text = "".join([line + "\n" for line in lines])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _normal(name):
@@ -179,13 +177,13 @@ class _Digests:
             if above[-1] in above[:-1]:
                 lines.append((relative, "a link to a folder around it"))
                 return
-        kids = _children(at)
-        sources = {}
+        kids, sources = _children(at), {}
+        zipped, prefix = isinstance(at, dict), relative + "/" if relative else ""
         for name in sorted(kids):
-            kid, inner = kids[name], relative + "/" + name if relative else name
-            if name == "__pycache__" or (name.endswith((".pyc", ".pyo")) and name[:-1] in kids):
+            kid, inner, code = kids[name], prefix + name, name.endswith(".py")
+            if not code and (name == "__pycache__" or (name.endswith((".pyc", ".pyo")) and name[:-1] in kids)):
                 continue
-            if _is_folder(kid) or isinstance(kid, tuple):
+            if zipped or kid.is_dir():
                 self.tree(_where(kid), inner, lines, above, most)
                 continue
             try:
@@ -196,11 +194,11 @@ class _Digests:
                 lines.append((inner, "a link to nothing"))
                 continue
             lines.append((inner, self.file(kid.path, status)))
-            if name.endswith(".py"):
+            if code:
                 sources[name] = status
             if self.files > most[0] or self.bytes > most[1]:
                 raise _Unknown("more than %d files or %d GiB" % (FILES, BYTES >> 30))
-        if sources and "__pycache__" in kids and isinstance(at, str):
+        if sources and "__pycache__" in kids:
             self._bytecode(at, sources, relative, lines)
 
     def file(self, path, status):
@@ -216,8 +214,7 @@ class _Digests:
             digest, key = self._read(path)
         if key in self._kept or key in self._fresh:
             self._used[key] = digest
-        digest = self._before_conda(path, digest)
-        self.hashes[path] = digest
+        self.hashes[path] = digest = self._before_conda(path, digest)
         return digest
 
     def _read(self, path):
@@ -850,10 +847,10 @@ class _Map:
         try:
             for relative, at in parts:
                 self.digests.tree(at, relative, lines)
-            digest, error = _sum(relative + "\0" + digest for relative, digest in lines), ""
+            digest, error = _sum([relative + "\0" + digest for relative, digest in lines]), ""
         except (_Unknown, OSError, zipfile.BadZipFile, ValueError, RuntimeError) as fault:
             digest, error = "", str(fault) or type(fault).__name__
-        built = kind == "extension" or any(_is_binary(relative) for relative, _ in lines)
+        built = kind == "extension" or any([_is_binary(name) for name, _ in lines if name[-3:] != ".py"])
         path = parts[0][1] if isinstance(parts[0][1], str) else self.entries[index] if index is not None else ""
         found = _Found(kind, digest, built, owners, index, path, error)
         if not owners and len(lines) <= LISTED_FILES:
@@ -932,6 +929,9 @@ class _Map:
         missing, edited, errors = [], [], []
         hashes, inside = self.digests.hashes, os.path.join(folder, "")
         for name, expected in record.items():
+            digest = hashes.get(inside + name)
+            if digest is not None and len(expected) > 1 and expected[0] == "sha256=" + digest:
+                continue
             parts = name.split("/")
             if parts[0] in ("..", "") or parts[0].endswith((*_INFO, ".data")):
                 if name.endswith(".dist-info/METADATA") and not os.path.exists(os.path.join(folder, name)):
@@ -939,7 +939,6 @@ class _Map:
                 continue
             if len(expected) < 2 or not expected[0]:
                 continue
-            digest = hashes.get(inside + name)
             if digest is None:
                 code = name.endswith((".py", *_BINARY)) and not _BESIDE.intersection(parts[:-1])
                 if code:

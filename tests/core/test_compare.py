@@ -409,7 +409,9 @@ def test_processes_are_rated_by_what_they_run():
 
 def test_one_remedy_is_named_once():
     kernel = env_of(some("2.3", "numpy", use="imported"), role="kernel")
-    everywhere = one(kernel, env_of(some("1.26", "numpy")), env_of(some("1.26", "numpy"), role="scheduler"), name="numpy")
+    everywhere = one(
+        kernel, env_of(some("1.26", "numpy")), env_of(some("1.26", "numpy"), role="scheduler"), name="numpy"
+    )
     assert "The scheduler has numpy 1.26, the notebook 2.3" in everywhere.why
     assert everywhere.fix == "Install the same numpy on both sides."
     there = one(kernel, env_of(some("2.3", "numpy")), env_of(some("1.26", "numpy"), role="scheduler"), name="numpy")

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -20,60 +19,42 @@ import msgspec
 import pytest
 from uv import find_uv_bin
 
-from coiled_jupyter.core.reading import decode_answer
-from coiled_jupyter.core.times import now
 from coiled_jupyter.core.wire import ClusterAttach
 from coiled_jupyter.links.kernel import KernelReading
 from coiled_jupyter.links.scheduler import SchedulerLink
 from coiled_jupyter.service.facade import Service
-from coiled_jupyter.texts import source
 from tests.environments import copied, environment
+from tests.fakes import Program
 from tests.nightly import each_night
 from tests.patience import deadline
 from tests.remote import RemoteCluster
 
 REQUIREMENTS = ("distributed==2026.8.0", "six==1.16.0", "iniconfig==2.0.0", "pluggy==1.5.0")
-_READ = """
-import json, sys, time
-texts = {name: {"__name__": name} for name in ("probe", "content", "node")}
-for name, text in json.load(sys.stdin).items():
-    exec(text, texts[name])
-texts["content"]["NICE"] = 0
-import six, iniconfig, pluggy, distributed
-while True:
-    keys = texts["probe"]["keys"]()
-    answer = texts["node"]["answer"](keys, texts["probe"], texts["content"], "", True, (), texts["probe"]["forget"])
-    if json.loads(answer)["content_age"] is not None:
-        break
-    time.sleep(0.05)
-print(answer)
-"""
+USED = ("six", "iniconfig", "pluggy", "distributed")
 
 
 class Process:
-    """Reads the environment of a fresh process as a kernel's: a reader of kernels as the service wants it."""
+    """A reader of kernels as the service wants it, of one kernel.
 
-    def __init__(self, python: Path, folder: Path | None = None, code: str = "") -> None:
-        self._python, self._folder, self._code = python, folder, code
+    Parameters
+    ----------
+    local
+        A module beside it that it imports.
+    restarted
+        Whether each reading is that of a new process.
+
+    """
+
+    def __init__(self, python: Path, folder: Path | None = None, local: str = "", *, restarted: bool = False) -> None:
+        used = (local, *USED) if local else USED
+        self._program = Program(python, used, folder=folder, local=True, restarted=restarted)
+        self.close = self._program.close
 
     def kernel_ids(self):
         return []
 
     async def read(self, kernel_id: str) -> KernelReading:
-        return await asyncio.to_thread(self._read)
-
-    def _read(self) -> KernelReading:
-        texts = json.dumps({name: source(name) for name in ("probe", "content", "node")})
-        done = subprocess.run(
-            [self._python, "-c", self._code + _READ],
-            input=texts,
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=self._folder,
-        )
-        answer = decode_answer(done.stdout)
-        return KernelReading(answer.reading, now(), answer.content_age)
+        return await self._program.read()
 
 
 GUARD_SECONDS = 120.0
@@ -113,7 +94,8 @@ def remote_of(place, folder, **options):
 
 def attached(kernel, remote, body, process=None):
     async def go():
-        service = Service(kernels=process or Process(kernel.python))
+        kernels = process or Process(kernel.python)
+        service = Service(kernels=kernels)
         await service.start()
         try:
             cluster = await service.clusters.attach(ClusterAttach(address=remote.address))
@@ -125,6 +107,7 @@ def attached(kernel, remote, body, process=None):
                 await service.clusters.delete(cluster.id)
         finally:
             await service.close()
+            kernels.close()
 
     return asyncio.run(go())
 
@@ -389,8 +372,8 @@ def test_code_beside_the_notebook_that_one_worker_has_otherwise(kind, kernel, pl
     for name, text in (("notebook", "A = 1\n"), ("one", "A = 1\n"), ("two", "A = 2\n")):
         write(name, text)
     name = "helpers.py" if kind == "file" else "helpers/"
-    code = "import helpers\n" if kind == "file" else "import helpers.deep.tools\n"
-    process = Process(kernel.python, tmp_path / "notebook", code)
+    module = "helpers" if kind == "file" else "helpers.deep.tools"
+    process = Process(kernel.python, tmp_path / "notebook", module)
 
     async def body(service, cluster_id):
         def told(status):
@@ -430,7 +413,7 @@ def test_code_that_was_edited_after_its_import(kind, kernel, place, tmp_path):
         file.parent.mkdir(exist_ok=True)
         file.write_text("A = 1\n")
     beside = kind == "beside"
-    process = Process(kernel.python, files[0].parent if beside else None, "import helpers\n")
+    process = Process(kernel.python, files[0].parent if beside else None, "helpers", restarted=True)
     extra = {"PYTHONPATH": str(files[1].parent)} if beside else {}
 
     async def body(service, cluster_id):
@@ -479,7 +462,7 @@ def test_the_same_version_installed_again_with_other_files(met, told, kernel, pl
             each.install("--reinstall", str(path))
 
     install(first)
-    process = Process(kernel.python, None, "import again\n")
+    process = Process(kernel.python, None, "again", restarted=True)
 
     async def load(number):
         link = SchedulerLink(remote.address)
