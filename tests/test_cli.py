@@ -192,6 +192,7 @@ def test_a_failed_start_says_why(home):
     run("cluster", "stop", "never", env=home)
 
 
+@pytest.mark.nightly
 def test_software_is_kept_run_compared_and_forgotten(home, tmp_path):
     env = {**home, "COILED_JUPYTER_DATA_DIR": str(tmp_path / "data"), "JUPYTER_DATA_DIR": str(tmp_path / "jupyter")}
     file = tmp_path / "environment.yml"

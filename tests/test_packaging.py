@@ -84,6 +84,7 @@ def test_the_sdist_has_what_a_build_needs_and_no_leftovers(built):
     ]
 
 
+@pytest.mark.nightly
 def test_both_extensions_are_enabled_with_no_further_command(lab, tmp_path):
     page, server = installed.extensions(tmp_path, lab)
     line = next(line for line in page.splitlines() if "coiled-jupyter" in line)

@@ -834,6 +834,7 @@ def calm(lab, page):
     page.evaluate("window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
 
 
+@pytest.mark.nightly
 def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_only_for_the_verdict(page, calm, nightly):
     page.get_by_label("Compare with").select_option(label="same")
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=90_000)

@@ -41,6 +41,7 @@ def running(book) -> list[dict]:
     return kernels if status == 200 else []
 
 
+@pytest.mark.nightly
 def test_the_panel_is_there_with_what_notebook_7_has(book):
     with browser() as page:
         wrong = errors_of_ours(page)

@@ -244,6 +244,7 @@ def test_a_sync_is_seen_first_then_done_and_undone(kernel):
     assert kernel.value(there) == "1.1.1"
 
 
+@pytest.mark.nightly
 def test_a_kernel_as_the_workers_is_planned_in_a_cell_and_made_only_with_yes(kernel):
     assert kernel.run("p = %coiled sync --to-kernel iniconfig --dry-run")[0] == "ok"
     own = kernel.value("__import__('importlib.metadata').metadata.version('iniconfig')")

@@ -266,6 +266,7 @@ def test_inproc_is_the_kernel_and_an_asynchronous_client_waits_for_its_cell(serv
     vanished(server)
 
 
+@pytest.mark.nightly
 def test_a_managed_cluster_is_not_listed_twice(server):
     status, managed = server.api("POST", "clusters", {"name": "own", "workers": 1})
     assert status == 202

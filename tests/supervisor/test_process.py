@@ -246,6 +246,7 @@ def test_killed_workers_and_nannies_come_back_on_a_loaded_machine():
             process.wait()
 
 
+@pytest.mark.nightly
 def test_one_that_keeps_ending_comes_back_ever_later():
     async def body(lab):
         waits = []

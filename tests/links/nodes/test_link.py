@@ -218,7 +218,8 @@ def cluster(today):
         yield running
 
 
-@pytest.mark.parametrize(("which", "tls"), each_night([("today", True), ("old", False)], [("today", True)]))
+@pytest.mark.nightly
+@pytest.mark.parametrize(("which", "tls"), [("today", True), ("old", False)])
 def test_workers_move_to_a_layer_and_back_and_lose_nothing(request, tmp_path, which, tls):
     ground = request.getfixturevalue(which)
     shadowing = {"PYTHONPATH": os.pathsep.join([str(ground.folder / "beside"), str(ground.folder / "shadowing")])}

@@ -123,10 +123,8 @@ def test_a_sync_whose_journal_can_not_be_written_can_be_cancelled(tmp_path, step
         site(cluster, home, body)
 
 
-@pytest.mark.parametrize(
-    ("cancelled", "how"),
-    each_night([(False, "EXCLUSIVE"), (True, "EXCLUSIVE"), (False, "IMMEDIATE")], [(True, "EXCLUSIVE")]),
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("cancelled", "how"), [(False, "EXCLUSIVE"), (True, "EXCLUSIVE"), (False, "IMMEDIATE")])
 def test_a_journal_that_can_not_be_written_in_mid_roll_stops_neither_the_roll_nor_the_way_back(
     tmp_path, cancelled, how
 ):
