@@ -2,8 +2,8 @@
 
 Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``places()`` returns where this process looks for modules;
 the text ``imports`` examines those places in a child of low priority, for the disk is none of the process's business.
-``look(…)`` starts that if the last result is old, and returns that result's key, or ``""``; ``result()`` returns the last
-result as JSON: what ``imports`` answers, with ``at``, when it was begun.
+``look(…)`` starts that if the last result is old, and returns that result's key, or ``""``; ``age()`` returns the last
+result's age, ``result()`` that result as JSON: what ``imports`` answers, with ``at``, when it was begun.
 
 Rules: Python 3.8, standard library only, never raises; the child ends with its process, and writes but its own cache.
 """
@@ -38,7 +38,7 @@ _CHILD = (
     "try: os.nice(asked.pop('nice'))\n"
     "except (OSError, AttributeError): pass\n"
     "exec(compile(zlib.decompress(base64.b64decode(asked.pop('text'))), '<coiled-jupyter imports>', 'exec'), space)\n"
-    "sys.stdout.write(space['imports'](json.dumps(asked)))\n"
+    "sys.stdout.write(space['told'](json.dumps(asked)))\n"
 )
 # Finders that serve no top-level module of their own, and change no code (pytest's explains failed assertions).
 _TAME = frozenset(
@@ -62,6 +62,7 @@ _STATE = {
     "glanced": 0.0,
     "took": 0.0,
     "result": None,
+    "begun": None,
     "key": "",
     "imported": 0,
 }
@@ -135,7 +136,10 @@ def _sites():
 def _loaded():
     """Return ``{top-level name: file or folder}`` of the imported modules that have one."""
     loaded = {}
-    for name, module in list(sys.modules.items()):
+    for number, (name, module) in enumerate(list(sys.modules.items())):
+        if number % 50 == 0:
+            # Otherwise whoever else wants to run waits until Python takes its turn away.
+            time.sleep(0)
         if not isinstance(name, str) or "." in name or name.startswith("__"):
             continue
         try:
@@ -207,7 +211,7 @@ def _cache():
 
 
 def _examine(asked):
-    """Return what ``imports`` answers, from a child, or from this thread where no child can be started."""
+    """Return what ``told`` of the text ``imports`` does, from a child, or from this thread where none can be started."""
     text = json.dumps({**asked, "text": IMPORTS, "parent": os.getpid(), "nice": NICE})
     command = [sys.executable, "-I", "-S", "-c", _CHILD]
     try:
@@ -225,15 +229,20 @@ def _examine(asked):
             finally:
                 guard.cancel()
                 child.kill()
-        found = json.loads(answer) if len(answer) <= SIZE_LIMIT else {"error": "the answer is too large"}
-        if isinstance(found, dict):
-            return found
+        if len(answer) > SIZE_LIMIT:
+            return [], "large", '{"error": "the answer is too large"}'
+        # The rest stays a text: a thread that decodes it would hold up the process.
+        first, _, text = answer.decode("utf-8").partition("\n")
+        watched, key = json.loads(first)
+        if text.startswith("{"):
+            return watched, key, text
     except (OSError, TypeError, ValueError):
         pass
     space = {"__name__": "coiled-jupyter imports"}
     source = zlib.decompress(base64.b64decode(IMPORTS))
     exec(compile(source, "<coiled-jupyter imports>", "exec"), space)  # noqa: S102 - our own text
-    return json.loads(space["imports"](json.dumps({**asked, "pace": PACE})))
+    first, _, text = space["told"](json.dumps({**asked, "pace": PACE})).partition("\n")
+    return (*json.loads(first), text)
 
 
 def _work(records, local, wanted, forget):
@@ -242,17 +251,14 @@ def _work(records, local, wanted, forget):
     begun, start = time.time(), time.monotonic()
     try:
         asked = {"places": places(), "local": local, "wanted": wanted, "cache": _cache(), "seconds": SECONDS}
-        answer = _examine(asked)
+        watched, key, text = _examine(asked)
     except BaseException as error:
-        answer = {"error": type(error).__name__}
-    watched = answer.pop("watched", ())
+        watched, key, text = (), type(error).__name__, json.dumps({"error": type(error).__name__})
     beside = _beside()
     if any(stamp is not None and stamp != _time(path) for _, path, stamp, _, _ in records):
         # Something changed within a folder of metadata, which a reading of packages doesn't open each time.
         forget()
-    key = hashlib.blake2b(json.dumps(answer, sort_keys=True).encode("utf-8"), digest_size=8).hexdigest()
-    answer["at"] = begun
-    answer["seconds"] = round(time.time() - begun, 3)
+    answer = '{"at": %r, "seconds": %r, %s' % (begun, round(time.time() - begun, 3), text[1:])
     now = time.monotonic()
     with _LOCK:
         _WATCHED.clear()
@@ -261,7 +267,7 @@ def _work(records, local, wanted, forget):
             moment = _time(path)
             # What changed since it was begun is examined again.
             _WATCHED[path] = (-1 if begun <= moment / 1e9 <= time.time() else moment, names)
-        _STATE.update(thread=None, ended=now, glanced=now, took=now - start, result=answer, key=key)
+        _STATE.update(thread=None, ended=now, glanced=now, took=now - start, result=answer, begun=begun, key=key)
 
 
 def _glance(*work):
@@ -280,7 +286,7 @@ def _glance(*work):
         return
     with _LOCK:
         # Earlier results no longer hold.
-        _STATE.update(result=None, key="")
+        _STATE.update(result=None, begun=None, key="")
     _work(*work)
 
 
@@ -335,7 +341,7 @@ def look(records, installed_key, local, wanted, forget):
         asked = (installed_key, bool(local), tuple(sorted({str(name) for name in wanted}))[:500])
         with _LOCK:
             if _STATE["asked"] != asked:
-                _STATE.update(result=None, key="", ended=0.0)
+                _STATE.update(result=None, begun=None, key="", ended=0.0)
             # A look may take a tenth of the time, but for one that takes so long that its result would get too old.
             pause = min(max(FRESH_SECONDS, 9 * _STATE["took"]), 2 * FRESH_SECONDS)
             due = time.monotonic() - _STATE["ended"] > pause or not _STATE["ended"]
@@ -358,10 +364,16 @@ def look(records, installed_key, local, wanted, forget):
         return ""
 
 
+def age():
+    """Return how many seconds ago the last result was begun, or None where there is none."""
+    begun = _STATE["begun"]
+    return None if begun is None else max(time.time() - begun, 0.0)
+
+
 def result():
     """Return the last result as JSON, or ``null`` where there is none yet."""
     try:
         with _LOCK:
-            return json.dumps(_STATE["result"])
+            return _STATE["result"] or "null"
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})

@@ -17,7 +17,6 @@ import base64
 import json
 import sys
 import threading
-import time
 import types
 import zlib
 
@@ -35,13 +34,12 @@ def _pack(text):
 def answer(keys, probe, content, known, local, wanted, forget):
     """Return the JSON of one reading of this process; `known` is the key of the requester's last reading."""
     looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted, forget) if content else ""
-    result = content["result"]() if looked else "null"
-    parts = json.loads(result) or {}
     fingerprint = keys + " " + looked
-    age = max(time.time() - parts["at"], 0.0) if "at" in parts else None
+    age = content["age"]() if looked else None
     text = json.dumps({"keys": fingerprint, "content_age": age})
     if known == fingerprint:
         return text
+    result = content["result"]() if looked else "null"
     return text[:-1] + ', "reading": ' + probe["probe"]() + ', "content": ' + result + "}"
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.environments import environment, interpreters
@@ -15,12 +19,14 @@ from tests.processes import JupyterServer, short_folder, wait_for
 from tests.remote import RemoteCluster
 from tests.server.test_discovered import Notebook, compared
 
-EARLIER = """
+OPEN = """
 import time
 import numpy as np
 import pandas as pd
 from distributed import Client
 client = Client({address!r})
+"""
+EARLIER = """
 client.run_on_scheduler(exec, "import numpy, pandas")
 kept = client.map(pow, range(100), [2] * 100, key="kept")
 client.gather(kept)
@@ -109,24 +115,30 @@ def attached(server, cluster: RemoteCluster) -> dict:
     return wait_for(ready, what="the attached cluster", seconds=30)
 
 
+def planned(server, cluster: dict, notebook: Notebook) -> tuple[dict, dict]:
+    """Return a plan that restarts no scheduler and loses nothing, and what it says of the scheduler."""
+    status, plan = server.api("POST", "plans", {"cluster": cluster["id"], "kernel": notebook.kernel}, timeout=120)
+    assert status == 201, plan
+    assert plan["how"] == "roll", plan
+    assert plan["needs"] == [], plan["lost"]
+    (seal,) = plan["scheduler"]
+    assert seal["way"] == "seal"
+    assert "numpy" in seal["names"]
+    return plan, seal
+
+
 def test_the_scheduler_keeps_numpy_and_the_notebook_loses_nothing(server, tmp_path):
     old = environment(interpreters()["3.11"], *TODAY, "numpy==1.26.4", "pandas==2.0.3")
     notebook = Notebook(server, "sealed.ipynb", "new")
     with RemoteCluster(tmp_path / "remote", old, workers=2) as remote:
         cluster = attached(server, remote)
-        notebook.run(EARLIER.format(address=remote.address))
+        notebook.run(OPEN.format(address=remote.address) + EARLIER)
         path = f"diff?kernel={notebook.kernel}&cluster={cluster['id']}"
         before = compared(server, path)
         assert before["verdict"] == "breaks"
         assert before["unsealed"] is False
 
-        status, plan = server.api("POST", "plans", {"cluster": cluster["id"], "kernel": notebook.kernel}, timeout=120)
-        assert status == 201, plan
-        assert plan["how"] == "roll", plan
-        assert plan["needs"] == [], plan["lost"]
-        (seal,) = plan["scheduler"]
-        assert seal["way"] == "seal"
-        assert "numpy" in seal["names"]
+        plan, seal = planned(server, cluster, notebook)
         assert "keeps numpy 1.26.4" in seal["text"]
         # What waits for the restart of a scheduler is nothing that the notebook needs.
         assert not [action for action in plan["actions"] if action["kind"] == "refuse"], plan["actions"]
@@ -179,6 +191,125 @@ def test_the_scheduler_keeps_numpy_and_the_notebook_loses_nothing(server, tmp_pa
         assert status == 409, refused
         notebook.run("client.close()")
     notebook.close()
+
+
+@pytest.mark.nightly
+def test_a_cluster_of_our_own_keeps_its_scheduler_and_every_result(server):
+    body = {"name": "ours", "workers": 2, "requirements": ["numpy==1.26.4", "pandas==2.0.3"]}
+    status, made = server.api("POST", "clusters", body)
+    assert status == 202, made
+    notebook = Notebook(server, "ours.ipynb", "new")
+    cluster = wait_for(lambda: _running(server, made["id"], 2), what="the cluster", seconds=120)
+    status, code = server.api("GET", f"clusters/{cluster['id']}/client?kernel={notebook.kernel}")
+    assert status == 200, code
+    scheduler = cluster["scheduler"]["id"]
+    notebook.run("import time\nimport numpy as np, pandas as pd\n" + code["code"] + EARLIER)
+    plan, _ = planned(server, cluster, notebook)
+    status, sync = server.api("POST", "syncs", {"plan": plan["id"]}, timeout=60)
+    assert status == 201, sync
+    done = carried_out(server, sync)
+    assert done["state"] == "done", done
+    notebook.run(STORY)
+    notebook.run(KEPT)
+    notebook.run(SCHEDULER_HAS)
+    status, undo = server.api("POST", f"syncs/{sync['id']}/undo", {}, timeout=60)
+    assert status == 201, undo
+    assert carried_out(server, undo)["state"] == "done"
+    notebook.run("assert client.gather(kept) == [n ** 2 for n in range(100)]")
+    assert server.api("GET", f"clusters/{cluster['id']}")[1]["scheduler"]["id"] == scheduler
+    notebook.run("client.close()")
+    notebook.close()
+    server.api("DELETE", f"clusters/{cluster['id']}")
+
+
+def _kill_worker(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
+    (worker, *_) = psutil.Process(remote.processes[-1].pid).children()
+    worker.kill()
+
+
+def _kill_supervisor(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
+    runtime = Path(server.env["COILED_JUPYTER_RUNTIME_DIR"])
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            ours = process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == str(runtime)
+            if ours and "coiled_jupyter.supervisor" in words and cluster["id"] in " ".join(words):
+                process.kill()
+
+
+def _cancel(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
+    server.api("DELETE", f"syncs/{sync['id']}")
+
+
+def _stop_scheduler(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
+    remote.scheduler.send_signal(signal.SIGSTOP)
+    time.sleep(3)
+    remote.scheduler.send_signal(signal.SIGCONT)
+
+
+def _restart_kernel(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
+    status, _ = server.ask("POST", f"/api/kernels/{notebook.kernel}/restart", {}, timeout=60)
+    assert status == 200
+
+
+TRUTH = """
+import json
+seen = "__import__('json').dumps(__import__('importlib.metadata', fromlist=['x']).version('numpy'))"
+print(json.dumps(list(client.run(eval, seen).values())))
+versions = {json.loads(text) for text in client.run(eval, seen).values()}
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("step", ["building", "rolling"])
+@pytest.mark.parametrize("fault", [_kill_worker, _kill_supervisor, _cancel, _stop_scheduler, _restart_kernel])
+def test_whatever_happens_in_a_sync_with_sealed_graphs_nothing_is_green_that_is_not(server, tmp_path, fault, step):
+    old = environment(interpreters()["3.11"], *TODAY, "numpy==1.26.4", "pandas==2.0.3")
+    notebook = Notebook(server, "fault.ipynb", "new")
+    with RemoteCluster(tmp_path / "remote", old, workers=2) as remote:
+        cluster = attached(server, remote)
+        notebook.run(OPEN.format(address=remote.address) + EARLIER)
+        plan, _ = planned(server, cluster, notebook)
+        status, sync = server.api("POST", "syncs", {"plan": plan["id"]}, timeout=60)
+        assert status == 201, sync
+        wait_for(lambda: _at(server, sync, step), what=step, seconds=120)
+        fault(server, cluster, sync, remote, notebook)
+        done = carried_out(server, sync)
+        if fault is _restart_kernel:
+            notebook.run(OPEN.format(address=remote.address))
+        path = f"diff?kernel={notebook.kernel}&cluster={cluster['id']}"
+        after = wait_for(lambda: _whole(server, path, fault is not _kill_worker), what="a whole reading", seconds=90)
+        rows = {row["name"]: row for row in after["rows"]}
+        # Green for numpy needs both: workers that run the notebook's, and graphs that the scheduler doesn't open.
+        notebook.run(TRUTH)
+        new = _works(notebook, "assert versions == {'2.4.6'}, versions")
+        sealed = _works(notebook, "assert hasattr(Client._graph_to_futures, 'unsealed')")
+        assert (rows["numpy"]["severity"] == "same") == (new and sealed), (done["state"], rows["numpy"], new, sealed)
+        assert after["verdict"] != "equal"
+        if new and sealed:
+            notebook.run(STORY)
+        if fault in (_cancel, _stop_scheduler, _kill_supervisor):
+            # Nobody's data was on a process that ended without handing it over.
+            notebook.run("assert client.gather(kept) == [n ** 2 for n in range(100)]")
+        notebook.run("client.close()")
+    notebook.close()
+
+
+def _running(server, cluster: str, workers: int):
+    _, seen = server.api("GET", f"clusters/{cluster}")
+    assert seen["status"] != "failed", seen
+    return seen if seen["status"] in ("running", "idle") and len(seen["workers"]) == workers else None
+
+
+def _at(server, sync: dict, step: str) -> bool:
+    _, now = server.api("GET", f"syncs/{sync['id']}")
+    return now["state"] == step or bool(now["ended_at"])
+
+
+def _whole(server, path: str, all_read: bool):
+    status, diff = server.api("GET", path)
+    good = status == 200 and diff["checked"]["content"] and not (all_read and diff["unread"])
+    return diff if good and len([g for g in diff["cluster"]["groups"] if g["role"] == "worker"]) else None
 
 
 def _unsealed(server, path: str):
