@@ -192,15 +192,19 @@ def test_what_a_notebook_writes_beside_itself_does_not_make_its_readings_unknown
     assert json.loads(done.stdout) == [True, True]
 
 
+def examined(space, asked: dict) -> dict:
+    """Return what a look finds at some places."""
+    _, _, text = space["_examine"]({"seconds": 300.0, **asked})
+    return json.loads(text)
+
+
 def test_what_another_release_has_kept_is_not_used(tmp_path, monkeypatch):
     """A digest may be written in another way there; the same file would differ from itself."""
     monkeypatch.setenv("COILED_JUPYTER_CACHE_DIR", str(tmp_path))
     space = {"__name__": "content"}
     exec(compile(source("content"), "content", "exec"), space)
     own = Path(space["_cache"]())
-    assert space["_examine"]({"places": space["places"](), "local": False, "cache": str(own), "seconds": 60.0})[
-        "packages"
-    ]
+    assert examined(space, {"places": space["places"](), "local": False, "cache": str(own)})["packages"]
     others = [own.with_name(own.name.replace(own.stem.rpartition("-")[2], text)) for text in ("young", "old")]
     for other in others:
         other.write_text("{}")
@@ -210,7 +214,7 @@ def test_what_another_release_has_kept_is_not_used(tmp_path, monkeypatch):
     # Those that nobody uses any more are removed with the next ones that are kept.
     own.unlink()
     space["IMPORTS"] = space["IMPORTS"].strip()
-    space["_examine"]({"places": space["places"](), "local": False, "cache": str(own), "seconds": 60.0})
+    examined(space, {"places": space["places"](), "local": False, "cache": str(own)})
     assert [path.exists() for path in (own, *others)] == [True, True, False]
 
 
@@ -224,8 +228,7 @@ def test_of_a_new_environment_what_was_read_for_another_is_not_read_again_unless
         group["entries"] = [entry for entry in group.get("entries", ()) if entry["path"] in places["stdlib"]]
 
     def library(name: str) -> str:
-        asked = {"places": places, "local": False, "cache": str(tmp_path / name), "seconds": 300.0}
-        return space["_examine"](asked)["library"]
+        return examined(space, {"places": places, "local": False, "cache": str(tmp_path / name)})["library"]
 
     first = library("a-host-first-text.json")
     kept = tmp_path / "a-host-first-text.json"
@@ -257,8 +260,8 @@ def test_libraries_of_gigabytes_are_read_once_beside_the_process_and_never_again
     places["sites"] = [str(tmp_path / "site")]
 
     def heavy(name: str) -> str:
-        asked = {"places": places, "local": False, "cache": str(tmp_path / name), "seconds": 300.0, "names": True}
-        return space["_examine"](asked)["names"]["heavy"]
+        asked = {"places": places, "local": False, "cache": str(tmp_path / name), "names": True}
+        return examined(space, asked)["names"]["heavy"]
 
     first = heavy("a-host-first-text.json")
     assert first
