@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -228,13 +227,14 @@ def _kill_worker(server, cluster: dict, sync: dict, remote: RemoteCluster, noteb
 
 
 def _kill_supervisor(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
-    runtime = Path(server.env["COILED_JUPYTER_RUNTIME_DIR"])
+    runtime, found = server.env["COILED_JUPYTER_RUNTIME_DIR"], []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            words = process.cmdline()
-            ours = process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == str(runtime)
-            if ours and "coiled_jupyter.supervisor" in words and cluster["id"] in " ".join(words):
-                process.kill()
+            if "coiled_jupyter.supervisor" in process.cmdline():
+                found += [process] if process.environ().get("COILED_JUPYTER_RUNTIME_DIR") == runtime else []
+    assert found
+    for process in found:
+        process.kill()
 
 
 def _cancel(server, cluster: dict, sync: dict, remote: RemoteCluster, notebook: Notebook) -> None:
