@@ -32,7 +32,9 @@ PACE = 4.0
 """Seconds of sleep per second of work where no child can be started and a thread of the process has to do it."""
 # A text of its own is compiled in the child, which has nothing of this process but these places.
 _CHILD = (
-    "import base64, json, os, sys, zlib\n"
+    "import base64, gc, json, os, sys, zlib\n"
+    # What it makes is needed until it ends.
+    "gc.disable()\n"
     "asked = json.loads(sys.stdin.readline())\n"
     "space = {'__name__': 'coiled-jupyter imports'}\n"
     "try: os.nice(asked.pop('nice'))\n"
