@@ -138,8 +138,8 @@ space = {"__name__": "content"}
 exec(compile(given["content"], "content", "exec"), space)
 imports = {"__name__": "imports"}
 exec(compile(given["imports"], "imports", "exec"), imports)
-asked = {"places": space["places"](), "wanted": json.loads(sys.argv[4]), "names": True}
+asked = {"places": space["places"](), "wanted": json.loads(sys.argv[4]), "names": True, "cache": given["cache"]}
 print(imports["imports"](json.dumps(asked)))
 """
 )
-"""Prints what our texts answer at the same places; their sources are given as JSON."""
+"""Prints what our texts answer at the same places; their sources, and the path of what earlier looks kept, are given as JSON."""
