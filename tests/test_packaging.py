@@ -96,6 +96,7 @@ def test_both_extensions_are_enabled_with_no_further_command(lab, tmp_path):
     assert f"coiled_jupyter {VERSION} OK" in server
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_a_lab_of_the_oldest_and_of_the_newest_set_starts_a_cluster_and_compares(lab, tmp_path):
     """Without jupyterlab's part: what the page's own tests drive in a browser is served here."""

@@ -443,6 +443,7 @@ print("held")
 """
 
 
+@pytest.mark.nightly
 def test_a_sync_that_a_cell_begins_moves_in_the_panel(lab, page, tmp_path):
     """Both workers are busy, so that it is seen on its way, until the tasks may end."""
     older(lab)

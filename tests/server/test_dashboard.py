@@ -62,6 +62,7 @@ def fetched(url: str) -> tuple[int, str]:
             return error.code, ""
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("server", [""], indirect=True)
 def test_a_cluster_that_has_bokeh_has_a_dashboard_whose_pages_are_there_and_no_others(server):
     notebook = Notebook(server, "bokeh.ipynb", "bokeh")

@@ -195,7 +195,8 @@ def test_workers_run_what_was_installed_and_keep_all_that_they_have(place, dask,
         notebook.close()
 
 
-@pytest.mark.parametrize("dask", each_night(["today", "2024.5", "2023.5"], ["today"]))
+@pytest.mark.nightly
+@pytest.mark.parametrize("dask", ["today", "2024.5", "2023.5"])
 def test_the_only_worker_hands_over_to_a_temporary_one_and_a_kernel_that_runs_the_old_one_is_named(
     place, dask, tmp_path
 ):

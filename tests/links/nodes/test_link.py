@@ -393,6 +393,7 @@ def wheel(folder: Path, name: str, version: str, body: str) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.nightly
 def test_layers_that_are_not_right_are_refused_with_the_reason(cluster, today, tmp_path):
     body = {"broken": "raise ImportError('it was built for another one')", "ends": "import os; os._exit(7)"}
     body["hangs"] = "import time; time.sleep(600)"
