@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,11 +22,9 @@ from coiled_jupyter.core.change.journal import FINAL
 from coiled_jupyter.core.change.state import BASE, StatePlace
 from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError
-from coiled_jupyter.core.times import now
 from coiled_jupyter.core.wire import ClusterAttach, ClusterCreate, KernelInterpreter, Plan, PlanCreate, PlanFrom, Sync
 from coiled_jupyter.factories.local import tls_paths
 from coiled_jupyter.ledger import Ledger
-from coiled_jupyter.links.kernel import KernelReading
 from coiled_jupyter.links.nodes.link import NodeLink
 from coiled_jupyter.links.scheduler import SchedulerLink, TLSFiles
 from coiled_jupyter.paths import cluster_dir
@@ -112,19 +109,6 @@ async def _program(*argv: str) -> AsyncIterator[asyncio.subprocess.Process]:
         await process.wait()
 
 
-class _Kernels(InterpreterKernels):
-    """Reads each once: a real kernel answers in some milliseconds, and this one starts a Python for it."""
-
-    def __init__(self, pythons: dict[str, tuple[Path | str, tuple[str, ...]]]) -> None:
-        super().__init__(pythons)
-        self._read: dict[str, KernelReading] = {}
-
-    async def read(self, kernel_id: str) -> KernelReading:
-        if kernel_id not in self._read:
-            self._read[kernel_id] = await super().read(kernel_id)
-        return replace(self._read[kernel_id], taken_at=now())
-
-
 class _Ping:
     """Asks a scheduler all the time how it is, and keeps the longest answer."""
 
@@ -204,7 +188,7 @@ class _Lab:
 @contextlib.asynccontextmanager
 async def _service(kernels: Mapping[str, Path]) -> AsyncIterator[Service]:
     """Run a service that knows these kernels; its clusters end with it."""
-    service = Service(kernels=_Kernels({name: (python, ()) for name, python in kernels.items()}))
+    service = Service(kernels=InterpreterKernels({name: (python, ()) for name, python in kernels.items()}))
     await _within("the start of the service", service.start())
     try:
         yield service
