@@ -2,8 +2,8 @@
 
 Evaluated with ``exec(text, namespace)`` in a kernel or on a node. ``places()`` returns where this process looks for modules;
 the text ``imports`` examines those places in a child of low priority, for the disk is none of the process's business.
-``look(…)`` starts that if the last result is old, and returns that result's key, or ``""``; ``age()`` returns the last
-result's age, ``result()`` that result as JSON: what ``imports`` answers, with ``at``, when it was begun.
+``look(…)`` starts that if the last result is old, and returns that result's key, or ``""``; ``last()`` returns
+that result with its key and age, ``result()`` as JSON alone: what ``imports`` answers, with ``at``, when it was begun.
 
 Rules: Python 3.8, standard library only, never raises; the child ends with its process, and writes but its own cache.
 """
@@ -366,16 +366,16 @@ def look(records, installed_key, local, wanted, forget):
         return ""
 
 
-def age():
-    """Return how many seconds ago the last result was begun, or None where there is none."""
-    begun = _STATE["begun"]
-    return None if begun is None else max(time.time() - begun, 0.0)
+def last():
+    """Return ``(key, seconds since it was begun, JSON)`` of the last result, ``("", None, "null")`` where there is none."""
+    with _LOCK:
+        key, begun, text = _STATE["key"], _STATE["begun"], _STATE["result"]
+    return (key, max(time.time() - begun, 0.0), text) if key and text else ("", None, "null")
 
 
 def result():
     """Return the last result as JSON, or ``null`` where there is none yet."""
     try:
-        with _LOCK:
-            return _STATE["result"] or "null"
+        return last()[2]
     except BaseException as error:
         return json.dumps({"error": type(error).__name__})

@@ -33,13 +33,13 @@ def _pack(text):
 
 def answer(keys, probe, content, known, local, wanted, forget):
     """Return the JSON of one reading of this process; `known` is the key of the requester's last reading."""
-    looked = content["look"](probe["records"], keys.split(" ")[0], local, wanted, forget) if content else ""
+    looked, age, result = "", None, "null"
+    if content and content["look"](probe["records"], keys.split(" ")[0], local, wanted, forget):
+        looked, age, result = content["last"]()
     fingerprint = keys + " " + looked
-    age = content["age"]() if looked else None
     text = json.dumps({"keys": fingerprint, "content_age": age})
     if known == fingerprint:
         return text
-    result = content["result"]() if looked else "null"
     return text[:-1] + ', "reading": ' + probe["probe"]() + ', "content": ' + result + "}"
 
 
