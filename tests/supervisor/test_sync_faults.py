@@ -160,10 +160,8 @@ class Site:
         if sync.state == "done":
             undone = await self.lab.ended(await self.service.undo(sync.id))
             assert undone.state == "done", told(undone)
-        if self.home is not None and self.home.exists():
-            for folder in self.home.iterdir():
-                if folder.is_dir() and not folder.name.startswith("."):
-                    shutil.rmtree(folder)
+        if self.home is not None:
+            emptied(self.home)
 
     def workers(self) -> list[psutil.Process]:
         return [process for process, _ in _processes(self.lab.attached)]
@@ -183,6 +181,13 @@ def _processes(attached: RemoteCluster) -> list[tuple[psutil.Process, psutil.Pro
             nanny = psutil.Process(program.pid)
             found += [(c, nanny) for c in nanny.children() if "spawn_main" in " ".join(c.cmdline())]
     return found
+
+
+def emptied(home: Path) -> None:
+    """Remove all layers; of one whose build has ended, its builder removes files at the same time."""
+    for folder in home.iterdir() if home.exists() else ():
+        while folder.is_dir() and not folder.name.startswith("."):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def builders(home: Path) -> list[psutil.Process]:
@@ -232,10 +237,7 @@ def _pair(tmp_path_factory):
 @pytest.fixture
 def pair(_pair):
     """Two workers, and the folder of their layers, which is empty; for tests that leave them in their base."""
-    _, home = _pair
-    for folder in home.iterdir() if home.exists() else ():
-        if folder.is_dir() and not folder.name.startswith("."):
-            shutil.rmtree(folder)
+    emptied(_pair[1])
     return _pair
 
 

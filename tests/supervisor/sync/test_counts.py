@@ -38,7 +38,9 @@ PRELUDE = """
 import os, threading, time
 import dask, distributed
 from distributed import Event, Lock, Queue, Variable, as_completed, worker_client
-dask.config.set({"dataframe.convert-string": False, "dataframe.query-planning": False})
+dask.config.set({"dataframe.convert-string": False})
+if dask.__version__ < "2025":
+    dask.config.set({"dataframe.query-planning": False})
 FOLDER = %r
 PARTS = 12
 
