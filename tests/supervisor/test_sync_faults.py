@@ -1060,7 +1060,7 @@ def test_a_replacement_that_can_not_be_never_leaves_a_cluster_between_two_enviro
             return sync.state in FINAL or any(s.name == step and s.state != "waiting" for s in sync.steps)
 
         async def replace(kernel: str, fault=None, step: str = ""):
-            plan = await lab.plan(made.id, kernel, confirm=("lost_results",))
+            plan = await lab.plan(made.id, kernel, remove_extra=True, confirm=("lost_results",))
             assert plan.how == "replace", plan
             begun = await lab.service.sync(plan.id)
             if fault is not None:
