@@ -73,6 +73,13 @@ class Entry(Struct, frozen=True, kw_only=True):
         Whether its cores count for this user's limit; false where the platform has a limit of its own.
     workers, adaptive
         How many workers it starts with, and between which bounds it adapts, where a request doesn't say.
+    asks
+        What is made, in the cluster's Python, to ask a platform that declares options by itself and tells of the user's
+        clusters; None where there is nothing to ask.
+    connecting
+        The arguments that say where such a platform is; those of the administrator go to what `asks` makes too.
+    reserved
+        The arguments that are no options, even if a platform declares some of their names.
 
     """
 
@@ -89,6 +96,9 @@ class Entry(Struct, frozen=True, kw_only=True):
     counted: bool = True
     workers: int = 2
     adaptive: Adaptive | None = None
+    asks: ClusterClass | None = None
+    connecting: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
 
     def described(self, missing: tuple[str, ...] = ()) -> Factory:
         """Return what a page needs to know of it; `missing` are the required distributions that aren't there."""
@@ -102,18 +112,23 @@ class Entry(Struct, frozen=True, kw_only=True):
             missing=missing,
             absent=tuple(command for command in self.commands if shutil.which(command) is None),
             workers=self.workers,
+            asks=self.asks is not None,
         )
 
-    def checked(self, options: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the options with defaults filled in; Invalid names the first that isn't declared or has a wrong value."""
+    def checked(self, options: Mapping[str, Value], declared: Mapping[str, Option] | None = None) -> dict[str, Value]:
+        """Return the options with defaults filled in; Invalid names the first that isn't declared or has a wrong value.
+
+        `declared` are those of the platform, which has their defaults.
+        """
+        known = {**(declared or {}), **self.options}
         for name, value in options.items():
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise Invalid(f"options.{name}", f"{self.name} clusters have no option {name[:80]}; they have: {known}")
+            if name not in known or name in self.reserved:
+                names = ", ".join(known) or "none"
+                raise Invalid(f"options.{name}", f"{self.name} clusters have no option {name[:80]}; they have: {names}")
             if value is not None:
-                _check(name, value, self.options[name])
-        found = {name: options.get(name) for name in self.options}
-        filled = {name: self.options[name].default if value is None else value for name, value in found.items()}
+                _check(name, value, known[name])
+        filled = {name: value for name, value in options.items() if value is not None}
+        filled |= {name: one.default for name, one in self.options.items() if name not in filled}
         for name, option in self.options.items():
             if option.required and filled[name] in (None, ""):
                 raise Invalid(f"options.{name}", f"{self.title} clusters need {name}: {option.description}")
@@ -124,13 +139,25 @@ class Entry(Struct, frozen=True, kw_only=True):
         if self.make is None:
             return None
         made = self.make(wanted)
+        given = self.given if not made.joined else self.connected
         return msgspec.structs.replace(
             made,
-            kwargs=merged(made.kwargs, self.given),
+            kwargs=merged(made.kwargs, given),
             requires=self.requires or made.requires,
             counted=self.counted and made.counted,
             encrypted=made.encrypted and "security" not in self.given,
         )
+
+
+    @property
+    def connected(self) -> dict[str, Any]:
+        """The administrator's arguments that say where the platform is."""
+        return {name: value for name, value in self.given.items() if name in self.connecting}
+
+    @property
+    def question(self) -> ClusterClass | None:
+        """What is made to ask the platform, with the administrator's arguments; None where there is nothing to ask."""
+        return self.asks and msgspec.structs.replace(self.asks, kwargs=self.connected, requires=self.requires)
 
 
 def _check(name: str, value: Value, option: Option) -> None:
