@@ -1,0 +1,214 @@
+"""Clusters of a real dask-gateway: what it declares, what it refuses, and clusters that run there already."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from dask_gateway import GatewayCluster
+from dask_gateway.auth import BasicAuth
+
+from coiled_jupyter.core.choice import ENDED
+from coiled_jupyter.core.errors import CoiledError, Conflict, Invalid, NotFound
+from coiled_jupyter.core.launch import ClusterClass
+from coiled_jupyter.core.wire import ClusterChange, ClusterRestart, OffersAsk, Option
+from coiled_jupyter.factories.contract import Wanted
+from coiled_jupyter.factories.gateway import ENTRY
+from coiled_jupyter.ledger import Ledger
+from tests.factories.test_contract import Lab, Platform, served
+from tests.gateway import PASSWORD, DaskGateway
+from tests.patience import deadline
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskGateway]:
+    with DaskGateway(tmp_path_factory.mktemp("gateway"), nodes=Path(sys.executable), most=2) as made:
+        made.ready()
+        yield made
+
+
+@pytest.fixture
+def gateway(server: DaskGateway, monkeypatch: pytest.MonkeyPatch) -> DaskGateway:
+    for name, value in server.variables().items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+def act_on(gateway: DaskGateway, act, **factories: dict[str, object]) -> None:
+    asyncio.run(served(Platform({"factory": "gateway"}, factories, gateway=gateway), act))
+
+
+def test_what_a_gateway_declares_is_offered_and_checked(gateway):
+    async def act(lab: Lab) -> None:
+        clusters = lab.service.clusters
+        found = await clusters.offers("gateway", OffersAsk())
+        assert (found.clusters, list(found.options)) == ((), ["worker_cores", "worker_memory", "profile", "note"])
+        cores, memory, profile, note = found.options.values()
+        assert (cores.type, cores.default, cores.minimum, cores.maximum) == ("integer", 1, 1, 2)
+        assert (memory.type, memory.maximum, profile.choices) == ("number", 2, ("small", "large"))
+        # Text of another's; the page shows it as such.
+        assert note.description == "<b>Note</b>"
+        # What an administrator decides is no option any more.
+        assert "profile" not in (await clusters.offers("large", OffersAsk())).options
+        for name, value, said in (
+            ("address", "http://evil.example", "no option address"),
+            ("shutdown_on_close", False, "no option shutdown_on_close"),
+            ("environment", "x", "no option environment"),
+            ("worker_cores", 3, "worker_cores must be from 1"),
+            ("worker_cores", "2", "worker_cores must be a integer"),
+            ("profile", "huge", "profile must be one of small, large"),
+            ("note", "a\nb", "note has characters"),
+            ("join", "a b", "join has characters"),
+        ):
+            with pytest.raises(Invalid, match=said) as caught:
+                await lab.create(options={name: value})
+            assert caught.value.field == f"options.{name}"
+        with pytest.raises(Invalid, match="has the size that it has") as caught:
+            await lab.create(options={"join": "a"}, workers=2)
+        assert caught.value.field == "workers"
+        with pytest.raises(Invalid, match="has its options already"):
+            await lab.create(options={"join": "a", "worker_cores": 2})
+        with pytest.raises(Invalid, match="can't be asked for its options before"):
+            await lab.create(options={"worker_cores": 2}, requirements=["dask-gateway"])
+        assert not gateway.processes()
+
+    act_on(gateway, act, large={"like": "gateway", "kwargs": {"profile": "large"}})
+
+
+def test_a_cluster_that_runs_there_is_joined_scaled_and_left_running(gateway, tmp_path, monkeypatch):
+    # Whoever makes a file there, even for a moment, changes the time of the folder.
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    before = temporary.stat().st_mtime_ns
+
+    async def act(lab: Lab) -> None:
+        async with _elsewhere(gateway, 1, worker_cores=2) as name:
+            monkeypatch.setenv("TMPDIR", str(temporary))
+            found = await lab.service.clusters.offers("gateway", OffersAsk())
+            assert [(one.name, one.status) for one in found.clusters] == [(name, "running")]
+            await lab.create(options={"join": name})
+            cluster = await lab.runs(1)
+            assert (cluster.joined, cluster.desired.workers, cluster.workers[0].threads) == (True, 1, 2)
+            assert cluster.scheduler.address.startswith("tls://127.0.0.1:")
+            assert cluster.scheduler.dashboard.endswith(f"/clusters/{name}/status")
+            await lab.until(lambda _: Ledger().used_cores() == 2)
+            await lab.service.clusters.change(lab.id, ClusterChange(workers=3))
+            cluster = await lab.until(lambda c: len(c.workers) == 2 and c.status == "degraded")
+            assert cluster.reason.startswith("1 of 3 workers isn't there yet: Scale request of 3 workers would exceed")
+            assert cluster.reason.endswith("Ask for fewer workers, or the gateway's administrator for more")
+            with pytest.raises(Conflict, match="was joined, and goes on where it runs"):
+                await lab.service.clusters.restart(lab.id, ClusterRestart(what="cluster"))
+            await lab.service.clusters.delete(lab.id)
+            with pytest.raises(NotFound):
+                lab.service.clusters.get(lab.id)
+            end = deadline(20)
+            while Ledger().used_cores():
+                assert time.monotonic() < end
+                await asyncio.sleep(0.1)
+            found = await lab.service.clusters.offers("gateway", OffersAsk())
+            assert [(one.name, one.status) for one in found.clusters] == [(name, "running")]
+            assert sum(" worker" in line for line in gateway.processes()) >= 2
+            lab.id = ""
+
+    act_on(gateway, act)
+    assert temporary.stat().st_mtime_ns == before
+
+
+@contextlib.asynccontextmanager
+async def _elsewhere(gateway: DaskGateway, workers: int, **options: object):
+    """Open a cluster as a notebook does, and end it."""
+    where = gateway.variables()
+    # This process has read its configuration already.
+    cluster = await GatewayCluster(
+        address=where["DASK_GATEWAY__ADDRESS"],
+        proxy_address=where["DASK_GATEWAY__PROXY_ADDRESS"],
+        auth=BasicAuth("somebody", PASSWORD),
+        asynchronous=True,
+        **options,
+    )
+    try:
+        await cluster.scale(workers)
+        end = deadline(40)
+        while len(cluster.scheduler_info.get("workers", ())) < workers:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.1)
+        yield cluster.name
+    finally:
+        await cluster.close()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said", "step"),
+    [
+        ({"DASK_GATEWAY__AUTH__KWARGS": "{'username': 'somebody', 'password': 'wrong'}"}, "401", "gateway.auth"),
+        ({"DASK_GATEWAY__ADDRESS": "http://127.0.0.1:1"}, "Connect call failed", "Check that something listens"),
+        ({"DASK_GATEWAY__ADDRESS": "None"}, "No dask-gateway address", "Set gateway.address in Dask's configuration"),
+    ],
+)
+def test_a_gateway_that_refuses_is_told_in_its_words(gateway, monkeypatch, variables, said, step):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    async def act(lab: Lab) -> None:
+        with pytest.raises(CoiledError) as caught:
+            await lab.service.clusters.offers("gateway", OffersAsk())
+        assert said in caught.value.message
+        assert step in caught.value.hint
+        await lab.create()
+        cluster = await ended(lab)
+        assert cluster.status == "failed"
+        assert said in cluster.reason
+        assert step in cluster.reason
+
+    act_on(gateway, act)
+
+
+@pytest.mark.nightly
+def test_a_cluster_that_ends_there_is_told_and_what_it_refuses_is_the_state(gateway):
+    async def act(lab: Lab) -> None:
+        async with _elsewhere(gateway, 1) as name:
+            await lab.create(options={"join": name})
+            await lab.runs(1)
+        cluster = await ended(lab)
+        assert "The gateway says that the cluster is stopped" in cluster.reason
+        await lab.create(options={"join": name})
+        cluster = await ended(lab)
+        assert "is already stopped" in cluster.reason
+        await lab.create(options={"join": "nobody"})
+        cluster = await ended(lab)
+        assert "Cluster nobody not found" in cluster.reason
+
+    act_on(gateway, act)
+
+
+async def ended(lab: Lab):
+    end = deadline(60)
+    while lab.cluster.status not in ENDED:
+        assert time.monotonic() < end, lab.told()
+        await asyncio.sleep(0.1)
+    return lab.cluster
+
+
+@pytest.mark.parametrize("name", ["address", "auth", "proxy_address", "loop", "cluster_options"])
+def test_no_request_says_where_a_gateway_is_even_if_one_declares_that(name):
+    with pytest.raises(Invalid, match=f"no option {name}"):
+        ENTRY.checked({name: "x"}, {name: Option(type="string", description="")})
+
+
+def test_an_administrators_options_are_not_those_of_a_cluster_that_is_joined():
+    entry = msgspec.structs.replace(ENTRY, given={"address": "http://gateway", "image": "lab"})
+    made = [entry.cluster_class(Wanted(id="a", workers=1, threads_per_worker=None, memory_limit=None, options=options))
+            for options in ({"join": None}, {"join": "x"})]  # fmt: skip
+    assert all(isinstance(one, ClusterClass) for one in made)
+    assert made[0].kwargs == {"address": "http://gateway", "image": "lab"}
+    assert (made[1].name, made[1].args, made[1].kwargs) == (
+        "GatewayCluster.from_name",
+        ("x",),
+        {"address": "http://gateway"},
+    )
