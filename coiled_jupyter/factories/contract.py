@@ -164,11 +164,13 @@ def _check(name: str, value: Value, option: Option) -> None:
     field_name = f"options.{name}"
     allowed = isinstance(value, _TYPES[option.type]) and (option.type == "boolean" or not isinstance(value, bool))
     if not allowed:
-        raise Invalid(field_name, f"{name} must be a {option.type}")
+        article = "an" if option.type[0] in "aeiou" else "a"
+        raise Invalid(field_name, f"{name} must be {article} {option.type}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = option.minimum, option.maximum
         if (low is not None and value < low) or (high is not None and not value <= high):
-            raise Invalid(field_name, f"{name} must be from {low} to {high}")
+            bounds = [f"{word} {bound:g}" for word, bound in (("at least", low), ("at most", high)) if bound is not None]
+            raise Invalid(field_name, f"{name} must be {' and '.join(bounds)}")
     if isinstance(value, str):
         if option.choices and value not in option.choices:
             raise Invalid(field_name, f"{name} must be one of {', '.join(option.choices)}")

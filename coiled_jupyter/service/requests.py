@@ -106,13 +106,20 @@ class Requests:
     async def offers(self, name: str, body: OffersAsk) -> Offers:
         """Return what the platform of a factory offers; Invalid for one that doesn't exist, else as `Asking.ask`."""
         entry = self._table.entry(name)
-        if body.kernel is None:
-            check_has(entry, set(entry.requires) - set(missing(entry.requires)), "the Jupyter server's environment")
-        return await self._asking.ask(entry, await self._asks(body.kernel))
+        return await self._asking.ask(entry, await self._asks(entry, body.kernel))
 
-    async def _asks(self, kernel: str | None) -> str:
-        """Return the Python that asks."""
-        return (await self._read(kernel)).executable if kernel else sys.executable
+    async def _asks(self, entry: Entry, kernel: str | None) -> str:
+        """Return the Python that asks, which has what that takes."""
+        if kernel is None:
+            return self._own(entry)
+        reading = await self._read(kernel)
+        check_has(entry, (package.name for package in reading.packages), "the notebook's environment")
+        return reading.executable
+
+    def _own(self, entry: Entry) -> str:
+        """Return the Python of the Jupyter server; Conflict where it lacks what a kind of cluster needs."""
+        check_has(entry, set(entry.requires) - set(missing(entry.requires)), "the Jupyter server's environment")
+        return sys.executable
 
     async def _declared(self, body: ClusterCreate, entry: Entry) -> Mapping[str, Option]:
         """Return the options that a platform declares by itself, if the request names one."""
@@ -125,7 +132,7 @@ class Requests:
                 f"{entry.title} can't be asked for its options before this environment is there",
                 "Leave them out, or choose the environment of the notebook or of the server",
             )
-        interpreter = await self._asks(body.kernel or (body.interpreter and body.interpreter.kernel))
+        interpreter = await self._asks(entry, body.kernel or (body.interpreter and body.interpreter.kernel))
         return (await self._asking.ask(entry, interpreter, anew=False)).options
 
     async def _check_hosts(self, entry: Entry, options: Mapping[str, object]) -> None:
@@ -155,9 +162,7 @@ class Requests:
             check_dask(reading)
             check_has(entry, (package.name for package in reading.packages), "the notebook's environment")
             return reading.executable, None
-        lacking = missing(entry.requires)
-        check_has(entry, set(entry.requires) - set(lacking), "the Jupyter server's environment")
-        return sys.executable, None
+        return self._own(entry), None
 
     def _build(self, lines: tuple[str, ...], python: str | None) -> BuildSpec:
         return BuildSpec(

@@ -253,7 +253,8 @@ def test_a_supervisor_that_is_killed_leaves_nothing(kind, tmp_path, monkeypatch)
     on(kind, tmp_path, monkeypatch, act)
 
 
-@kinds(pytest.mark.nightly)
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "configured"])
 def test_it_is_synced_keeps_its_results_grows_in_the_layer_and_goes_back(kind, tmp_path, monkeypatch):
     kernel = environment(interpreters()["3.11"], *TODAY, "six==1.16.0")
 
@@ -292,6 +293,20 @@ async def _ended(service: Service, sync: Sync) -> Sync:
         assert time.monotonic() < end, found
         await asyncio.sleep(0.1)
     return found
+
+
+@pytest.mark.nightly
+def test_a_configured_local_cluster_is_compared_and_says_why_it_is_not_synced(tmp_path, monkeypatch):
+    kernel = environment(interpreters()["3.11"], *TODAY, "six==1.16.0")
+
+    async def act(lab: Lab) -> None:
+        await lab.create(workers=1)
+        await lab.runs(1)
+        plan = await lab.service.changing.plan(PlanCreate(cluster=lab.id, kernel="k", scope=["six"]))
+        assert plan.how == "refused"
+        assert any("shares a process with the scheduler" in action.why for action in plan.actions)
+
+    on("configured", tmp_path, monkeypatch, act, kernels=InterpreterKernels({"k": (kernel, ("six",))}))
 
 
 def test_a_job_that_waits_is_shown_as_waiting_and_is_gone_after_a_stop(tmp_path, monkeypatch):

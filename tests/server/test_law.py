@@ -59,6 +59,7 @@ BODIES = {
     ("POST", "clusters"): {"workers": 1},
     ("PATCH", "clusters/{id}"): {"name": "other"},
     ("POST", "clusters/{id}/restart"): {"what": "workers"},
+    ("POST", "factories/{name}/offers"): {},
     ("POST", "explain"): {"cluster": "x", "text": "x"},
     ("POST", "plans"): {"cluster": "x"},
     ("POST", "syncs"): {"plan": "x"},
