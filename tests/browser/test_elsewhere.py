@@ -58,6 +58,7 @@ def lab(tmp_path_factory, slurm, gateway):
 def page(lab):
     with browser(width=1500, height=1000) as page:
         opened(page, lab, "elsewhere.ipynb")
+        expect(page.locator("#jp-main-statusbar")).to_contain_text("analysis | Idle", timeout=60_000)
         yield page
 
 
@@ -144,6 +145,7 @@ def test_a_gateway_is_asked_and_a_cluster_of_it_created_joined_detached_and_stop
     show(page, "elsewhere-gated")
     (there,) = lab.api("POST", "factories/gateway/offers", {})[1]["clusters"]
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:create-cluster')")
+    dialog.get_by_label("Python that speaks to it").select_option("server")
     dialog.get_by_label("Cluster").select_option(there["name"])
     expect(dialog.get_by_label("Workers")).to_have_count(0)
     dialog.locator("summary").click()

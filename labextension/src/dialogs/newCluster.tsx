@@ -224,10 +224,9 @@ export function newClusterForm(
     },
     effect: values => {
       const chosen = placeIn(values, kernel?.id ?? '', platforms);
-      const said = offerWords(chosen, platforms, trans);
-      return (
-        said || effectWords(values, kernel, usage(), chosen.factory, trans)
-      );
+      return chosen.factory?.asks
+        ? offerWords(chosen.factory, chosen, platforms, trans)
+        : effectWords(values, kernel, usage(), chosen.factory, trans);
     },
     trans
   };
@@ -303,15 +302,13 @@ function joinField(
   ]);
 }
 
-/** What is to be known of a platform before anything else; empty where nothing is. */
+/** The effect where a platform decides how large workers are, and what it is waited for or refused by. */
 function offerWords(
-  { asking, factory, joined }: IPlace,
+  factory: Factory,
+  { asking, joined }: IPlace,
   platforms: Platforms,
   trans: TranslationBundle
 ): string {
-  if (!factory?.asks) {
-    return '';
-  }
   const answer = platforms.answer(factory, asking);
   if (answer === null) {
     return trans.__('Asking %1 what it offers…', factory.title);
@@ -324,7 +321,11 @@ function offerWords(
         'Joins %1 in the size that it has. When you detach it, it goes on.',
         joined
       )
-    : '';
+    : trans.__(
+        '%1: %2. The cores of its workers count for your limit once they are there.',
+        factory.title,
+        factory.description
+      );
 }
 
 /** Whether clusters of the chosen factory can be told a field. */
@@ -508,7 +509,7 @@ function effectWords(
         '%1 variables are set for its workers.',
         variables
       ),
-    !factory?.asks && originWords(values.packages, kernel?.label ?? '', trans),
+    originWords(values.packages, kernel?.label ?? '', trans),
     elsewhere && missingWords(values.packages, elsewhere, trans)
   ]
     .filter(Boolean)
