@@ -129,7 +129,11 @@ def parser(kind: type[Parser] = Parser, *, notebook: bool = False) -> Parser:
     )
     create.add_argument("--no-wait", action="store_true", help="return before it is running")
     offers = _command(
-        verbs, "offers", "print which options a platform declares, and which clusters of yours run there", "gateway", wire.Offers
+        verbs,
+        "offers",
+        "print which options a platform declares, and which clusters of yours run there",
+        "gateway",
+        wire.Offers,
     )
     offers.add_argument("factory", metavar="FACTORY", help="such as gateway")
     attach = _command(

@@ -8,6 +8,7 @@ neither Dask nor what the class needs.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -80,6 +81,9 @@ class Entry(Struct, frozen=True, kw_only=True):
         The arguments that say where such a platform is; those of the administrator go to what `asks` makes too.
     reserved
         The arguments that are no options, even if a platform declares some of their names.
+    login
+        Prefixes of the Jupyter server's own variables that the class logs in with, as at a gateway beside a hub; the
+        classes of others don't get them.
 
     """
 
@@ -99,6 +103,7 @@ class Entry(Struct, frozen=True, kw_only=True):
     asks: ClusterClass | None = None
     connecting: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
+    login: tuple[str, ...] = ()
 
     def described(self, missing: tuple[str, ...] = ()) -> Factory:
         """Return what a page needs to know of it; `missing` are the required distributions that aren't there."""
@@ -127,7 +132,7 @@ class Entry(Struct, frozen=True, kw_only=True):
                 raise Invalid(f"options.{name}", f"{self.name} clusters have no option {name[:80]}; they have: {names}")
             if value is not None:
                 _check(name, value, known[name])
-        filled = {name: value for name, value in options.items() if value is not None}
+        filled: dict[str, Value] = {name: value for name, value in options.items() if value is not None}
         filled |= {name: one.default for name, one in self.options.items() if name not in filled}
         for name, option in self.options.items():
             if option.required and filled[name] in (None, ""):
@@ -148,6 +153,10 @@ class Entry(Struct, frozen=True, kw_only=True):
             encrypted=made.encrypted and "security" not in self.given,
         )
 
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The variables of this process that the class logs in with."""
+        return {name: value for name, value in os.environ.items() if name.startswith(self.login)}
 
     @property
     def connected(self) -> dict[str, Any]:
@@ -169,7 +178,9 @@ def _check(name: str, value: Value, option: Option) -> None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = option.minimum, option.maximum
         if (low is not None and value < low) or (high is not None and not value <= high):
-            bounds = [f"{word} {bound:g}" for word, bound in (("at least", low), ("at most", high)) if bound is not None]
+            bounds = [
+                f"{word} {bound:g}" for word, bound in (("at least", low), ("at most", high)) if bound is not None
+            ]
             raise Invalid(field_name, f"{name} must be {' and '.join(bounds)}")
     if isinstance(value, str):
         if option.choices and value not in option.choices:

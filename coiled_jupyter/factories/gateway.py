@@ -12,6 +12,8 @@ from ..core.wire import Option
 from .contract import Entry, Wanted
 
 _MODULE = "dask_gateway"
+LOGIN = ("JUPYTERHUB_",)
+"""What ``gateway.auth.type: jupyterhub`` logs in with."""
 _WHERE = ("address", "proxy_address", "public_address", "auth")
 _OWN = (*_WHERE, "cluster_options", "cluster_name", "shutdown_on_close", "asynchronous", "loop", "name", "security")
 
@@ -22,10 +24,10 @@ def _make(wanted: Wanted) -> ClusterClass:
     if not joined:
         return ClusterClass(module=_MODULE, name="GatewayCluster", kwargs=options, adapts="platform")
     if options:
-        raise Invalid(f"options.{next(iter(options))}", "A cluster that is joined has its options already", "Leave it out")
-    return ClusterClass(
-        module=_MODULE, name="GatewayCluster.from_name", args=(joined,), adapts="platform", joined=True
-    )
+        raise Invalid(
+            f"options.{next(iter(options))}", "A cluster that is joined has its options already", "Leave it out"
+        )
+    return ClusterClass(module=_MODULE, name="GatewayCluster.from_name", args=(joined,), adapts="platform", joined=True)
 
 
 ENTRY = Entry(
@@ -38,4 +40,5 @@ ENTRY = Entry(
     asks=ClusterClass(module=_MODULE, name="Gateway"),
     connecting=_WHERE,
     reserved=_OWN,
+    login=LOGIN,
 )

@@ -52,7 +52,9 @@ class Table:
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        entries = {entry.name: entry for entry in (LOCAL, ssh.ENTRY, *jobqueue.ENTRIES, gateway.ENTRY, *services.ENTRIES)}
+        entries = {
+            entry.name: entry for entry in (LOCAL, ssh.ENTRY, *jobqueue.ENTRIES, gateway.ENTRY, *services.ENTRIES)
+        }
         entries |= {entry.name: entry for entry in _found() if entry.name not in entries}
         of_dask = dask_labextension.entry()
         if of_dask is not None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -82,12 +83,12 @@ class Asking:
             at, known = self._known.get(key, (float("-inf"), None))
             if known is not None and not anew and time.monotonic() - at < KEPT_SECONDS:
                 return known
-            found = _offers(entry, await _asked(entry.question, interpreter))
+            found = _offers(entry, await _asked(entry.question, interpreter, entry.credentials))
             self._known = {key: (time.monotonic(), found)}
             return found
 
 
-async def _asked(question: ClusterClass, interpreter: str) -> _Event:
+async def _asked(question: ClusterClass, interpreter: str, credentials: Mapping[str, str]) -> _Event:
     """Run the text ``cluster_host``, which asks and ends; raise what it has met."""
     spec = msgspec.json.encode(
         {"ask": True, "module": question.module, "name": question.name, "args": (), "kwargs": question.kwargs}
@@ -102,7 +103,7 @@ async def _asked(question: ClusterClass, interpreter: str) -> _Event:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             cwd=home if home.is_dir() else "/",
-            env=variables(interpreter),
+            env={**variables(interpreter), **credentials},
             start_new_session=True,
             limit=_BYTES,
         )
@@ -146,5 +147,7 @@ def _offers(entry: Entry, event: _Event) -> Offers:
         for one in event.options
         if one.type and one.name not in (*entry.reserved, *entry.options, *entry.given)
     }
-    running = (RunningThere(name=one.name, status=one.status, started_at=since_epoch(one.started)) for one in event.clusters)
+    running = (
+        RunningThere(name=one.name, status=one.status, started_at=since_epoch(one.started)) for one in event.clusters
+    )
     return Offers(options=options, clusters=tuple(sorted(running, key=lambda one: one.started_at, reverse=True)))

@@ -95,7 +95,7 @@ class Requests:
             threads_per_worker=body.threads_per_worker or 1,
             memory_limit=memory_limit,
             adaptive=bounds or None,
-            environ=dict(body.environ or {}),
+            environ=entry.credentials | dict(body.environ or {}),
             options=options,
             lease_seconds=self._configuration.lease_seconds,
             core_limit=self._configuration.core_limit,
@@ -132,7 +132,8 @@ class Requests:
                 f"{entry.title} can't be asked for its options before this environment is there",
                 "Leave them out, or choose the environment of the notebook or of the server",
             )
-        interpreter = await self._asks(entry, body.kernel or (body.interpreter and body.interpreter.kernel))
+        shared = body.interpreter.kernel if body.interpreter is not None else None
+        interpreter = await self._asks(entry, body.kernel or shared)
         return (await self._asking.ask(entry, interpreter, anew=False)).options
 
     async def _check_hosts(self, entry: Entry, options: Mapping[str, object]) -> None:

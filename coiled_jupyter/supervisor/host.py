@@ -118,7 +118,8 @@ class Host:
     async def call(self, name: str, **fields: Any) -> int | None:
         """Have the class do something, and wait until it has; Unavailable in the platform's words."""
         self._last += 1
-        answer = self._answers[self._last] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._answers[self._last] = answer
         self._send({"id": self._last, "call": name, **fields})
         return await answer
 

@@ -454,7 +454,9 @@ class Supervisor:
             raise Conflict("Only its owner can restart this cluster", "It was attached, and isn't managed here")
         self._check_steerable()
         if what == "cluster" and self.spec.cluster_class is not None and self.spec.cluster_class.joined:
-            raise Conflict("This cluster was joined, and goes on where it runs", "Restart its workers, or create another")
+            raise Conflict(
+                "This cluster was joined, and goes on where it runs", "Restart its workers, or create another"
+            )
         if what == "cluster":
             self.snapshot.begin_steps("Start scheduler", "Start workers")
             self._again.set()

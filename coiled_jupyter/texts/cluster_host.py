@@ -246,7 +246,7 @@ class _Host:
         relay = {"__name__": "coiled_jupyter_relay"}
         exec(compile(call["text"], "<coiled-jupyter relay>", "exec"), relay)  # noqa: S102 - our own text
         self._way = _Way(self._cluster)
-        return relay["Relay"](lambda: self._way, call["folder"], call["port"]).port
+        return relay["through"](lambda: self._way, call["folder"], call["port"])
 
     async def _steady(self, call):
         adaptive = getattr(self._cluster, "_adaptive", None)
@@ -557,8 +557,9 @@ def _watch_stdin(loop, host):
 
 def _keep_in_memory(module):
     """Have the keys of a gateway, which its client writes to temporary files to read them, never be on a disk."""
-    if module.partition(".")[0] == "dask_gateway" and os.access("/dev/shm", os.W_OK | os.X_OK):
-        tempfile.tempdir = "/dev/shm"
+    memory = "/dev/shm"  # noqa: S108 - what is made there has a name that nobody knows before
+    if module.partition(".")[0] == "dask_gateway" and os.access(memory, os.W_OK | os.X_OK):
+        tempfile.tempdir = memory
 
 
 def _keep_lock():

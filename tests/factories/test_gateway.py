@@ -147,10 +147,12 @@ async def _elsewhere(gateway: DaskGateway, workers: int, **options: object):
     ("variables", "said", "step"),
     [
         ({"DASK_GATEWAY__AUTH__KWARGS": "{'username': 'somebody', 'password': 'wrong'}"}, "401", "gateway.auth"),
+        # Of a gateway beside a hub: the token gets there, and isn't one of this gateway.
+        ({"DASK_GATEWAY__AUTH__TYPE": "jupyterhub", "DASK_GATEWAY__AUTH__KWARGS": "{}", "JUPYTERHUB_API_TOKEN": "t"}, "401", "gateway.auth"),
         ({"DASK_GATEWAY__ADDRESS": "http://127.0.0.1:1"}, "Connect call failed", "Check that something listens"),
         ({"DASK_GATEWAY__ADDRESS": "None"}, "No dask-gateway address", "Set gateway.address in Dask's configuration"),
     ],
-)
+)  # fmt: skip
 def test_a_gateway_that_refuses_is_told_in_its_words(gateway, monkeypatch, variables, said, step):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
