@@ -128,6 +128,14 @@ class DaskGateway:
             "DASK_GATEWAY__AUTH__KWARGS": repr({"username": "somebody", "password": password}),
         }
 
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments of a ``dask_gateway.Gateway`` in this process."""
+        from dask_gateway.auth import BasicAuth
+
+        where = self.variables()
+        names = {"address": "DASK_GATEWAY__ADDRESS", "proxy_address": "DASK_GATEWAY__PROXY_ADDRESS"}
+        return {**{name: where[key] for name, key in names.items()}, "auth": BasicAuth("somebody", PASSWORD)}
+
     def told(self) -> str:
         """Return what it has logged."""
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-3000:]

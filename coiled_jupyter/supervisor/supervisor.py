@@ -27,7 +27,7 @@ from ..core.launch import LaunchSpec
 from ..core.times import now
 from ..core.wire import Cluster, ClusterChange, ClusterStatus, Cores, Memory, Sync
 from ..factories import local
-from ..ledger import AsyncLedger, first_state
+from ..ledger import AsyncLedger, Ledger, first_state
 from ..links import diagnosis
 from ..links.activity import ActivityReader
 from . import logs, protocol
@@ -237,7 +237,16 @@ class Supervisor:
         self.reading.begin()
         await self.syncing.use_again()
         await self.processes.start_workers(self.watching.observe)
+        if self.cluster.joined:
+            await self._check_alone()
         self.snapshot.set(status="running", since=now(), reason=None)
+
+    async def _check_alone(self) -> None:
+        """Raise Conflict where another supervisor of this user has the cluster already, with its cores and its syncs."""
+        for row in await self.ledger.ask(Ledger.list):
+            known = row.snapshot.scheduler
+            if row.id != self.spec.id and not row.ended and known is not None and known.id == self._scheduler():
+                raise Conflict(f"This cluster is followed already, as {row.name}", "Use that one")
 
     async def _start_again(self) -> None:
         """Restart all processes, on another Python if a sync needs that.

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dask_gateway import Gateway
 from playwright.sync_api import expect
 
 from tests import platforms
@@ -119,7 +120,7 @@ def test_a_cluster_over_ssh_is_created_and_stopped(lab, page):
     stop(lab, page)
 
 
-def test_a_gateway_is_asked_and_a_cluster_of_it_created_joined_detached_and_stopped(lab, page, gateway):
+def test_a_gateway_is_asked_and_a_cluster_of_it_created_and_stopped(lab, page, gateway):
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:create-cluster')")
     dialog = page.locator(".jp-Dialog")
     dialog.locator("[data-field=factory]").select_option(label="dask-gateway")
@@ -143,10 +144,24 @@ def test_a_gateway_is_asked_and_a_cluster_of_it_created_joined_detached_and_stop
     expect(card).to_have_attribute("data-status", re.compile("idle|running"), timeout=90_000)
     wait_for(lambda: [w["threads"] for w in lab.api("GET", "clusters")[1][-1]["workers"]] == [2, 2], what="two workers")
     show(page, "elsewhere-gated")
-    (there,) = lab.api("POST", "factories/gateway/offers", {})[1]["clusters"]
+    stop(lab, page)
+    wait_for(lambda: not gateway.processes(), what="the end of its processes")
+
+
+def test_a_cluster_that_runs_at_a_gateway_is_joined_and_detached(lab, page, gateway):
+    with Gateway(**gateway.arguments()) as there:
+        name = there.submit()
+        wait_for(lambda: [one.status.name for one in there.list_clusters()] == ["RUNNING"], what="a cluster")
+        join_and_detach(lab, page, name)
+        assert [one.name for one in there.list_clusters()] == [name]
+        there.stop_cluster(name)
+
+
+def join_and_detach(lab, page, name: str) -> None:
+    dialog = page.locator(".jp-Dialog")
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:create-cluster')")
     dialog.get_by_label("Python that speaks to it").select_option("server")
-    dialog.get_by_label("Cluster").select_option(there["name"])
+    dialog.get_by_label("Cluster").select_option(name)
     expect(dialog.get_by_label("Workers")).to_have_count(0)
     dialog.locator("summary").click()
     dialog.locator("[data-field=name]").fill("joined")
@@ -154,15 +169,15 @@ def test_a_gateway_is_asked_and_a_cluster_of_it_created_joined_detached_and_stop
     assert faults(page, ".jp-Dialog-body") == []
     dialog.get_by_role("button", name="Create").click()
     expect(dialog).to_have_count(0, timeout=30_000)
-    wait_for(lambda: lab.api("GET", "clusters")[1][-1]["status"] in ("idle", "running"), what="the joined cluster")
+    wait_for(
+        lambda: [c["status"] for c in lab.api("GET", "clusters")[1] if c["joined"]] in (["idle"], ["running"]),
+        what="the joined cluster",
+    )
     joined = behind(page.locator("[data-cluster-id]", has_text="joined").first)
     show(page, "elsewhere-joined")
     joined.get_by_role("button", name="Detach joined, which goes on").click()
     dialog.get_by_role("button", name="Detach").click()
     expect(joined).to_have_count(0, timeout=30_000)
-    assert [one["name"] for one in lab.api("POST", "factories/gateway/offers", {})[1]["clusters"]] == [there["name"]]
-    stop(lab, page)
-    wait_for(lambda: not gateway.processes(), what="the end of its processes")
 
 
 def stop(lab, page) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
-from dask_gateway import GatewayCluster
-from dask_gateway.auth import BasicAuth
+from dask_gateway import Gateway
 
 from coiled_jupyter.core.choice import ENDED
 from coiled_jupyter.core.errors import CoiledError, Conflict, Invalid, NotFound
@@ -22,8 +22,9 @@ from coiled_jupyter.factories.contract import Wanted
 from coiled_jupyter.factories.gateway import ENTRY
 from coiled_jupyter.ledger import Ledger
 from tests.factories.test_contract import Lab, Platform, served
-from tests.gateway import PASSWORD, DaskGateway
+from tests.gateway import DaskGateway
 from tests.patience import deadline
+from tests.processes import words
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +99,12 @@ def test_a_cluster_that_runs_there_is_joined_scaled_and_left_running(gateway, tm
             assert cluster.scheduler.address.startswith("tls://127.0.0.1:")
             assert cluster.scheduler.dashboard.endswith(f"/clusters/{name}/status")
             await lab.until(lambda _: Ledger().used_cores() == 2)
+            joined = lab.id
+            await lab.create(options={"join": name}, name="again")
+            cluster = await ended(lab)
+            assert cluster.reason.startswith("This cluster is followed already, as cluster-")
+            lab.id = joined
+            assert lab.cluster.status in ("idle", "running")
             await lab.service.clusters.change(lab.id, ClusterChange(workers=3))
             cluster = await lab.until(lambda c: len(c.workers) == 2 and c.status == "degraded")
             assert cluster.reason.startswith("1 of 3 workers isn't there yet: Scale request of 3 workers would exceed")
@@ -120,18 +127,16 @@ def test_a_cluster_that_runs_there_is_joined_scaled_and_left_running(gateway, tm
     assert temporary.stat().st_mtime_ns == before
 
 
+def _gateway(gateway: DaskGateway) -> Gateway:
+    # This process has read its configuration already.
+    return Gateway(**gateway.arguments(), asynchronous=True)
+
+
 @contextlib.asynccontextmanager
 async def _elsewhere(gateway: DaskGateway, workers: int, **options: object):
     """Open a cluster as a notebook does, and end it."""
-    where = gateway.variables()
-    # This process has read its configuration already.
-    cluster = await GatewayCluster(
-        address=where["DASK_GATEWAY__ADDRESS"],
-        proxy_address=where["DASK_GATEWAY__PROXY_ADDRESS"],
-        auth=BasicAuth("somebody", PASSWORD),
-        asynchronous=True,
-        **options,
-    )
+    async with _gateway(gateway) as there:
+        cluster = await there.new_cluster(**options)
     try:
         await cluster.scale(workers)
         end = deadline(40)
@@ -185,6 +190,19 @@ def test_a_cluster_that_ends_there_is_told_and_what_it_refuses_is_the_state(gate
         await lab.create(options={"join": "nobody"})
         cluster = await ended(lab)
         assert "Cluster nobody not found" in cluster.reason
+        await lab.create(workers=1)
+        await lab.runs(1)
+        (host,) = [
+            one
+            for one in psutil.Process(Ledger().get(lab.id).pid).children(recursive=True)
+            if "distributed.deploy.Cluster" in words(one)
+        ]
+        host.kill()
+        cluster = await ended(lab)
+        assert cluster.reason.startswith("Its class ended")
+        (left,) = (await lab.service.clusters.offers("gateway", OffersAsk())).clusters
+        async with _gateway(gateway) as there:
+            await there.stop_cluster(left.name)
 
     act_on(gateway, act)
 
