@@ -241,10 +241,10 @@ class Clusters:
 
         Raises
         ------
-        Invalid
-            There is no such factory.
-        NotFound, Conflict, Unavailable, Timeout
-            There is no such kernel, its environment lacks a package, or the platform doesn't answer.
+        NotFound
+            There is no such factory or kernel.
+        Conflict, Unavailable, Timeout
+            An environment lacks a package, or the platform doesn't answer.
 
         """
         return await self._requests.offers(factory, body)

@@ -104,8 +104,11 @@ class Requests:
         )
 
     async def offers(self, name: str, body: OffersAsk) -> Offers:
-        """Return what the platform of a factory offers; Invalid for one that doesn't exist, else as `Asking.ask`."""
-        entry = self._table.entry(name)
+        """Return what the platform of a factory offers; NotFound for one that doesn't exist, else as `Asking.ask`."""
+        try:
+            entry = self._table.entry(name)
+        except Invalid as error:
+            raise NotFound(error.message, error.hint) from None
         return await self._asking.ask(entry, await self._asks(entry, body.kernel))
 
     async def _asks(self, entry: Entry, kernel: str | None) -> str:

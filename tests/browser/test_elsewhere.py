@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from dask_gateway import Gateway
 from playwright.sync_api import expect
 
 from tests import platforms
@@ -149,12 +149,14 @@ def test_a_gateway_is_asked_and_a_cluster_of_it_created_and_stopped(lab, page, g
 
 
 def test_a_cluster_that_runs_at_a_gateway_is_joined_and_detached(lab, page, gateway):
-    with Gateway(**gateway.arguments()) as there:
-        name = there.submit()
-        wait_for(lambda: [one.status.name for one in there.list_clusters()] == ["RUNNING"], what="a cluster")
+    program = f"{gateway.opening(1)}\nprint(cluster.name, flush=True)\ninput()\ncluster.shutdown()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([gateway.python, "-c", program], text=True, **pipes) as notebook:
+        name = notebook.stdout.readline().strip()
         join_and_detach(lab, page, name)
-        assert [one.name for one in there.list_clusters()] == [name]
-        there.stop_cluster(name)
+        there = lab.api("POST", "factories/gateway/offers", {})[1]["clusters"]
+        assert [(one["name"], one["status"]) for one in there] == [(name, "running")]
+        notebook.stdin.write("\n")
 
 
 def join_and_detach(lab, page, name: str) -> None:

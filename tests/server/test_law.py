@@ -118,6 +118,7 @@ def test_a_server_that_cannot_make_its_folders_says_so_and_recovers_and_ends(kin
                     ("GET", "doctor", 200),
                     ("GET", "plans/{id}", 404),
                     ("POST", "syncs", 404),
+                    ("POST", "factories/{name}/offers", 404),
                     ("GET", "rules", 200),
                     ("PATCH", "rules", 200),
                     ("PUT", "kernels/{id}/imports", 204),
