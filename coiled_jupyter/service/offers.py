@@ -23,7 +23,7 @@ from ..factories.failures import explained
 from ..supervisor.host import variables
 from ..texts import source
 
-ASK_SECONDS = 20.0
+ASK_SECONDS = 40.0
 KEPT_SECONDS = 60.0
 """Seconds that an answer is good enough to check the options of a request."""
 _BYTES = 1 << 20

@@ -111,9 +111,10 @@ def test_a_cluster_that_runs_there_is_joined_scaled_and_left_running(gateway, tm
             assert cluster.reason.endswith("Ask for fewer workers, or the gateway's administrator for more")
             with pytest.raises(Conflict, match="was joined, and goes on where it runs"):
                 await lab.service.clusters.restart(lab.id, ClusterRestart(what="cluster"))
-            await lab.service.clusters.delete(lab.id)
+            await lab.service.clusters.delete(joined)
+            lab.id = ""
             with pytest.raises(NotFound):
-                lab.service.clusters.get(lab.id)
+                lab.service.clusters.get(joined)
             end = deadline(20)
             while Ledger().used_cores():
                 assert time.monotonic() < end
@@ -121,7 +122,6 @@ def test_a_cluster_that_runs_there_is_joined_scaled_and_left_running(gateway, tm
             found = await lab.service.clusters.offers("gateway", OffersAsk())
             assert [(one.name, one.status) for one in found.clusters] == [(name, "running")]
             assert sum(" worker" in line for line in gateway.processes()) >= 2
-            lab.id = ""
 
     act_on(gateway, act)
     assert temporary.stat().st_mtime_ns == before
