@@ -44,6 +44,8 @@ class HostedProcesses:
         self._host: Host | None = None
         self.fault = ""
         """Why the platform didn't start some workers, in its words; empty after it did."""
+        self._asked = False
+        """Whether any number of workers was asked for from here."""
         self._relay = 0
         """The port of the relay to a scheduler that only the class reaches; 0: there was none."""
 
@@ -134,7 +136,7 @@ class HostedProcesses:
 
     async def scale(self, workers: int) -> None:
         """Have the platform start or end workers; if it starts only some, `fault` says why."""
-        before = self.workers
+        before, self._asked = self.workers, True
         try:
             await self.host.call("scale", workers=workers)
         except CoiledError as error:
@@ -148,7 +150,9 @@ class HostedProcesses:
         """Return what is known of wanted workers that aren't there, and whether something is wrong with them."""
         cluster = self._snapshot.cluster
         absent = cluster.desired.workers - len(cluster.workers)
-        if absent <= 0 or self._host is None:
+        # Where the platform decides, one that isn't there isn't wanted any more.
+        theirs = not self._asked or (self._made.adapts == "platform" and cluster.desired.adaptive is not None)
+        if absent <= 0 or self._host is None or theirs:
             return False, None
         verb = "isn't" if absent == 1 else "aren't"
         count = f"{absent} of {cluster.desired.workers} workers {verb} there yet"
