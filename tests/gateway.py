@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from .environments import environment, interpreters
-from .processes import IDLE_DASK, free_port, wait_for
+from .processes import IDLE_DASK, free_port, wait_for, words
 
 DASK_GATEWAY = (
     *("distributed==2026.8.0", "dask==2026.8.0", "dask-gateway==2026.3.0", "dask-gateway-server==2026.3.0"),
@@ -18,6 +18,22 @@ DASK_GATEWAY = (
 )
 PASSWORD = "of the tests"
 _CONFIGURATION = """
+from dask_gateway_server.options import Bool, Float, Integer, Mapping, Options, Select, String
+
+c.Backend.cluster_options = Options(
+    Integer("worker_cores", default=1, min=1, max=2, label="Cores of a worker"),
+    Float("worker_memory", default=1, min=0.5, max=2, label="Memory of a worker in GiB"),
+    Select("profile", ["small", "large"], label="Profile"),
+    String("note", default="", label="<b>Note</b>"),
+    Mapping("environment", default={{}}, label="Variables"),
+    Bool("shutdown_on_close", default=True, label="A name that is no option"),
+    handler=lambda options: {{
+        "worker_cores": options.worker_cores,
+        "worker_memory": int(options.worker_memory * 2**30),
+        "environment": {{"NOTE": options.note, "PROFILE": options.profile}},
+    }},
+)
+c.ClusterConfig.cluster_max_workers = {most}
 c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
 c.DaskGateway.authenticator_class = "dask_gateway_server.auth.SimpleAuthenticator"
 c.SimpleAuthenticator.password = {password!r}
@@ -56,10 +72,14 @@ class DaskGateway:
         More variables of the environment of its clusters' processes.
     nodes
         The Python of the clusters' processes; by default the gateway's.
+    most
+        The workers that a cluster may have; None: any number.
 
     """
 
-    def __init__(self, folder: Path, extra: dict[str, str] | None = None, nodes: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, extra: dict[str, str] | None = None, nodes: Path | None = None, most: int | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.python = folder, python()
         self._web, self._tcp = free_port(), free_port()
@@ -74,6 +94,7 @@ class DaskGateway:
                 clusters=str(folder / "clusters"),
                 variables=["PATH", "HOME", "LANG", *_trusted(), *added],
                 dask=str(dask),
+                most=most,
             )
         )
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "DASK", "COILED"))} | added
@@ -90,15 +111,40 @@ class DaskGateway:
 
     def opening(self, workers: int = 2, *, adaptive: bool = False) -> str:
         """Return the code by which a notebook opens a cluster; its names are ``gateway``, ``cluster`` and ``client``."""
-        wait_for(lambda: "Dask-Gateway server started" in self.told(), what="the gateway")
+        self.ready()
         size = f"cluster.adapt({workers}, {workers + 2})" if adaptive else f"cluster.scale({workers})"
         web, tcp = f"http://127.0.0.1:{self._web}", f"gateway://127.0.0.1:{self._tcp}"
         return _OPEN.format(web=web, tcp=tcp, password=PASSWORD, size=size, workers=workers)
+
+    def ready(self) -> None:
+        """Wait until its proxy passes requests on."""
+        wait_for(lambda: "GET /api/v1/routes" in self.told(), what="the gateway")
+
+    def variables(self, password: str = PASSWORD) -> dict[str, str]:
+        """Return the variables by which Dask's configuration names it."""
+        return {
+            "DASK_GATEWAY__ADDRESS": f"http://127.0.0.1:{self._web}",
+            "DASK_GATEWAY__PROXY_ADDRESS": f"gateway://127.0.0.1:{self._tcp}",
+            "DASK_GATEWAY__AUTH__KWARGS": repr({"username": "somebody", "password": password}),
+        }
+
+    def arguments(self) -> dict[str, object]:
+        """Return the arguments of a ``dask_gateway.Gateway`` in this process."""
+        from dask_gateway.auth import BasicAuth
+
+        where = self.variables()
+        names = {"address": "DASK_GATEWAY__ADDRESS", "proxy_address": "DASK_GATEWAY__PROXY_ADDRESS"}
+        return {**{name: where[key] for name, key in names.items()}, "auth": BasicAuth("somebody", PASSWORD)}
 
     def told(self) -> str:
         """Return what it has logged."""
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-3000:]
         return self.log.read_text(errors="replace")
+
+    def processes(self) -> list[str]:
+        """Return the processes of its clusters."""
+        children = psutil.Process(self._process.pid).children(recursive=True)
+        return [line for line in map(words, children) if "dask" in line and "dask-gateway-proxy" not in line]
 
     def stopped(self) -> int:
         """Return how many workers it has stopped."""

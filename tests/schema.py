@@ -57,7 +57,7 @@ def template(path: str) -> str:
     pieces = path.split("?")[0].split("/")
     if pieces[0] in ("clusters", "kernels", "plans", "syncs", "layers") and len(pieces) > 1:
         pieces[1] = "{id}"
-    if pieces[0] == "software" and len(pieces) > 1:
+    if pieces[0] in ("factories", "software") and len(pieces) > 1:
         pieces[1] = "{name}"
     return "/" + "/".join(pieces)
 

@@ -17,7 +17,7 @@ from ..core.choice import ENDED
 from ..core.errors import Invalid, NotFound, Timeout
 from ..core.launch import LOCAL
 from ..core.times import age
-from ..core.wire import Cluster, ClusterAttach, ClusterChange, ClusterCreate, ClusterRestart
+from ..core.wire import Cluster, ClusterAttach, ClusterChange, ClusterCreate, ClusterRestart, OffersAsk, Option
 from ..links.this_process import schedulers
 from ..service.facade import Service
 from .base import DONE, FAILED, UNREAD, Output, body, counted, given, running
@@ -35,7 +35,7 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
     raw = {
         "name": arguments.name,
         "factory": arguments.factory,
-        "options": _options(service, arguments.factory, arguments.option) if arguments.option else None,
+        "options": await _options(service, arguments.factory, arguments.option) if arguments.option else None,
         "workers": arguments.workers,
         "threads_per_worker": arguments.threads,
         "memory_limit": arguments.memory,
@@ -67,9 +67,12 @@ async def _create(service: Service, arguments: argparse.Namespace, out: Output) 
     return FAILED if cluster.status in ENDED else DONE
 
 
-def _options(service: Service, factory: str | None, texts: Sequence[str]) -> dict[str, object]:
+async def _options(service: Service, factory: str | None, texts: Sequence[str]) -> dict[str, object]:
     """Return the options of a factory with values of the types that it declares; the service judges all else."""
-    (declared,) = [one.options for one in service.about().factories if one.name == (factory or LOCAL)] or [{}]
+    known = [one for one in service.about().factories if one.name == (factory or LOCAL)]
+    declared = dict(known[0].options) if known else {}
+    if known and known[0].asks and not {text.partition("=")[0] for text in texts} <= declared.keys():
+        declared |= (await service.clusters.offers(known[0].name, OffersAsk())).options
     found: dict[str, object] = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -95,6 +98,30 @@ def _variable(text: str) -> tuple[str, str]:
     if not sign and name not in os.environ:
         raise Invalid("env", f"There is no variable {name} here", "Set it, or give NAME=VALUE")
     return name, value if sign else os.environ[name]
+
+
+async def _offers(service: Service, arguments: argparse.Namespace, out: Output) -> int:
+    with doing(f"Asking {arguments.factory}"):
+        found = await service.clusters.offers(arguments.factory, OffersAsk())
+    out.value(found)
+    for name, option in found.options.items():
+        out.line(f"--option {name}={'' if option.default is None else option.default}  {_allowed(option)}")
+    if found.clusters:
+        out.line("Clusters of yours that run there:")
+    for one in found.clusters:
+        out.line(f"--option join={one.name}  {one.status}")
+    if not found.options and not found.clusters:
+        out.line("It declares no options, and no cluster of yours runs there")
+    return DONE
+
+
+def _allowed(option: Option) -> str:
+    """Return what an option is and which values it may have."""
+    parts = [option.description, ", ".join(option.choices)]
+    if option.minimum is not None or option.maximum is not None:
+        low, high = ("" if bound is None else f"{bound:g}" for bound in (option.minimum, option.maximum))
+        parts.append(f"from {low} to {high}" if low and high else f"at least {low}" if low else f"at most {high}")
+    return ": ".join(filter(None, parts))
 
 
 async def _attach(service: Service, arguments: argparse.Namespace, out: Output) -> int:
@@ -198,7 +225,7 @@ async def _list(service: Service, arguments: argparse.Namespace, out: Output) ->
 async def _stop(service: Service, arguments: argparse.Namespace, out: Output) -> int:
     cluster = service.clusters.find(arguments.cluster)
     await service.clusters.delete(cluster.id)
-    if cluster.source == "attached":
+    if cluster.source == "attached" or cluster.joined:
         out.value(cluster)
         out.line(f"{cluster.name} is detached and continues to run")
         return DONE
@@ -297,6 +324,7 @@ def tell_clusters(clusters: Sequence[Cluster], out: Output) -> None:
 _VERBS: Mapping[str, Callable[[Service, argparse.Namespace, Output], Awaitable[int]]] = {
     "create": _create,
     "attach": _attach,
+    "offers": _offers,
     "list": _list,
     "scale": _scale,
     "adapt": _adapt,

@@ -128,6 +128,14 @@ def parser(kind: type[Parser] = Parser, *, notebook: bool = False) -> Parser:
         help="an environment variable for its workers; without a value, this shell's",
     )
     create.add_argument("--no-wait", action="store_true", help="return before it is running")
+    offers = _command(
+        verbs,
+        "offers",
+        "print which options a platform declares, and which clusters of yours run there",
+        "gateway",
+        wire.Offers,
+    )
+    offers.add_argument("factory", metavar="FACTORY", help="such as gateway")
     attach = _command(
         verbs, "attach", "follow a cluster that somebody else runs", "tcp://10.0.0.7:8786 --name theirs", wire.Cluster
     )

@@ -60,7 +60,8 @@ class ClusterClass(Struct, kw_only=True, frozen=True):
     Attributes
     ----------
     module, name
-        Where it is imported from in the interpreter of the cluster; a function that returns a cluster will do.
+        Where it is imported from in the interpreter of the cluster; a function, or a method of a class with its name after a
+        dot, that returns a cluster will do.
     args, kwargs
         What it is called with, as JSON; may hold secrets, so they're never stored, logged or shown.
     requires
@@ -77,6 +78,8 @@ class ClusterClass(Struct, kw_only=True, frozen=True):
         Whether it gets certificates, as its argument `security` and in Dask's configuration: files on the disk of `logs`.
     logs
         The folder on a shared disk where the platform writes what workers print; empty if there is none.
+    joined
+        Whether the cluster runs already: it is taken in the size that it has, and goes on when it is followed no longer.
 
     """
 
@@ -91,6 +94,7 @@ class ClusterClass(Struct, kw_only=True, frozen=True):
     queue: tuple[str, ...] = ()
     encrypted: bool = False
     logs: str = ""
+    joined: bool = False
 
 
 class LaunchSpec(Struct, kw_only=True, frozen=True):

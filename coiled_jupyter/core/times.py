@@ -10,6 +10,14 @@ def now() -> str:
     return _text(datetime.now(timezone.utc))
 
 
+def since_epoch(seconds: float) -> str:
+    """Return a time that is given in seconds since 1970; one that no calendar has is that of 1970."""
+    try:
+        return _text(datetime.fromtimestamp(seconds, timezone.utc))
+    except (ValueError, OverflowError, OSError):
+        return _text(datetime.fromtimestamp(0, timezone.utc))
+
+
 def age(time: str | None, at: str | None = None) -> float | None:
     """Return the seconds from `time` to `at` (default: now), or None when there is no time."""
     if time is None:

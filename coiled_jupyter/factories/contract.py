@@ -8,6 +8,7 @@ neither Dask nor what the class needs.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -73,6 +74,16 @@ class Entry(Struct, frozen=True, kw_only=True):
         Whether its cores count for this user's limit; false where the platform has a limit of its own.
     workers, adaptive
         How many workers it starts with, and between which bounds it adapts, where a request doesn't say.
+    asks
+        What is made, in the cluster's Python, to ask a platform that declares options by itself and tells of the user's
+        clusters; None where there is nothing to ask.
+    connecting
+        The arguments that say where such a platform is; those of the administrator go to what `asks` makes too.
+    reserved
+        The arguments that are no options, even if a platform declares some of their names.
+    login
+        Prefixes of the Jupyter server's own variables that the class logs in with, as at a gateway beside a hub; the
+        classes of others don't get them.
 
     """
 
@@ -89,6 +100,10 @@ class Entry(Struct, frozen=True, kw_only=True):
     counted: bool = True
     workers: int = 2
     adaptive: Adaptive | None = None
+    asks: ClusterClass | None = None
+    connecting: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    login: tuple[str, ...] = ()
 
     def described(self, missing: tuple[str, ...] = ()) -> Factory:
         """Return what a page needs to know of it; `missing` are the required distributions that aren't there."""
@@ -102,18 +117,23 @@ class Entry(Struct, frozen=True, kw_only=True):
             missing=missing,
             absent=tuple(command for command in self.commands if shutil.which(command) is None),
             workers=self.workers,
+            asks=self.asks is not None,
         )
 
-    def checked(self, options: Mapping[str, Value]) -> dict[str, Value]:
-        """Return the options with defaults filled in; Invalid names the first that isn't declared or has a wrong value."""
+    def checked(self, options: Mapping[str, Value], declared: Mapping[str, Option] | None = None) -> dict[str, Value]:
+        """Return the options with defaults filled in; Invalid names the first that isn't declared or has a wrong value.
+
+        `declared` are those of the platform, which has their defaults.
+        """
+        known = {**(declared or {}), **self.options}
         for name, value in options.items():
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise Invalid(f"options.{name}", f"{self.name} clusters have no option {name[:80]}; they have: {known}")
+            if name not in known or name in self.reserved:
+                names = ", ".join(known) or "none"
+                raise Invalid(f"options.{name}", f"{self.name} clusters have no option {name[:80]}; they have: {names}")
             if value is not None:
-                _check(name, value, self.options[name])
-        found = {name: options.get(name) for name in self.options}
-        filled = {name: self.options[name].default if value is None else value for name, value in found.items()}
+                _check(name, value, known[name])
+        filled: dict[str, Value] = {name: value for name, value in options.items() if value is not None}
+        filled |= {name: one.default for name, one in self.options.items() if name not in filled}
         for name, option in self.options.items():
             if option.required and filled[name] in (None, ""):
                 raise Invalid(f"options.{name}", f"{self.title} clusters need {name}: {option.description}")
@@ -124,24 +144,44 @@ class Entry(Struct, frozen=True, kw_only=True):
         if self.make is None:
             return None
         made = self.make(wanted)
+        given = self.given if not made.joined else self.connected
         return msgspec.structs.replace(
             made,
-            kwargs=merged(made.kwargs, self.given),
+            kwargs=merged(made.kwargs, given),
             requires=self.requires or made.requires,
             counted=self.counted and made.counted,
             encrypted=made.encrypted and "security" not in self.given,
         )
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The variables of this process that the class logs in with."""
+        return {name: value for name, value in os.environ.items() if name.startswith(self.login)}
+
+    @property
+    def connected(self) -> dict[str, Any]:
+        """The administrator's arguments that say where the platform is."""
+        return {name: value for name, value in self.given.items() if name in self.connecting}
+
+    @property
+    def question(self) -> ClusterClass | None:
+        """What is made to ask the platform, with the administrator's arguments; None where there is nothing to ask."""
+        return self.asks and msgspec.structs.replace(self.asks, kwargs=self.connected, requires=self.requires)
 
 
 def _check(name: str, value: Value, option: Option) -> None:
     field_name = f"options.{name}"
     allowed = isinstance(value, _TYPES[option.type]) and (option.type == "boolean" or not isinstance(value, bool))
     if not allowed:
-        raise Invalid(field_name, f"{name} must be a {option.type}")
+        article = "an" if option.type[0] in "aeiou" else "a"
+        raise Invalid(field_name, f"{name} must be {article} {option.type}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = option.minimum, option.maximum
         if (low is not None and value < low) or (high is not None and not value <= high):
-            raise Invalid(field_name, f"{name} must be from {low} to {high}")
+            bounds = [
+                f"{word} {bound:g}" for word, bound in (("at least", low), ("at most", high)) if bound is not None
+            ]
+            raise Invalid(field_name, f"{name} must be {' and '.join(bounds)}")
     if isinstance(value, str):
         if option.choices and value not in option.choices:
             raise Invalid(field_name, f"{name} must be one of {', '.join(option.choices)}")

@@ -18,6 +18,7 @@ import yaml
 
 from ..core.launch import ClusterClass
 from ..core.wire import Adaptive, AdaptiveRequest, ClusterCreate
+from . import gateway
 from .contract import Entry, Wanted, merged
 
 NAME = "dask-labextension"
@@ -103,6 +104,7 @@ def entry(section: Mapping[str, Any] | None = None) -> Entry | None:
         description=f"What labextension.factory configures: {name} of {module}",
         requires=_DISTRIBUTIONS.get(module.partition(".")[0], ()),
         make=make,
+        login=gateway.LOGIN if module.partition(".")[0] == "dask_gateway" else (),
         adaptive=adaptive(_spelled(default)) if isinstance(default, Mapping) else None,
         workers=workers if isinstance(workers, int) and not isinstance(workers, bool) and workers >= 0 else 0,
     )

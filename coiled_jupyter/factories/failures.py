@@ -9,6 +9,9 @@ from ..core.errors import Unavailable
 _LIMIT = 600
 # In this order: the first that fits.
 _STEPS = (
+    (r"No dask-gateway address", "Set gateway.address in Dask's configuration, in a file of ~/.config/dask, or ask the administrator for it"),
+    (r"would exceed resource limit of", "Ask for fewer workers, or the gateway's administrator for more"),
+    (r"401[^:]*Unauthorized.*/api/v1/", "Check gateway.auth in Dask's configuration, and the password or token that it names"),
     (r"Host key is not trusted|HostKeyNotVerifiable", "Log in once with `ssh` to accept that machine's key"),
     (r"Permission denied|PermissionDenied|No more authentication methods", "Log in with `ssh` to see that it takes your key without a password, or start ssh-agent"),
     (r"passphrase|KeyEncryptionError", "Add the key to ssh-agent with `ssh-add`"),

@@ -16,7 +16,7 @@ from ..configuration import ConfiguredFactory
 from ..core.errors import Invalid
 from ..core.launch import ClusterClass
 from ..core.wire import Factory, Option
-from . import dask_labextension, jobqueue, services, ssh
+from . import dask_labextension, gateway, jobqueue, services, ssh
 from .contract import Entry, Wanted
 
 GROUP = "coiled_jupyter.factories"
@@ -52,7 +52,9 @@ class Table:
 
     @cached_property
     def _entries(self) -> dict[str, Entry]:
-        entries = {entry.name: entry for entry in (LOCAL, ssh.ENTRY, *jobqueue.ENTRIES, *services.ENTRIES)}
+        entries = {
+            entry.name: entry for entry in (LOCAL, ssh.ENTRY, *jobqueue.ENTRIES, gateway.ENTRY, *services.ENTRIES)
+        }
         entries |= {entry.name: entry for entry in _found() if entry.name not in entries}
         of_dask = dask_labextension.entry()
         if of_dask is not None:

@@ -300,6 +300,7 @@ def first_state(spec: LaunchSpec) -> Cluster:
         opened_by=None,
         factory=spec.factory,
         counted=spec.counted,
+        joined=spec.cluster_class is not None and spec.cluster_class.joined,
         status="starting",
         since=spec.created_at or now(),
         reason=None,

@@ -100,6 +100,9 @@ def _refuse(*_: object) -> NoReturn:
 # fmt: off
 ROUTES: tuple[Route, ...] = (
     Route("GET", "about", "read", "Versions, limits, factories", lambda s, _: s.about(), wire.About),
+    # Starts a process, so it is no GET.
+    Route("POST", "factories/{name}/offers", "execute", "What a factory's platform declares, and which clusters run there",
+          lambda s, r: s.clusters.offers(r.id, r.body), wire.Offers, body=(wire.OffersAsk,)),
     Route("GET", "clusters", "read", "All clusters", lambda s, _: s.clusters.all(), list[wire.Cluster]),
     Route("POST", "clusters", "execute", "Create a cluster, or attach one by its address", _create, wire.Cluster,
           body=(wire.ClusterAttach, wire.ClusterCreate), status=202, location="clusters/{id}"),

@@ -28,6 +28,8 @@ from ..core.wire import (
     ClusterUsage,
     Logs,
     Memory,
+    Offers,
+    OffersAsk,
     Tasks,
     Usage,
     UsageCores,
@@ -123,6 +125,9 @@ class Clusters:
         if not template or cluster.scheduler is None or cluster.scheduler.dashboard is None:
             return cluster
         found = urlsplit(cluster.scheduler.dashboard)
+        if found.path != "/status":
+            # It is behind a proxy of its platform, which a browser reaches.
+            return cluster
         where = template.format(host=found.hostname, port=found.port)
         return msgspec.structs.replace(cluster, scheduler=msgspec.structs.replace(cluster.scheduler, dashboard=where))
 
@@ -231,6 +236,19 @@ class Clusters:
         """
         return await self._following.begin(await self._requests.launch_spec(body))
 
+    async def offers(self, factory: str, body: OffersAsk) -> Offers:
+        """Return what the platform of a factory declares for new clusters, and which of the user's run there.
+
+        Raises
+        ------
+        NotFound
+            There is no such factory or kernel.
+        Conflict, Unavailable, Timeout
+            An environment lacks a package, or the platform doesn't answer.
+
+        """
+        return await self._requests.offers(factory, body)
+
     async def attach(self, body: ClusterAttach) -> Cluster:
         """Follow a cluster that somebody else runs, and return its present state.
 
@@ -331,7 +349,7 @@ class Clusters:
     async def delete(self, cluster_id: str) -> None:
         """Stop a cluster that runs, remove one that has ended from the list, detach one that isn't managed.
 
-        A cluster that a notebook opened by itself raises Conflict.
+        One that was joined at a platform is detached too. A cluster that a notebook opened by itself raises Conflict.
         """
         cluster = await self.fetch(cluster_id)
         if cluster.source == "discovered":
@@ -359,7 +377,8 @@ class Clusters:
                 if row is not None and not row.ended:
                     raise
             # It has ended meanwhile, as requested.
-        if cluster.source == "attached":
+        if cluster.source == "attached" or cluster.joined:
+            # It goes on.
             await self._following.forget(cluster_id)
 
 

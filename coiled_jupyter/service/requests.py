@@ -12,16 +12,17 @@ import msgspec
 
 from ..configuration import Configuration
 from ..core.errors import Conflict, Invalid, NotFound
-from ..core.launch import LOCAL, BuildSpec, LaunchSpec
+from ..core.launch import LOCAL, BuildSpec, ClusterClass, LaunchSpec
 from ..core.reading import Reading
 from ..core.times import now
-from ..core.wire import Adaptive, AdaptiveRequest, ClusterChange, ClusterCreate
+from ..core.wire import Adaptive, AdaptiveRequest, ClusterChange, ClusterCreate, Offers, OffersAsk, Option
 from ..factories.contract import Entry, Wanted
 from ..factories.table import Table, missing
 from ..paths import data_dir
 from ..software import requirements as requirement_lines
 from ..software.named.store import NamedEnvironments
 from .attach import check_host
+from .offers import Asking
 
 _ENVIRON_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ENVIRON_REFUSED = re.compile(r"(LD_|DYLD_|PYTHON|DASK_|UV_|PIP_).*|PATH", re.IGNORECASE)
@@ -53,12 +54,13 @@ class Requests:
         read: Callable[[str], Awaitable[Reading]],
     ) -> None:
         self._configuration, self._software, self._table, self._read = configuration, software, table, read
+        self._asking = Asking()
 
     async def launch_spec(self, body: ClusterCreate) -> LaunchSpec:
         """Return the launch spec; Invalid with the wrong field, or any error of reading the kernel."""
         entry = self._table.entry(body.factory or LOCAL)
         self._check(body, entry)
-        options = entry.checked(body.options or {})
+        options = entry.checked(body.options or {}, await self._declared(body, entry))
         if entry.name == LOCAL and options.get("dashboard", False) is None:
             options["dashboard"] = self._configuration.dashboard
         await self._check_hosts(entry, options)
@@ -79,6 +81,7 @@ class Requests:
                 logs=str(data_dir("jobs") / cluster_id),
             )
             made = entry.cluster_class(wanted)
+            check_joined(body, made)
         step = made.step if made else 1
         return LaunchSpec(
             id=cluster_id,
@@ -88,17 +91,53 @@ class Requests:
             build=build,
             software=body.software,
             # Those of one job come together.
-            workers=-(-workers // step) * step,
+            workers=0 if made and made.joined else -(-workers // step) * step,
             threads_per_worker=body.threads_per_worker or 1,
             memory_limit=memory_limit,
             adaptive=bounds or None,
-            environ=dict(body.environ or {}),
+            environ=entry.credentials | dict(body.environ or {}),
             options=options,
             lease_seconds=self._configuration.lease_seconds,
             core_limit=self._configuration.core_limit,
             created_at=now(),
             cluster_class=made,
         )
+
+    async def offers(self, name: str, body: OffersAsk) -> Offers:
+        """Return what the platform of a factory offers; NotFound for one that doesn't exist, else as `Asking.ask`."""
+        try:
+            entry = self._table.entry(name)
+        except Invalid as error:
+            raise NotFound(error.message, error.hint) from None
+        return await self._asking.ask(entry, await self._asks(entry, body.kernel))
+
+    async def _asks(self, entry: Entry, kernel: str | None) -> str:
+        """Return the Python that asks, which has what that takes."""
+        if kernel is None:
+            return self._own(entry)
+        reading = await self._read(kernel)
+        check_has(entry, (package.name for package in reading.packages), "the notebook's environment")
+        return reading.executable
+
+    def _own(self, entry: Entry) -> str:
+        """Return the Python of the Jupyter server; Conflict where it lacks what a kind of cluster needs."""
+        check_has(entry, set(entry.requires) - set(missing(entry.requires)), "the Jupyter server's environment")
+        return sys.executable
+
+    async def _declared(self, body: ClusterCreate, entry: Entry) -> Mapping[str, Option]:
+        """Return the options that a platform declares by itself, if the request names one."""
+        named = set(body.options or {}) - set(entry.options)
+        if not named or entry.question is None:
+            return {}
+        if body.requirements is not None or body.software is not None:
+            raise Invalid(
+                f"options.{min(named)}",
+                f"{entry.title} can't be asked for its options before this environment is there",
+                "Leave them out, or choose the environment of the notebook or of the server",
+            )
+        shared = body.interpreter.kernel if body.interpreter is not None else None
+        interpreter = await self._asks(entry, body.kernel or shared)
+        return (await self._asking.ask(entry, interpreter, anew=False)).options
 
     async def _check_hosts(self, entry: Entry, options: Mapping[str, object]) -> None:
         """Raise Invalid where an option names a machine that may not be connected to."""
@@ -127,9 +166,7 @@ class Requests:
             check_dask(reading)
             check_has(entry, (package.name for package in reading.packages), "the notebook's environment")
             return reading.executable, None
-        lacking = missing(entry.requires)
-        check_has(entry, set(entry.requires) - set(lacking), "the Jupyter server's environment")
-        return sys.executable, None
+        return self._own(entry), None
 
     def _build(self, lines: tuple[str, ...], python: str | None) -> BuildSpec:
         return BuildSpec(
@@ -205,6 +242,13 @@ def check_name(name: str | None) -> None:
     """Raise Invalid for a name that can't be shown."""
     if name is not None and not name.isprintable():
         raise Invalid("name", "A name must be printable text")
+
+
+def check_joined(body: ClusterCreate, made: ClusterClass | None) -> None:
+    """Raise Invalid where a cluster that runs already is to have another size from the beginning."""
+    for field in ("workers", "adaptive"):
+        if made is not None and made.joined and getattr(body, field) is not None:
+            raise Invalid(field, "A cluster that is joined has the size that it has", "Leave it out, and scale it then")
 
 
 def check_has(entry: Entry, names: Iterable[str], where: str) -> None:

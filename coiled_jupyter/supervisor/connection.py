@@ -27,6 +27,10 @@ class Connection:
 
     def __init__(self, sweep_seconds: float) -> None:
         self._sweep_seconds = sweep_seconds
+        self.relayed = False
+        """Whether the scheduler is reached at a relay, and not at its own address."""
+        self.dashboard: str | None = None
+        """Where the platform says that a browser finds the pages of such a scheduler."""
         self._link: SchedulerLink | None = None
         self._node_link: NodeLink | None = None
 
@@ -57,9 +61,11 @@ class Connection:
         found = dask.config.get("temporary-directory", None)
         return found if isinstance(found, str) and found else None
 
-    def open(self, address: str, tls: Mapping[str, str] | None) -> None:
+    def open(
+        self, address: str, tls: Mapping[str, str] | None, *, relayed: bool = False, dashboard: str | None = None
+    ) -> None:
         """Use the scheduler at this address from now on."""
-        self._link = self.to(address, tls)
+        self._link, self.relayed, self.dashboard = self.to(address, tls), relayed, dashboard
 
     def to(self, address: str, tls: Mapping[str, str] | None) -> SchedulerLink:
         """Return a link to a scheduler; `tls` are the paths of certificates."""

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,6 +24,7 @@ from .nodes import begin
 LINE_LIMIT = 1 << 22
 CLOSE_SECONDS = 70.0
 """How long it may take to close the cluster: the process ends itself earlier if its loop is blocked."""
+_CLEARED = ("PYTHON", "VIRTUAL_ENV", "CONDA", "JUPYTER", "JPY_", "COILED_JUPYTER_")
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -48,6 +49,8 @@ class _Event(msgspec.Struct):
     units: dict[str, tuple[str, ...]] | None = None
     pending: str = ""
     lost: str = ""
+    refused: str = ""
+    port: Annotated[int, msgspec.Meta(gt=0, lt=65536)] | None = None
 
 
 class Host:
@@ -57,8 +60,8 @@ class Host:
     ----------
     units
         The names of the workers that were asked for, by job or process; None where the class doesn't tell.
-    pending, lost
-        What waits at the platform, and what has ended there without a worker, in words.
+    pending, lost, refused
+        What waits at the platform, what has ended there without a worker, and what it didn't grant, in words.
 
     """
 
@@ -67,11 +70,11 @@ class Host:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._answers: dict[int, asyncio.Future[int | None]] = {}
         self._last = 0
         self._prefix = ""
         self.units: dict[str, tuple[str, ...]] | None = None
-        self.pending = self.lost = ""
+        self.pending = self.lost = self.refused = ""
 
     @property
     def ended(self) -> bool:
@@ -102,12 +105,23 @@ class Host:
         )
         return await self._started
 
-    async def call(self, name: str, **fields: Any) -> None:
+    async def relay(self, folder: Path, port: int) -> int:
+        """Open a relay to a scheduler that only the class reaches; return its port on loopback.
+
+        `folder` has the certificates of the relay, and `port` is the one to be taken if it is free, or 0.
+        """
+        opened = await self.call("relay", text=source("relay"), folder=str(folder), port=port)
+        if opened is None:
+            raise Unavailable("The cluster's class opened no way to its scheduler", "See its log")
+        return opened
+
+    async def call(self, name: str, **fields: Any) -> int | None:
         """Have the class do something, and wait until it has; Unavailable in the platform's words."""
         self._last += 1
-        answer = self._answers[self._last] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._answers[self._last] = answer
         self._send({"id": self._last, "call": name, **fields})
-        await answer
+        return await answer
 
     async def close(self) -> None:
         """Close the cluster, wait until the platform has been told, and end the process."""
@@ -151,15 +165,27 @@ class Host:
             self._started.set_exception(self._error(event.text, event.kind, event.module))
         elif event.event == "state":
             self.units, self.pending, self.lost = event.units, event.pending, event.lost
+            self.refused = ""
+            if event.refused:
+                error = self._error(event.refused)
+                self.refused = f"{error.message}. {error.hint}"
         elif event.event == "answer" and event.id in self._answers:
             answer = self._answers.pop(event.id)
             if not answer.done() and event.error is not None:
                 answer.set_exception(self._error(event.error))
             elif not answer.done():
-                answer.set_result(None)
+                answer.set_result(event.port)
 
     def _error(self, text: str, kind: str = "platform", module: str = "") -> Unavailable:
         return explained(text, kind=kind, module=module, prefix=self._prefix, requires=self._made.requires)
+
+
+def variables(interpreter: str) -> dict[str, str]:
+    """Return the variables of a process that speaks to a platform: those of the user, whose configuration and login it needs."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
+    kept["PYTHONUNBUFFERED"] = "1"
+    kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
+    return kept
 
 
 def chosen(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import re
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -24,13 +23,12 @@ from ..paths import data_dir
 from . import logs
 from .connection import Connection, tls
 from .folder import ClusterFolder
-from .host import Host, chosen
+from .host import Host, chosen, variables
 from .sizing import RETIRE_SECONDS, Recommended, restart_workers
 from .snapshot import Snapshot
 from .starting import Environment
 
 START_SECONDS = 60.0
-_CLEARED = ("PYTHON", "VIRTUAL_ENV", "CONDA", "JUPYTER", "JPY_", "COILED_JUPYTER_")
 _log = logging.getLogger("coiled_jupyter.supervisor")
 
 
@@ -46,6 +44,10 @@ class HostedProcesses:
         self._host: Host | None = None
         self.fault = ""
         """Why the platform didn't start some workers, in its words; empty after it did."""
+        self._asked = False
+        """Whether any number of workers was asked for from here."""
+        self._relay = 0
+        """The port of the relay to a scheduler that only the class reaches; 0: there was none."""
 
     @property
     def interpreter(self) -> str:
@@ -87,12 +89,18 @@ class HostedProcesses:
             started = await self._host.start(interpreter, environ, home, self._folder.alive, given)
         finally:
             await importing
-        files = None
-        if started.tls is not None:
+        address, files = started.address, None
+        relayed = address.startswith("gateway:")
+        if relayed:
+            await asyncio.to_thread(self._folder.make_certificates)
+            self._relay = await self._host.relay(self._folder.path, self._relay)
+            address = f"tls://127.0.0.1:{self._relay}"
+        elif started.tls is not None:
             await asyncio.to_thread(self._folder.keep_certificates, started.tls)
+        if relayed or started.tls is not None:
             files = tls(local.tls_paths(self._folder.path))
-        self._connection.open(started.address, files)
-        self._snapshot.set(scheduler=SchedulerInfo(address=started.address, id=None, dashboard=None))
+        self._connection.open(address, files, relayed=relayed, dashboard=started.dashboard or None)
+        self._snapshot.set(scheduler=SchedulerInfo(address=address, id=None, dashboard=None))
         self._snapshot.step("Start scheduler", "done")
 
     def _certificates(self) -> dict[str, str]:
@@ -104,25 +112,31 @@ class HostedProcesses:
     async def start_workers(self, observe: Callable[[], Awaitable[None]]) -> None:
         """Ask for the wanted workers, and wait until they are there, or wait in a queue of the platform."""
         self._snapshot.step("Start workers", "running")
+        if self._made.joined:
+            await observe()
+            found = len(self._snapshot.cluster.workers)
+            self._snapshot.set(desired=msgspec.structs.replace(self._snapshot.cluster.desired, workers=found))
+            self._snapshot.step("Start workers", "done")
+            return
         desired = self._snapshot.cluster.desired
         await self.scale(desired.workers)
         if desired.adaptive is not None and self._made.adapts == "platform":
             await self.host.call("adapt", **msgspec.to_builtins(desired.adaptive))
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and not self.fault and not self.host.lost:
+        while time.monotonic() < deadline and not self.fault and not self.host.lost and not self.host.refused:
             with contextlib.suppress(CoiledError):
                 await observe()
             self.replace()
             if len(self._snapshot.cluster.workers) >= desired.workers or "queue" in self.host.pending:
                 break
             if self.ended:
-                raise Unavailable(f"Its class ended: {logs.last_words(self._spec.id, ['platform'])}")
+                raise Unavailable(self.gone)
             await asyncio.sleep(0.1)
         self._snapshot.step("Start workers", "done")
 
     async def scale(self, workers: int) -> None:
         """Have the platform start or end workers; if it starts only some, `fault` says why."""
-        before = self.workers
+        before, self._asked = self.workers, True
         try:
             await self.host.call("scale", workers=workers)
         except CoiledError as error:
@@ -136,12 +150,14 @@ class HostedProcesses:
         """Return what is known of wanted workers that aren't there, and whether something is wrong with them."""
         cluster = self._snapshot.cluster
         absent = cluster.desired.workers - len(cluster.workers)
-        if absent <= 0 or self._host is None:
+        # Where the platform decides, one that isn't there isn't wanted any more.
+        theirs = not self._asked or (self._made.adapts == "platform" and cluster.desired.adaptive is not None)
+        if absent <= 0 or self._host is None or theirs:
             return False, None
         verb = "isn't" if absent == 1 else "aren't"
         count = f"{absent} of {cluster.desired.workers} workers {verb} there yet"
-        if self.fault:
-            return True, f"{count}: {self.fault}"
+        if self.fault or self._host.refused:
+            return True, f"{count}: {self.fault or self._host.refused}"
         if self._host.lost:
             jobs = [f"job-{job}" for job in re.findall(r"job (\d+)", self._host.lost)]
             return True, f"{count}: {self._host.lost}. It said: {logs.last_words(self._spec.id, jobs)}"
@@ -151,6 +167,11 @@ class HostedProcesses:
     def ended(self) -> bool:
         """Whether the class has ended by itself, and with it what it was responsible for."""
         return self._host is not None and self._host.ended
+
+    @property
+    def gone(self) -> str:
+        """What it means that it has ended."""
+        return f"Its class ended: {logs.last_words(self._spec.id, ['platform'])}"
 
     def replace(self) -> None:
         """Have the output of jobs among the logs; the class itself replaces what ends."""
@@ -194,11 +215,22 @@ class HostedSizing:
         self._moving = asyncio.Lock()
         self._recommended = Recommended()
         self._entered = -1
+        self._as_found = made.joined
+        """Whether the size is still what the platform and others make it."""
+        self._told = spec.adaptive
+        """The bounds that a platform which adapts by itself was told."""
 
     async def scale(self, workers: int, until: float) -> tuple[int | None, int | None]:
         """Scale to `workers`, in whole jobs, as far as cores are free; return what was granted and the limit if fewer."""
         async with self._lock:
+            self._as_found = False
             return await self._scale(workers, until, None)
+
+    def steady(self) -> None:
+        """Have a platform that adapts by itself no longer do so, and keep the workers that are there."""
+        self._as_found = False
+        if self._made.adapts == "platform":
+            self._background.begin(self._move(self._snapshot.cluster.desired.workers, None))
 
     async def adapt_within(self, minimum: int, maximum: int, until: float) -> tuple[int | None, int | None]:
         """Scale adaptively from now on; the maximum is reduced to the free cores."""
@@ -207,6 +239,7 @@ class HostedSizing:
             allowed = max(min(maximum, most), minimum if minimum <= self._processes.workers else 0)
             bounds = Adaptive(minimum=min(minimum, allowed), maximum=allowed)
             self._recommended.forget()
+            self._as_found = False
             present = self._snapshot.cluster.desired.workers
             await self._scale(min(max(present, bounds.minimum), bounds.maximum), until, bounds)
             return (allowed, limit) if allowed < maximum else (None, None)
@@ -215,12 +248,12 @@ class HostedSizing:
         """Follow the scheduler's recommendation, or the platform where that decides; correct the reservation."""
         await self._settle()
         bounds = self._snapshot.cluster.desired.adaptive
-        if bounds is None:
-            return
         present = self._snapshot.cluster.desired.workers
-        if self._made.adapts == "platform":
+        if self._as_found or (bounds is not None and self._made.adapts == "platform"):
             if len(self._snapshot.cluster.workers) != present:
                 self._want(len(self._snapshot.cluster.workers), bounds)
+            return
+        if bounds is None:
             return
         target = self._whole(await self._connection.link.adaptive_target())
         wanted = self._recommended.follow(target, present, bounds)
@@ -249,24 +282,25 @@ class HostedSizing:
         if time.monotonic() > until:
             raise Timeout("The cluster's supervisor couldn't do this in time, and did nothing", "Try again")
         _log.info("%s workers wanted, %s granted", workers, granted)
-        before = self._snapshot.cluster.desired.adaptive
         self._want(granted, adaptive)
-        self._background.begin(self._move(granted, before, adaptive))
+        self._background.begin(self._move(granted, adaptive))
         return (granted, limit) if granted < workers else (None, None)
 
     def _want(self, workers: int, adaptive: Adaptive | None) -> None:
         desired = msgspec.structs.replace(self._snapshot.cluster.desired, workers=workers, adaptive=adaptive)
         self._snapshot.set(desired=desired)
 
-    async def _move(self, workers: int, before: Adaptive | None, adaptive: Adaptive | None) -> None:
+    async def _move(self, workers: int, adaptive: Adaptive | None) -> None:
         """Tell the platform, one size after the other."""
         try:
             async with self._moving:
-                if self._made.adapts == "platform" and before != adaptive:
-                    if adaptive is not None:
-                        await self._processes.host.call("adapt", **msgspec.to_builtins(adaptive))
-                        return
+                if self._made.adapts == "platform" and adaptive is not None:
+                    await self._processes.host.call("adapt", **msgspec.to_builtins(adaptive))
+                    self._told = adaptive
+                    return
+                if self._told is not None and self._made.adapts == "platform":
                     await self._processes.host.call("steady")
+                    self._told = None
                 if self._snapshot.cluster.desired.workers == workers:
                     await self._leave(workers)
                     await self._processes.scale(workers)
@@ -330,18 +364,23 @@ class HostedSizing:
         """Nothing was lent."""
 
     async def restart_workers(self) -> None:
-        """Restart every worker by its nanny."""
-        for name in await restart_workers(self._connection.link, self._snapshot.cluster.workers):
-            _log.warning("worker %s didn't restart in time", name)
+        """Restart every worker by its nanny, without a gateway taking them for lost."""
+        restarts, workers = self._connection.node_link.restarts, self._snapshot.cluster.workers
+        names = [worker.name for worker in workers]
+        gateway = await restarts.hold_workers(names)
+        try:
+            for name in await restart_workers(self._connection.link, workers):
+                _log.warning("worker %s didn't restart in time", name)
+        finally:
+            if gateway:
+                with contextlib.suppress(CoiledError):
+                    await asyncio.shield(restarts.release_workers(names, away=False))
 
 
-def _environ(spec: LaunchSpec, made: ClusterClass, interpreter: str) -> Mapping[str, str]:
-    """Return the variables of the class's process: those of the user, whose configuration and login it needs."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_CLEARED)}
-    kept |= spec.environ
+def _environ(spec: LaunchSpec, made: ClusterClass, interpreter: str) -> dict[str, str]:
+    """Return the variables of the class's process."""
+    kept = variables(interpreter) | spec.environ
     if not made.kwargs.get("scheduler_options", {}).get("dashboard", True):
         # Dask's pages have no password.
         kept["DASK_DISTRIBUTED__WORKER__HTTP__ROUTES"] = kept["DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES"] = "[]"
-    kept["PYTHONUNBUFFERED"] = "1"
-    kept["PATH"] = os.pathsep.join([str(Path(interpreter).parent), kept.get("PATH", os.defpath)])
     return kept

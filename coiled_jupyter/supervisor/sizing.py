@@ -94,6 +94,9 @@ class Sizing:
             await self._scale(min(max(present, bounds.minimum), bounds.maximum), until, bounds)
             return (allowed, limit) if allowed < maximum else (None, None)
 
+    def steady(self) -> None:
+        """Do nothing: without bounds, nobody changes the size."""
+
     async def adapt(self) -> None:
         """Follow the scheduler's recommendation: up at once, down when it has been lower for some checks."""
         bounds = self._snapshot.cluster.desired.adaptive

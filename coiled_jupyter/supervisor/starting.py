@@ -83,6 +83,8 @@ class Processes:
         self._port = 0
         self.interpreter = ""
         """The Python of the processes; empty for a cluster that isn't managed."""
+        self.gone = "The scheduler ended unexpectedly, and the cluster's results with it"
+        """What it means that it has ended by itself."""
         self._nodes, self.fleet = self._none()
 
     def _none(self) -> tuple[Nodes, Fleet]:

@@ -27,7 +27,7 @@ from ..core.launch import LaunchSpec
 from ..core.times import now
 from ..core.wire import Cluster, ClusterChange, ClusterStatus, Cores, Memory, Sync
 from ..factories import local
-from ..ledger import AsyncLedger, first_state
+from ..ledger import AsyncLedger, Ledger, first_state
 from ..links import diagnosis
 from ..links.activity import ActivityReader
 from . import logs, protocol
@@ -145,6 +145,8 @@ class Supervisor:
             else:
                 await tasks.end([work])
             reason = self._why
+            if reason and self.cluster.joined:
+                reason = f"{reason}. It goes on where it runs"
         except CoiledError as error:
             _log.error("%s", error.message)
             status, reason = "failed", error.message
@@ -235,7 +237,16 @@ class Supervisor:
         self.reading.begin()
         await self.syncing.use_again()
         await self.processes.start_workers(self.watching.observe)
+        if self.cluster.joined:
+            await self._check_alone()
         self.snapshot.set(status="running", since=now(), reason=None)
+
+    async def _check_alone(self) -> None:
+        """Raise Conflict where another supervisor of this user has the cluster already, with its cores and its syncs."""
+        for row in await self.ledger.ask(Ledger.list):
+            known = row.snapshot.scheduler
+            if row.id != self.spec.id and not row.ended and known is not None and known.id == self._scheduler():
+                raise Conflict(f"This cluster is followed already, as {row.name}", "Use that one")
 
     async def _start_again(self) -> None:
         """Restart all processes, on another Python if a sync needs that.
@@ -270,7 +281,8 @@ class Supervisor:
         """Follow an attached cluster."""
         self.snapshot.step("Connect", "running")
         await self.connection.prepare()
-        self.connection.open(address, msgspec.structs.asdict(self.spec.tls) if self.spec.tls else None)
+        files = msgspec.structs.asdict(self.spec.tls) if self.spec.tls else None
+        self.connection.open(address, files, relayed=self.spec.relayed)
         self.reading.begin()
         adopted, since = None, time.monotonic()
         while not self._stopping.is_set():
@@ -314,7 +326,7 @@ class Supervisor:
         """Check everything once; only the end of the scheduler ends the cluster."""
         if self.spec.address is None:
             if self.processes.ended:
-                raise Unavailable("The scheduler ended unexpectedly, and the cluster's results with it")
+                raise Unavailable(self.processes.gone)
             await self._try("replacing workers", self.processes.replace)
             await self._try("checking its folder", self._check_folder)
         await self._try("observing it", self._observe)
@@ -433,6 +445,7 @@ class Supervisor:
             granted, limit = await self.sizing.scale(change.workers, until)
         elif change.adaptive is None:
             self.snapshot.set(desired=msgspec.structs.replace(desired, adaptive=None))
+            self.sizing.steady()
         elif change.adaptive is not msgspec.UNSET:
             self._check_steerable()
             granted, limit = await self.sizing.adapt_within(change.adaptive.minimum, change.adaptive.maximum, until)
@@ -449,6 +462,10 @@ class Supervisor:
         if self.spec.address is not None:
             raise Conflict("Only its owner can restart this cluster", "It was attached, and isn't managed here")
         self._check_steerable()
+        if what == "cluster" and self.spec.cluster_class is not None and self.spec.cluster_class.joined:
+            raise Conflict(
+                "This cluster was joined, and goes on where it runs", "Restart its workers, or create another"
+            )
         if what == "cluster":
             self.snapshot.begin_steps("Start scheduler", "Start workers")
             self._again.set()

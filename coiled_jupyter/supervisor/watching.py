@@ -74,14 +74,18 @@ class Watching:
         managed = self._spec.address is None
         wanted = self._snapshot.cluster.desired.workers * self._spec.threads_per_worker
         cores = identity.cores(wanted if managed else None)
+        # What a relay of ours leads to is reached at that relay alone.
+        own = None if managed and self._connection.relayed else identity.address
         state = await self._fetch_state(identity.id, bool(cores.busy))
         self._snapshot.set(
             workers=identity.workers(seen, self.groups, self._restarts),
             scheduler=SchedulerInfo(
-                address=identity.address or link.address,
+                address=own or link.address,
                 id=identity.id,
                 # A relay has the scheduler's own port, and not that of its pages.
-                dashboard=None if self._spec.relayed else dashboard_url(link.address, identity.dashboard, state),
+                dashboard=self._connection.dashboard
+                if self._connection.relayed
+                else dashboard_url(link.address, identity.dashboard, state),
             ),
             cores=cores,
             memory=identity.memory(local.machine_memory() if on_this_machine(self._snapshot.cluster) else None),

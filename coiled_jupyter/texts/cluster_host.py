@@ -3,10 +3,15 @@
 Started as ``python -c <this text>``. The first line of stdin is ``{"module", "name", "args", "kwargs", "queue", "logs",
 "tls"}``: what is imported and called, with ``asynchronous=True``, without workers; ``tls`` are paths of certificates for all
 its processes, or null. Each further line is a call ``{"id": n, "call":
-name, …}``: ``scale`` (``workers``), ``remove`` (``units``, with their workers), ``adapt`` (``minimum``, ``maximum``) and
-``steady``, which end adapting. Each line of stdout is an event: ``started`` (``address``, ``tls``: PEM texts or null),
-``failed`` (``kind``: ``missing`` or ``platform``, ``text``, ``module``), ``state`` (``units``: names of the workers that were
-asked for, by job or process; ``pending`` and ``lost``: sentences), and ``answer`` (``id``, ``error``).
+name, …}``: ``scale`` (``workers``), ``remove`` (``units``, with their workers), ``adapt`` (``minimum``, ``maximum``),
+``steady``, which ends adapting, and ``relay`` (``text``, ``folder``, ``port``: see the text ``relay``), to a scheduler that
+only this process reaches. Each line of stdout is an event: ``started`` (``address``, ``tls``: PEM texts or null,
+``dashboard``), ``failed`` (``kind``: ``missing`` or ``platform``, ``text``, ``module``), ``state`` (``units``: names of the
+workers that were asked for, by job or process; ``pending``, ``lost`` and ``refused``: sentences), and ``answer`` (``id``,
+``error``, ``port``).
+
+With ``"ask": true`` in the first line nothing is started. The object that is made, a gateway, is asked for the options that
+it declares and for the clusters that run there, and the one event is ``offers`` (``options``, ``clusters``) or ``failed``.
 
 When stdin ends, because the supervisor has closed it or is gone, the cluster is closed, and this process ends: a start that
 runs is first waited for, so that nothing it has begun stays unknown. What the platform prints goes to stderr, and what
@@ -20,12 +25,15 @@ import importlib
 import inspect
 import json
 import logging
+import operator
 import os
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
+import warnings
 
 START_SECONDS = 20.0
 CLOSE_SECONDS = 25.0
@@ -104,6 +112,8 @@ class _Host:
         self._queue_at = self._again_at = 0.0
         self._jobs = {}
         self._lost = {}
+        self._refused = ""
+        self._way = None
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -125,7 +135,7 @@ class _Host:
             await asyncio.wait({start}, timeout=1.0)
         failed = start.done() and not start.cancelled() and start.exception() is not None
         if failed:
-            self._tell_failure(start.exception())
+            self.tell_failure(start.exception())
         elif not self._closing.is_set():
             tasks = [asyncio.ensure_future(work) for work in (self._obey(), self._look())]
             await asyncio.wait({closing, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -134,7 +144,7 @@ class _Host:
             await asyncio.wait(tasks, timeout=1.0)
         await self._close()
 
-    def _tell_failure(self, error):
+    def tell_failure(self, error):
         import traceback
 
         traceback.print_exception(type(error), error, error.__traceback__)
@@ -153,11 +163,8 @@ class _Host:
 
     async def _start(self):
         spec = self._spec
-        made = getattr(importlib.import_module(spec["module"]), spec["name"])
-        kwargs = dict(spec["kwargs"], asynchronous=True)
-        if spec["tls"]:
-            kwargs["security"] = _encrypt(spec["tls"])
-        cluster = made(*spec["args"], **kwargs)
+        kwargs = {"security": _encrypt(spec["tls"])} if spec["tls"] else {}
+        cluster = _made(spec, **kwargs)
         self._cluster = cluster
         if _is_ssh(cluster):
             _spread(cluster)
@@ -172,12 +179,12 @@ class _Host:
         )
 
     async def _close(self):
-        cluster, self._cluster = self._cluster, None
+        cluster, self._cluster, self._way = self._cluster, None, None
         if cluster is None:
             return
         try:
-            status = getattr(getattr(cluster, "status", None), "name", "running")
-            if status not in ("closed", "failed"):
+            status = getattr(cluster, "status", "running")
+            if getattr(status, "name", status) not in ("closed", "failed"):
                 closed = cluster.close()
                 if inspect.isawaitable(closed):
                     await asyncio.wait_for(closed, CLOSE_SECONDS)
@@ -199,9 +206,9 @@ class _Host:
     async def _obey(self):
         while True:
             call = await self._calls.get()
-            error = None
+            error = port = None
             try:
-                await getattr(self, "_" + call["call"])(call)
+                port = await getattr(self, "_" + call["call"])(call)
             except asyncio.CancelledError:
                 raise
             except Exception as failure:
@@ -210,11 +217,10 @@ class _Host:
                 traceback.print_exc()
                 error = self._told_words(failure)
             self._tell_state()
-            self._output.send(event="answer", id=call["id"], error=error)
+            self._output.send(event="answer", id=call["id"], error=error, port=port)
 
     async def _scale(self, call):
-        cluster = self._cluster
-        await _done(cluster.scale(call["workers"]))
+        await self._heard(self._cluster.scale(call["workers"]))
         await self._correct()
 
     async def _remove(self, call):
@@ -224,7 +230,23 @@ class _Host:
         await self._correct()
 
     async def _adapt(self, call):
-        await _done(self._cluster.adapt(minimum=call["minimum"], maximum=call["maximum"]))
+        await self._heard(self._cluster.adapt(minimum=call["minimum"], maximum=call["maximum"]))
+
+    async def _heard(self, result):
+        """Wait for what a platform does, and keep what it warns of: a gateway says so where it gives fewer workers."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            await _done(result)
+        for one in caught:
+            sys.stderr.write(warnings.formatwarning(one.message, one.category, one.filename, one.lineno))
+        told = [str(one.message) for one in caught if one.category.__name__ == "GatewayWarning"]
+        self._refused = "; ".join(told)[:TEXT]
+
+    async def _relay(self, call):
+        relay = {"__name__": "coiled_jupyter_relay"}
+        exec(compile(call["text"], "<coiled-jupyter relay>", "exec"), relay)  # noqa: S102 - our own text
+        self._way = _Way(self._cluster)
+        return relay["through"](lambda: self._way, call["folder"], call["port"])
 
     async def _steady(self, call):
         adaptive = getattr(self._cluster, "_adaptive", None)
@@ -254,6 +276,8 @@ class _Host:
                 await self._ask_queue()
                 await self._start_again()
                 self._tell_state()
+                if await self._gone():
+                    return
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -289,10 +313,24 @@ class _Host:
                 for unit in sorted(self._lost)
                 if unit in (units or ()) and not set(units[unit]) & present
             ),
+            self._refused,
         )
         if told != self._told:
             self._told = told
-            self._output.send(event="state", units=units, pending=told[1], lost=told[2])
+            self._output.send(event="state", units=units, pending=told[1], lost=told[2], refused=told[3])
+
+    async def _gone(self):
+        """Whether a gateway says that the cluster has ended there."""
+        gateway = getattr(self._cluster, "gateway", None)
+        if not hasattr(gateway, "get_cluster") or time.monotonic() < self._again_at:
+            return False
+        self._again_at = time.monotonic() + AGAIN_SECONDS
+        report = await asyncio.wait_for(gateway.get_cluster(self._cluster.name), AGAIN_SECONDS)
+        status = report.status.name.lower()
+        if status not in ("stopping", "stopped", "failed"):
+            return False
+        sys.stderr.write("The gateway says that the cluster is %s\n" % status)
+        return True
 
     async def _ask_queue(self):
         """Ask the batch system about jobs whose workers aren't there."""
@@ -376,6 +414,55 @@ class _Host:
                     pass
 
         await asyncio.gather(copy(process.stdout), copy(process.stderr), return_exceptions=True)
+
+
+class _Way:
+    """What the text ``relay`` needs of a client: where the scheduler is, and the certificates that stay in this process."""
+
+    def __init__(self, cluster):
+        self.scheduler = self
+        self.address = cluster.scheduler_address
+        self.connection_args = cluster.security.get_connection_args("client")
+
+
+def _made(spec, **more):
+    """Return what the class returns; the name may be one of its methods, which joins a cluster that runs."""
+    found = operator.attrgetter(spec["name"])(importlib.import_module(spec["module"]))
+    return found(*spec["args"], **dict(spec["kwargs"], asynchronous=True, **more))
+
+
+async def _offers(spec):
+    """Return the options that a gateway declares, and the user's clusters there."""
+    gateway = _made(spec)
+    try:
+        declared = await gateway.cluster_options()
+        clusters = await gateway.list_clusters()
+    finally:
+        await _done(gateway.close())
+    fields = getattr(declared, "_fields", {})
+    return {
+        "options": [_declared(name, declared[name], fields.get(name)) for name in declared],
+        "clusters": [
+            {"name": one.name, "status": one.status.name.lower(), "started": one.start_time.timestamp()}
+            for one in clusters
+        ],
+    }
+
+
+def _declared(name, value, field):
+    kinds = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
+    kind = next((word for cls, word in kinds if isinstance(value, cls)), "")
+    if type(field).__name__ == "Float":
+        kind = "number"
+    return {
+        "name": name,
+        "type": kind,
+        "label": str(getattr(field, "label", name)),
+        "default": value if kind else None,
+        "minimum": getattr(field, "min", None),
+        "maximum": getattr(field, "max", None),
+        "choices": list(getattr(field, "options", ())),
+    }
 
 
 async def _done(result):
@@ -468,6 +555,13 @@ def _watch_stdin(loop, host):
     os._exit(1)
 
 
+def _keep_in_memory(module):
+    """Have the keys of a gateway, which its client writes to temporary files to read them, never be on a disk."""
+    memory = "/dev/shm"  # noqa: S108 - what is made there has a name that nobody knows before
+    if module.partition(".")[0] == "dask_gateway" and os.access(memory, os.W_OK | os.X_OK):
+        tempfile.tempdir = memory
+
+
 def _keep_lock():
     held = os.environ.pop("COILED_JUPYTER_ALIVE", "")
     if held.isdigit():
@@ -476,7 +570,14 @@ def _keep_lock():
 
 
 async def _main(output, spec):
+    _keep_in_memory(spec["module"])
     host = _Host(output, spec)
+    if spec.get("ask"):
+        try:
+            output.send(event="offers", **await _offers(spec))
+        except Exception as error:
+            host.tell_failure(error)
+        return
     thread = threading.Thread(target=_watch_stdin, args=(asyncio.get_running_loop(), host), daemon=True)
     thread.start()
     await host.run()

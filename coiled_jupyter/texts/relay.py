@@ -3,7 +3,7 @@
 Kept by the handler of a kernel's control channel. ``call(request)`` opens a relay, or finds an open one, and returns one JSON
 text: ``{"port": number}`` on loopback, or ``{"error": word}``. A request is ``{"scheduler": id, "folder": path, "port":
 number}``: the folder has the PEM files of the relay (``ca``, ``cert`` and ``key``), and the port is the one to be taken if it
-is free; 0 is any.
+is free; 0 is any. The process of a cluster's class opens one with ``through``.
 
 Nobody gets through without a certificate of the folder's authority. What goes through goes unread into a connection that the
 client's own Dask opens, with certificates that never leave this process. That happens in a thread with an event loop of its
@@ -54,10 +54,10 @@ async def _dialled(client):
 
 
 class _Relay:
-    """One relay."""
+    """One relay; ``find()`` returns a client, or what has its address and arguments of connections, and None to end it."""
 
-    def __init__(self, scheduler, folder, port):
-        self.scheduler = scheduler
+    def __init__(self, find, folder, port):
+        self.find = find
         names = [os.path.join(folder, name + ".pem") for name in ("ca", "cert", "key")]
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -88,7 +88,7 @@ class _Relay:
         # Its own connections are not the user's tasks, and their faults are not shown.
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         server = await asyncio.start_server(self.enter, sock=self.socket, ssl=self.tls, limit=PIECE)
-        while _client(self.scheduler) is not None:
+        while self.find() is not None:
             await asyncio.sleep(LOOK_SECONDS)
         server.close()
         for task in list(self.open):
@@ -103,7 +103,7 @@ class _Relay:
         self.open.add(task)
         ways = []
         try:
-            client = _client(self.scheduler)
+            client = self.find()
             if client is not None:
                 comm = await asyncio.wait_for(_dialled(client), DIAL_SECONDS)
                 client = None
@@ -168,8 +168,13 @@ def _opened(request):
     if scheme not in ("tls", "gateway"):
         # On others nothing is encrypted, or it isn't a stream of bytes.
         return {"error": "scheme"}
-    _relays[key] = relay = _Relay(*key, int(request.get("port", 0)))
+    _relays[key] = relay = _Relay(lambda: _client(key[0]), key[1], int(request.get("port", 0)))
     return {"port": relay.port}
+
+
+def through(find, folder, port):
+    """Open a relay to what ``find()`` returns, until that is None, and return its port; raises OSError and the like."""
+    return _Relay(find, folder, port).port
 
 
 def call(request):

@@ -1,4 +1,4 @@
-"""What every kind of cluster does, tried on real platforms: local processes, SSH, Slurm, and a class of Dask's configuration."""
+"""What every kind of cluster does, tried on real platforms: local processes, SSH, Slurm, a gateway, and a configured class."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ from coiled_jupyter.service.facade import Service
 from tests import platforms
 from tests.environments import environment, interpreters
 from tests.fakes import InterpreterKernels
+from tests.gateway import DaskGateway
 from tests.patience import deadline
 from tests.processes import words
 
 TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.3", "msgpack==1.2.4", "tornado==6.6.1")
-KINDS = ("local", "ssh", "slurm", "configured")
+KINDS = ("local", "ssh", "slurm", "gateway", "configured")
 _CONFIGURED = """
 labextension:
   factory:
@@ -47,8 +48,14 @@ labextension:
 class Platform:
     """One kind of cluster with what a request for it needs."""
 
-    def __init__(self, request: dict[str, object], factories: dict[str, object], slurm: platforms.Slurm | None = None):
-        self.request, self.factories, self.slurm = request, factories, slurm
+    def __init__(
+        self,
+        request: dict[str, object],
+        factories: dict[str, object],
+        slurm: platforms.Slurm | None = None,
+        gateway: DaskGateway | None = None,
+    ):
+        self.request, self.factories, self.slurm, self.gateway = request, factories, slurm, gateway
 
     def body(self, **more: object) -> ClusterCreate:
         return ClusterCreate(**{**self.request, **more})
@@ -56,6 +63,8 @@ class Platform:
     def left(self, address: str) -> list[str]:
         """Return what is left of a cluster: jobs, and processes that were told its scheduler's address."""
         jobs = [job for job in self.slurm.jobs() if "COMPLETING" not in job] if self.slurm else []
+        if self.gateway is not None:
+            jobs += self.gateway.processes()
         return jobs + [line for line in map(words, psutil.process_iter()) if address and address in line]
 
 
@@ -72,6 +81,12 @@ def platform(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             monkeypatch.setenv("SLURM_CONF", slurm.environ["SLURM_CONF"])
             request = {"factory": "queue", "threads_per_worker": 1, "memory_limit": "500 MB"}
             yield Platform(request, {"queue": slurm.factory()}, slurm)
+    elif kind == "gateway":
+        with DaskGateway(folder / "gateway", nodes=Path(sys.executable)) as server:
+            server.ready()
+            for name, value in server.variables().items():
+                monkeypatch.setenv(name, value)
+            yield Platform({"factory": "gateway"}, {}, gateway=server)
     else:
         path = folder / "dask" / "labextension.yaml"
         path.parent.mkdir()
@@ -123,25 +138,26 @@ class Lab:
 
 def on(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, act, kernels=None, **settings: object) -> None:
     """Run ``await act(lab)`` with a platform, and see that nothing of a cluster is left there."""
-
-    async def main(place: Platform) -> None:
-        service = Service(configuration.made({"factories": place.factories, **settings}), kernels=kernels)
-        await service.start()
-        lab = Lab(service, place)
-        try:
-            await act(lab)
-        finally:
-            if lab.id and lab.cluster.status not in ENDED:
-                await lab.stop()
-            # Of a cluster whose supervisor was killed they come back when its last process has ended.
-            end = deadline(20)
-            while cores := Ledger().used_cores():
-                assert time.monotonic() < end, cores
-                await asyncio.sleep(0.1)
-            await service.close()
-
     with platform(kind, folder, monkeypatch) as place:
-        asyncio.run(main(place))
+        asyncio.run(served(place, act, kernels, **settings))
+
+
+async def served(place: Platform, act, kernels=None, **settings: object) -> None:
+    """Run ``await act(lab)`` with a service; all cores are free after it."""
+    service = Service(configuration.made({"factories": place.factories, **settings}), kernels=kernels)
+    await service.start()
+    lab = Lab(service, place)
+    try:
+        await act(lab)
+    finally:
+        if lab.id and lab.cluster.status not in ENDED:
+            await lab.stop()
+        # Of a cluster whose supervisor was killed they come back when its last process has ended.
+        end = deadline(20)
+        while cores := Ledger().used_cores():
+            assert time.monotonic() < end, cores
+            await asyncio.sleep(0.1)
+        await service.close()
 
 
 def kinds(*marks: object):
@@ -237,7 +253,8 @@ def test_a_supervisor_that_is_killed_leaves_nothing(kind, tmp_path, monkeypatch)
     on(kind, tmp_path, monkeypatch, act)
 
 
-@kinds(pytest.mark.nightly)
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "configured"])
 def test_it_is_synced_keeps_its_results_grows_in_the_layer_and_goes_back(kind, tmp_path, monkeypatch):
     kernel = environment(interpreters()["3.11"], *TODAY, "six==1.16.0")
 
@@ -276,6 +293,20 @@ async def _ended(service: Service, sync: Sync) -> Sync:
         assert time.monotonic() < end, found
         await asyncio.sleep(0.1)
     return found
+
+
+@pytest.mark.nightly
+def test_a_configured_local_cluster_is_compared_and_says_why_it_is_not_synced(tmp_path, monkeypatch):
+    kernel = environment(interpreters()["3.11"], *TODAY, "six==1.16.0")
+
+    async def act(lab: Lab) -> None:
+        await lab.create(workers=1)
+        await lab.runs(1)
+        plan = await lab.service.changing.plan(PlanCreate(cluster=lab.id, kernel="k", scope=["six"]))
+        assert plan.how == "refused"
+        assert any("shares a process with the scheduler" in action.why for action in plan.actions)
+
+    on("configured", tmp_path, monkeypatch, act, kernels=InterpreterKernels({"k": (kernel, ("six",))}))
 
 
 def test_a_job_that_waits_is_shown_as_waiting_and_is_gone_after_a_stop(tmp_path, monkeypatch):

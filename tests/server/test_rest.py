@@ -359,6 +359,7 @@ def test_every_documented_operation_answers_what_the_document_says(server):
     server.api("GET", f"environments?cluster={cluster['id']}")
     for asked in ("about", "clusters", "usage", "rules", f"{path}/logs", f"{path}/activity"):
         assert server.api("GET", asked)[0] == 200
+    assert server.api("POST", "factories/local/offers", {}) == (200, {"options": {}, "clusters": []})
     server.api("POST", "explain", {"cluster": cluster["id"], "kernel": kernel["id"], "text": "KilledWorker"})
     status, report = server.api("GET", f"doctor?kernel={kernel['id']}")
     assert (status, report["failed"]) == (200, []), report["failed"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from .base import Time, Wire
+from msgspec import Meta
+
+from .base import Request, Time, Wire
 from .clusters import Cluster, LogLine
 from .diff import Diff
 from .environments import Environment
@@ -58,6 +60,8 @@ class Factory(Wire, frozen=True, kw_only=True):
         The commands of the platform that aren't on the Jupyter server's machine: such a kind is of no use here.
     workers
         How many workers it starts with where nothing else is said.
+    asks
+        Whether its platform declares more options, and tells which clusters run there: ``POST factories/{name}/offers``.
 
     """
 
@@ -70,6 +74,28 @@ class Factory(Wire, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     workers: int = 2
+    asks: bool = False
+
+
+class OffersAsk(Request, frozen=True, kw_only=True):
+    """Body of ``POST factories/{name}/offers``: the kernel whose Python asks; null is the Jupyter server's own."""
+
+    kernel: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class RunningThere(Wire, frozen=True, kw_only=True):
+    """A cluster of the user's that runs at a platform, and can be joined by its name."""
+
+    name: str
+    status: str
+    started_at: Time
+
+
+class Offers(Wire, frozen=True, kw_only=True):
+    """What a platform declares for new clusters, and which of the user's clusters run there."""
+
+    options: dict[str, Option]
+    clusters: tuple[RunningThere, ...]
 
 
 class Limits(Wire, frozen=True, kw_only=True):

@@ -139,6 +139,8 @@ class Cluster(Wire, frozen=True, kw_only=True):
     """The kernels of this server that have a live client of it now: their notebooks are compared with it."""
     counted: bool = True
     """Whether its cores count for the limit, if it was started here: some platforms have limits of their own."""
+    joined: bool = False
+    """Whether it ran at a platform already, and goes on there when it is detached from here."""
     warnings: tuple[str, ...] = ()
     """What its supervisor could not do, such as writing the ledger, in sentences. The cluster itself keeps running."""
 

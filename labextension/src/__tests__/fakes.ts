@@ -24,6 +24,7 @@ import type {
   Layer,
   LogLine,
   Logs,
+  Offers,
   Plan,
   PlanCreate,
   Row,
@@ -107,6 +108,7 @@ export function cluster(id: string, more: Partial<Cluster> = {}): Cluster {
     kernels: [],
     other_clients: [],
     counted: true,
+    joined: false,
     warnings: [],
     created_at: '2026-03-01T11:46:00.000Z',
     seen_at: null,
@@ -408,6 +410,10 @@ export class FakeApi implements IApi {
       throw this.failure;
     }
     return answer(this.list);
+  }
+
+  async offers(): Promise<Offers> {
+    return { options: {}, clusters: [] };
   }
 
   async create(body: ClusterCreate): Promise<Cluster> {

@@ -19,6 +19,7 @@ import type {
   Explanation,
   Layer,
   Logs,
+  Offers,
   Plan,
   PlanCreate,
   Problematic,
@@ -92,6 +93,8 @@ export interface IApi {
     last?: Last<readonly Cluster[]>
   ): Promise<IAnswer<readonly Cluster[]>>;
   create(body: ClusterCreate): Promise<Cluster>;
+  /** Ask a factory's platform, by the Python of a kernel or of the server. */
+  offers(factory: string, kernel: string | null): Promise<Offers>;
   attach(body: ClusterAttach): Promise<Cluster>;
   change(id: string, body: ClusterChange): Promise<ChangedCluster>;
   restart(id: string, what: ClusterRestart['what']): Promise<Cluster>;
@@ -142,6 +145,13 @@ export class Api implements IApi {
     last: Last<readonly Cluster[]> = null
   ): Promise<IAnswer<readonly Cluster[]>> {
     return this._read('clusters', last);
+  }
+
+  offers(factory: string, kernel: string | null): Promise<Offers> {
+    return this._ask(`factories/${encodeURIComponent(factory)}/offers`, {
+      method: 'POST',
+      body: JSON.stringify({ kernel })
+    });
   }
 
   create(body: ClusterCreate): Promise<Cluster> {

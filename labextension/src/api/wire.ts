@@ -758,6 +758,66 @@ export interface paths {
     readonly patch?: never;
     readonly trace?: never;
   };
+  readonly '/factories/{name}/offers': {
+    readonly parameters: {
+      readonly query?: never;
+      readonly header?: never;
+      readonly path?: never;
+      readonly cookie?: never;
+    };
+    readonly get?: never;
+    readonly put?: never;
+    /** What a factory's platform declares, and which clusters run there */
+    readonly post: {
+      readonly parameters: {
+        readonly query?: never;
+        readonly header?: never;
+        readonly path: {
+          readonly name: string;
+        };
+        readonly cookie?: never;
+      };
+      readonly requestBody: {
+        readonly content: {
+          readonly 'application/json': components['schemas']['OffersAsk'];
+        };
+      };
+      readonly responses: {
+        /** @description A request that can't be met, and why */
+        readonly '4XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Something doesn't answer */
+        readonly '5XX': {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['ErrorBody'];
+          };
+        };
+        /** @description Success */
+        readonly 200: {
+          headers: {
+            readonly [name: string]: unknown;
+          };
+          content: {
+            readonly 'application/json': components['schemas']['Offers'];
+          };
+        };
+      };
+    };
+    readonly delete?: never;
+    readonly options?: never;
+    readonly head?: never;
+    readonly patch?: never;
+    readonly trace?: never;
+  };
   readonly '/kernels/{id}/imports': {
     readonly parameters: {
       readonly query?: never;
@@ -1951,6 +2011,8 @@ export interface components {
       /** @default null */
       readonly granted: number | null;
       readonly id: string;
+      /** @default false */
+      readonly joined: boolean;
       /** @default [] */
       readonly kernels: readonly string[];
       readonly lease_until: string | null;
@@ -2045,6 +2107,8 @@ export interface components {
       readonly environment: components['schemas']['ClusterSoftware'];
       readonly factory: string;
       readonly id: string;
+      /** @default false */
+      readonly joined: boolean;
       /** @default [] */
       readonly kernels: readonly string[];
       readonly lease_until: string | null;
@@ -2398,10 +2462,14 @@ export interface components {
      *         The commands of the platform that aren't on the Jupyter server's machine: such a kind is of no use here.
      *     workers
      *         How many workers it starts with where nothing else is said.
+     *     asks
+     *         Whether its platform declares more options, and tells which clusters run there: ``POST factories/{name}/offers``.
      */
     readonly Factory: {
       /** @default [] */
       readonly absent: readonly string[];
+      /** @default false */
+      readonly asks: boolean;
       readonly description: string;
       /** @default [] */
       readonly missing: readonly string[];
@@ -2527,6 +2595,24 @@ export interface components {
      */
     readonly NotebookImports: {
       readonly cells: readonly string[];
+    };
+    /**
+     * Offers
+     * @description What a platform declares for new clusters, and which of the user's clusters run there.
+     */
+    readonly Offers: {
+      readonly clusters: readonly components['schemas']['RunningThere'][];
+      readonly options: {
+        readonly [key: string]: components['schemas']['Option'];
+      };
+    };
+    /**
+     * OffersAsk
+     * @description Body of ``POST factories/{name}/offers``: the kernel whose Python asks; null is the Jupyter server's own.
+     */
+    readonly OffersAsk: {
+      /** @default null */
+      readonly kernel?: string | null;
     };
     /**
      * Option
@@ -3091,6 +3177,19 @@ export interface components {
       } | null;
     };
     /**
+     * RunningThere
+     * @description A cluster of the user's that runs at a platform, and can be joined by its name.
+     */
+    readonly RunningThere: {
+      readonly name: string;
+      /**
+       * @description RFC 3339, UTC
+       * @example 2026-03-01T12:00:00.000Z
+       */
+      readonly started_at: string;
+      readonly status: string;
+    };
+    /**
      * SchedulerInfo
      * @description The address of the scheduler, and the id by which its clients are matched to the cluster.
      *
@@ -3466,6 +3565,8 @@ export type LogLine = components['schemas']['LogLine'];
 export type Logs = components['schemas']['Logs'];
 export type Memory = components['schemas']['Memory'];
 export type NotebookImports = components['schemas']['NotebookImports'];
+export type Offers = components['schemas']['Offers'];
+export type OffersAsk = components['schemas']['OffersAsk'];
 export type Option = components['schemas']['Option'];
 export type Package = components['schemas']['Package'];
 export type Plan = components['schemas']['Plan'];
@@ -3487,6 +3588,7 @@ export type RowSoftware = components['schemas']['RowSoftware'];
 export type Rule = components['schemas']['Rule'];
 export type Rules = components['schemas']['Rules'];
 export type RulesChange = components['schemas']['RulesChange'];
+export type RunningThere = components['schemas']['RunningThere'];
 export type SchedulerInfo = components['schemas']['SchedulerInfo'];
 export type Severities = components['schemas']['Severities'];
 export type Software = components['schemas']['Software'];

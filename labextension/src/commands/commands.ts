@@ -1,7 +1,7 @@
 /** Commands; what changes anything opens our own dialog, and no argument skips it. */
 import type { CommandRegistry } from '@lumino/commands';
 
-import { isOurs } from '../model/capabilities';
+import { goesOn, isOurs } from '../model/capabilities';
 import { CommandIDs } from '../tokens';
 import { hasEnded } from '../model/model';
 import { addActivity } from './activity';
@@ -56,7 +56,7 @@ export function addCommands(
     short: cluster =>
       hasEnded(cluster)
         ? trans.__('Remove…')
-        : cluster.source === 'attached'
+        : goesOn(cluster)
           ? trans.__('Detach…')
           : trans.__('Stop…'),
     caption: trans.__('Stop a cluster, after you have seen what is lost'),

@@ -3,7 +3,14 @@ import { Dialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-import type { ClusterCreate, Factory, Option, Usage } from '../api/wire';
+import { ApiError } from '../api/client';
+import type {
+  ClusterCreate,
+  Factory,
+  Offers,
+  Option,
+  Usage
+} from '../api/wire';
 import { coresLeft } from '../model/capabilities';
 import type { IActiveKernel } from '../model/kernel';
 import { DEFAULTS } from '../model/preferences';
@@ -11,6 +18,8 @@ import type { INewCluster } from '../model/preferences';
 import type { IDialogContext } from './context';
 import { ask } from './form';
 import type { Form, IFormOptions } from './form';
+import { Platforms } from './platforms';
+import { refusalWords } from '../words/words';
 
 type Values = {
   readonly name: string;
@@ -32,6 +41,7 @@ type OptionField = `options.${string}`;
 
 const LOCAL = 'local';
 const REMEMBERED = 'coiled-jupyter:new-cluster';
+const NONE = new Platforms([], () => Promise.reject(new Error()));
 
 export async function createCluster({
   model,
@@ -46,14 +56,15 @@ export async function createCluster({
   const last = lastOf(await model.remembered(REMEMBERED));
   // The panel reads only while it is visible.
   model.invalidate();
+  const platforms = new Platforms(factories, (...it) => model.offers(...it));
   await ask({
-    ...newClusterForm(kernel, () => model.usage, trans, first, factories, last),
+    ...newClusterForm(kernel, () => model.usage, trans, first, platforms, last),
     source: model,
     title: trans.__('New cluster'),
     accept: Dialog.okButton({ label: trans.__('Create') }),
     focus: 'input',
     act: async values => {
-      await model.create(requestOf(values, kernel?.id ?? '', factories));
+      await model.create(requestOf(values, kernel?.id ?? '', platforms));
       model.remember(REMEMBERED, JSON.stringify(placeOf(values)));
     }
   });
@@ -82,9 +93,10 @@ export function newClusterForm(
   usage: () => Usage | null,
   trans: TranslationBundle,
   first: INewCluster = DEFAULTS.newCluster,
-  factories: readonly Factory[] = [],
+  platforms: Platforms = NONE,
   last: Readonly<Record<string, unknown>> = {}
 ): IFormOptions<Values> {
+  const { factories } = platforms;
   const sources = [
     ...(kernel?.id
       ? ([
@@ -99,6 +111,8 @@ export function newClusterForm(
   const said = (name: string, otherwise: string): string =>
     typeof last[name] === 'string' ? last[name] : otherwise;
   const options = factories.flatMap(it => Object.entries(it.options));
+  // A platform decides itself which packages its nodes have.
+  const speaking = sources.filter(([source]) => SPEAKING.includes(source));
   const place = said('factory', LOCAL);
   return {
     initial: {
@@ -120,92 +134,203 @@ export function newClusterForm(
       'adaptive.maximum': '',
       environ: ''
     },
-    fields: form => (
-      <>
-        {factories.length > 1 &&
-          form.select(
-            'factory',
-            trans.__('Where'),
-            factories.map(({ name, title }) => [name, title] as const)
+    fields: form => {
+      const chosen = placeIn(form.values, kernel?.id ?? '', platforms);
+      const { asking, factory, joined, packages } = chosen;
+      if (factory) {
+        platforms.look(factory, asking, offers => {
+          form.set(offered(form.values, offers, said));
+        });
+      }
+      return (
+        <>
+          {factories.length > 1 &&
+            form.select(
+              'factory',
+              trans.__('Where'),
+              factories.map(({ name, title }) => [name, title] as const)
+            )}
+          {factory?.asks && joinField(form, chosen, platforms, trans)}
+          {optionFields(form, factory, true, trans)}
+          {!joined &&
+            form.number('workers', trans.__('Workers'), { required: true })}
+          {factory?.asks
+            ? form.select(
+                'packages',
+                trans.__('Python that speaks to it'),
+                speaking
+              )
+            : form.select('packages', trans.__('Packages from'), sources)}
+          {packages === 'requirements' && (
+            <>
+              {form.lines(
+                'requirements',
+                trans.__('Requirements, one per line'),
+                {
+                  rows: 4,
+                  required: true
+                }
+              )}
+              {form.text('python', trans.__('Python version (optional)'), {
+                placeholder: trans.__("the Jupyter server's")
+              })}
+            </>
           )}
-        {optionFields(form, factoryOf(form.values, factories), true, trans)}
-        {form.number('workers', trans.__('Workers'), { required: true })}
-        {form.select('packages', trans.__('Packages from'), sources)}
-        {form.values.packages === 'requirements' && (
-          <>
-            {form.lines(
-              'requirements',
-              trans.__('Requirements, one per line'),
-              {
-                rows: 4,
-                required: true
-              }
-            )}
-            {form.text('python', trans.__('Python version (optional)'), {
-              placeholder: trans.__("the Jupyter server's")
+          <details>
+            <summary>{trans.__('More options')}</summary>
+            {!joined && optionFields(form, factory, false, trans)}
+            {form.text('name', trans.__('Name (optional)'), {
+              placeholder: trans.__('auto')
             })}
-          </>
-        )}
-        <details>
-          <summary>{trans.__('More options')}</summary>
-          {optionFields(form, factoryOf(form.values, factories), false, trans)}
-          {form.text('name', trans.__('Name (optional)'), {
-            placeholder: trans.__('auto')
-          })}
-          {takes(form.values, factories, 'threads_per_worker') &&
-            form.number('threads_per_worker', trans.__('Threads per worker'), {
-              required: true
-            })}
-          {takes(form.values, factories, 'memory_limit') &&
-            form.text(
-              'memory_limit',
-              trans.__('Memory per worker (optional)'),
-              {
-                placeholder: trans.__('auto')
-              }
+            {takes(factory, 'threads_per_worker') &&
+              form.number(
+                'threads_per_worker',
+                trans.__('Threads per worker'),
+                {
+                  required: true
+                }
+              )}
+            {takes(factory, 'memory_limit') &&
+              form.text(
+                'memory_limit',
+                trans.__('Memory per worker (optional)'),
+                {
+                  placeholder: trans.__('auto')
+                }
+              )}
+            {!joined && (
+              <div className="jp-Coiled-pair">
+                {form.number(
+                  'adaptive.minimum',
+                  trans.__('Adaptive minimum (optional)')
+                )}
+                {form.number(
+                  'adaptive.maximum',
+                  trans.__('Adaptive maximum (optional)')
+                )}
+              </div>
             )}
-          <div className="jp-Coiled-pair">
-            {form.number(
-              'adaptive.minimum',
-              trans.__('Adaptive minimum (optional)')
-            )}
-            {form.number(
-              'adaptive.maximum',
-              trans.__('Adaptive maximum (optional)')
-            )}
-          </div>
-          {takes(form.values, factories, 'environ') &&
-            form.lines(
-              'environ',
-              trans.__(
-                'Environment variables, one NAME=value per line (optional)'
-              ),
-              { rows: 3 }
-            )}
-        </details>
-      </>
-    ),
-    effect: values =>
-      effectWords(values, kernel, usage(), factoryOf(values, factories), trans),
+            {takes(factory, 'environ') &&
+              form.lines(
+                'environ',
+                trans.__(
+                  'Environment variables, one NAME=value per line (optional)'
+                ),
+                { rows: 3 }
+              )}
+          </details>
+        </>
+      );
+    },
+    effect: values => {
+      const chosen = placeIn(values, kernel?.id ?? '', platforms);
+      return chosen.factory?.asks
+        ? offerWords(chosen.factory, chosen, platforms, trans)
+        : effectWords(values, kernel, usage(), chosen.factory, trans);
+    },
     trans
   };
 }
 
-/** Return the chosen factory; undefined before the server has told of any. */
-function factoryOf(
+/** The sources of a Python that is there already. */
+const SPEAKING = ['interpreter', 'server'];
+
+interface IPlace {
+  /** The chosen factory with all of its options; undefined before the server has told of any. */
+  readonly factory: Factory | undefined;
+  /** The source of its packages. */
+  readonly packages: string;
+  /** The kernel whose Python asks its platform; null is the server's. */
+  readonly asking: string | null;
+  /** The cluster to join; empty for a new one. */
+  readonly joined: string;
+}
+
+function placeIn(values: Values, kernel: string, platforms: Platforms): IPlace {
+  const found = platforms.factories.find(it => it.name === values.factory);
+  const own = kernel ? 'interpreter' : 'server';
+  const packages =
+    found?.asks && !SPEAKING.includes(values.packages) ? own : values.packages;
+  const asking = packages === 'server' ? null : kernel || null;
+  return {
+    factory: found && platforms.whole(found, asking),
+    packages,
+    asking,
+    joined: found?.asks ? values['options.join'] : ''
+  };
+}
+
+/** Return the values that a platform's offers begin with, where nothing was entered. */
+function offered(
   values: Values,
-  factories: readonly Factory[]
-): Factory | undefined {
-  return factories.find(it => it.name === values.factory);
+  offers: Offers | null,
+  said: (name: string, otherwise: string) => string
+): Partial<Values> {
+  if (offers === null) {
+    return {};
+  }
+  const names = offers.clusters.map(({ name }) => name);
+  const first = Object.entries(offers.options).map(
+    ([name, { default: value }]): [OptionField, string] => [
+      `options.${name}`,
+      values[`options.${name}`] ??
+        said(`options.${name}`, value === null ? '' : String(value))
+    ]
+  );
+  const { 'options.join': join } = values;
+  return {
+    ...Object.fromEntries(first),
+    'options.join': names.includes(join) ? join : ''
+  };
+}
+
+/** Which of the clusters that run there is joined, or none. */
+function joinField(
+  form: Form<Values>,
+  { asking, factory }: IPlace,
+  platforms: Platforms,
+  trans: TranslationBundle
+): React.ReactNode {
+  const answer = factory ? platforms.answer(factory, asking) : null;
+  const running = answer && 'clusters' in answer ? answer.clusters : [];
+  return form.select('options.join', trans.__('Cluster'), [
+    ['', trans.__('a new one')],
+    ...running.map(
+      ({ name, status }) =>
+        [name, trans.__('%1 (%2), joined', name, status)] as const
+    )
+  ]);
+}
+
+/** The effect where a platform decides how large workers are, and what it is waited for or refused by. */
+function offerWords(
+  factory: Factory,
+  { asking, joined }: IPlace,
+  platforms: Platforms,
+  trans: TranslationBundle
+): string {
+  const answer = platforms.answer(factory, asking);
+  if (answer === null) {
+    return trans.__('Asking %1 what it offers…', factory.title);
+  }
+  if (answer instanceof ApiError) {
+    return refusalWords(answer, trans);
+  }
+  return joined
+    ? trans.__(
+        'Joins %1 in the size that it has. When you detach it, it goes on.',
+        joined
+      )
+    : trans.__(
+        '%1: %2. The cores of its workers count for your limit once they are there.',
+        factory.title,
+        factory.description
+      );
 }
 
 /** Whether clusters of the chosen factory can be told a field. */
-function takes(
-  values: Values,
-  factories: readonly Factory[],
-  field: string
-): boolean {
-  return factoryOf(values, factories)?.takes.includes(field) ?? true;
+function takes(factory: Factory | undefined, field: string): boolean {
+  return factory?.takes.includes(field) ?? true;
 }
 
 /** The fields of a factory's options: those without which it can't start, or the others. */
@@ -217,6 +342,7 @@ function optionFields(
 ): React.ReactNode {
   return Object.entries(factory?.options ?? {})
     .filter(([, option]) => option.required === required)
+    .filter(([name]) => !(factory?.asks && name === 'join'))
     .map(([name, option]) =>
       optionField(form, `options.${name}`, option, trans)
     );
@@ -251,7 +377,14 @@ function optionField(
 }
 
 /** Return the options that differ from the factory's defaults, in their types. */
-function optionsOf(values: Values, factory: Factory): ClusterCreate['options'] {
+function optionsOf(
+  values: Values,
+  factory: Factory,
+  join: string
+): ClusterCreate['options'] {
+  if (join) {
+    return { join };
+  }
   const entries = Object.entries(factory.options).map(
     ([name, { type }]): [string, string | number | boolean] => {
       const text = values[`options.${name}`] ?? '';
@@ -277,14 +410,14 @@ function optionsOf(values: Values, factory: Factory): ClusterCreate['options'] {
 export function requestOf(
   values: Values,
   kernel: string,
-  factories: readonly Factory[] = []
+  platforms: Platforms = NONE
 ): ClusterCreate {
-  const factory = factoryOf(values, factories);
-  const options = factory ? optionsOf(values, factory) : null;
-  const { name, packages, python } = values;
-  const minimum = values['adaptive.minimum'];
-  const maximum = values['adaptive.maximum'];
-  const told = (field: string) => takes(values, factories, field);
+  const { factory, joined, packages } = placeIn(values, kernel, platforms);
+  const options = factory ? optionsOf(values, factory, joined) : null;
+  const { name, python } = values;
+  const minimum = joined ? '' : values['adaptive.minimum'];
+  const maximum = joined ? '' : values['adaptive.maximum'];
+  const told = (field: string) => takes(factory, field);
   const memory = told('memory_limit') ? values.memory_limit.trim() : '';
   const environ = told('environ') ? variablesOf(values.environ) : {};
   const software: Record<string, ClusterCreate> = {
@@ -296,7 +429,7 @@ export function requestOf(
     }
   };
   return {
-    workers: Number(values.workers),
+    ...(!joined && { workers: Number(values.workers) }),
     ...(told('threads_per_worker') && {
       threads_per_worker: Number(values.threads_per_worker)
     }),

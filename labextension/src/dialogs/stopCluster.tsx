@@ -4,6 +4,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
 import type { Cluster } from '../api/wire';
+import { goesOn } from '../model/capabilities';
 import { hasEnded } from '../model/model';
 import type { Model } from '../model/model';
 import type { IDialogContext } from './context';
@@ -39,7 +40,7 @@ function partsOf(
   model: Model,
   trans: TranslationBundle
 ): IParts {
-  const { name, source, workers } = cluster;
+  const { name, workers } = cluster;
   if (hasEnded(cluster)) {
     return {
       title: trans.__('Remove %1 from the list?', name),
@@ -47,7 +48,7 @@ function partsOf(
       body: trans.__('It has ended; only its record goes.')
     };
   }
-  if (source !== 'managed') {
+  if (goesOn(cluster)) {
     return {
       title: trans.__('Detach %1?', name),
       label: trans.__('Detach'),

@@ -9,6 +9,10 @@ export type Allowed = (cluster: Cluster) => boolean;
 /** Whether a cluster can be stopped and connected to; one that a notebook opened belongs to that notebook. */
 export const isOurs: Allowed = ({ source }) => source !== 'discovered';
 
+/** Whether a cluster goes on when nobody here follows it. */
+export const goesOn: Allowed = ({ joined, source }) =>
+  source === 'attached' || joined;
+
 const isManaged: Allowed = ({ source }) => source === 'managed';
 
 const lasts: Allowed = cluster =>

@@ -22,6 +22,7 @@ import type {
   Doctor,
   Explanation,
   Logs,
+  Offers,
   Row,
   Rules,
   RulesChange,
@@ -348,6 +349,11 @@ export class Model implements IDisposable {
       await this._about.refresh();
     }
     return this._about.value?.factories ?? [];
+  }
+
+  /** Return what a factory's platform declares, and which clusters run there. */
+  offers(factory: string, kernel: string | null): Promise<Offers> {
+    return this._api.offers(factory, kernel);
   }
 
   /** Return what `remember` was told under a name, also by an earlier page; null if nothing. */

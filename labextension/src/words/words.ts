@@ -2,6 +2,7 @@
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { ApiError } from '../api/client';
+import { goesOn } from '../model/capabilities';
 import { freshness } from '../model/model';
 import type { Reason } from '../model/model';
 import type { Outcome } from '../model/workerRequest';
@@ -200,12 +201,14 @@ export function clusterStateWords(
 
 /** Where a cluster comes from. */
 export function clusterSourceWords(
-  cluster: Pick<Cluster, 'factory' | 'opened_by' | 'source'>,
+  cluster: Pick<Cluster, 'factory' | 'joined' | 'opened_by' | 'source'>,
   trans: TranslationBundle
 ): string {
   switch (cluster.source) {
     case 'managed':
-      return trans.__('started by you (%1)', cluster.factory);
+      return cluster.joined
+        ? trans.__('joined (%1)', cluster.factory)
+        : trans.__('started by you (%1)', cluster.factory);
     case 'attached':
       return trans.__('attached');
     case 'discovered':
@@ -338,7 +341,7 @@ export function stopWords(
   cluster: Cluster,
   trans: TranslationBundle
 ): { readonly label: string; readonly name: string } {
-  return cluster.source === 'attached'
+  return goesOn(cluster)
     ? {
         label: trans.__('Detach'),
         name: trans.__('Detach %1, which goes on', cluster.name)

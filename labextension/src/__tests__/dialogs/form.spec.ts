@@ -7,12 +7,14 @@ import type {
   ClusterAttach,
   ClusterCreate,
   Factory,
+  Offers,
   Option
 } from '../../api/wire';
 import { attachForm, requestOf as attached } from '../../dialogs/attachCluster';
 import { Form } from '../../dialogs/form';
 import type { IFormOptions, Values } from '../../dialogs/form';
 import { newClusterForm, requestOf as created } from '../../dialogs/newCluster';
+import { Platforms } from '../../dialogs/platforms';
 import { DEFAULTS } from '../../model/preferences';
 import { drawn, enter, kernel, settle, usage } from '../fakes';
 
@@ -128,8 +130,12 @@ describe('a new cluster', () => {
       missing: [],
       absent: [],
       workers: 2,
+      asks: false,
       ...change
     });
+    let platforms: Platforms;
+    let asks: [string, string | null][] = [];
+    let offers: () => Promise<Offers>;
     const factories = [
       factory('local', {
         options: { dashboard: option({ type: 'boolean', default: false }) }
@@ -144,24 +150,35 @@ describe('a new cluster', () => {
           size: option({ choices: ['s', 'xl'] }),
           dashboard: option({ type: 'boolean', default: false })
         }
+      }),
+      factory('gateway', {
+        takes: [],
+        requires: ['dask-gateway'],
+        asks: true,
+        options: { join: option({}) }
       })
     ];
     const open = async (last = {}) => {
       shown.form.dispose();
+      asks = [];
+      platforms = new Platforms(factories, (name, id) => {
+        asks.push([name, id]);
+        return offers();
+      });
       shown = await show(
         newClusterForm(
           kernel('k1'),
           () => usage(),
           trans,
           DEFAULTS.newCluster,
-          factories,
+          platforms,
           last
         )
       );
     };
     const asked = (): ClusterCreate | null => {
       const values = shown.form.getValue();
-      return values && created(values, 'k1', factories);
+      return values && created(values, 'k1', platforms);
     };
 
     it('sends what the chosen kind declares, in its types, without what it cannot be told', async () => {
@@ -197,6 +214,73 @@ describe('a new cluster', () => {
       );
       await shown.refuse('options.port', 'port must be from 1 to 65535');
       expect(shown.problem('options.port')).toContain('from 1 to 65535');
+    });
+
+    it('asks a platform for its options and clusters, by the Python that will speak to it', async () => {
+      let answer: (offers: Offers) => void = () => undefined;
+      const answered = new Promise<Offers>(resolve => {
+        answer = resolve;
+      });
+      offers = () => answered;
+      await open();
+      expect(asks).toEqual([]);
+      await shown.type('factory', 'gateway');
+      expect(asks).toEqual([['gateway', 'k1']]);
+      expect(shown.summary.textContent).toBe('Asking gateway what it offers…');
+      answer({
+        options: {
+          cores: option({ type: 'integer', default: 1 }),
+          size: option({ choices: ['s', 'xl'], default: 's' })
+        },
+        clusters: [
+          { name: 'a7', status: 'running', started_at: '2026-03-01T12:00:00Z' }
+        ]
+      });
+      await settle();
+      await drawn();
+      expect(shown.field('packages').value).toBe('interpreter');
+      expect(shown.field('options.cores').value).toBe('1');
+      await shown.type('options.cores', '2');
+      expect(asked()).toEqual({
+        workers: 2,
+        factory: 'gateway',
+        options: { cores: 2 },
+        interpreter: { kernel: 'k1' }
+      });
+      await shown.type('options.join', 'a7');
+      expect(shown.field('workers')).toBeNull();
+      expect(shown.field('options.cores')).toBeNull();
+      expect(shown.summary.textContent).toContain('Joins a7');
+      expect(asked()).toEqual({
+        factory: 'gateway',
+        options: { join: 'a7' },
+        interpreter: { kernel: 'k1' }
+      });
+      await shown.type('packages', 'server');
+      expect(asks).toEqual([
+        ['gateway', 'k1'],
+        ['gateway', null]
+      ]);
+    });
+
+    it('says why a platform offers nothing, and forgets a cluster that is gone', async () => {
+      offers = () =>
+        Promise.reject(
+          new ApiError('unavailable', 'Connection refused', 'Look at it')
+        );
+      await open({ factory: 'gateway', 'options.join': 'gone' });
+      await settle();
+      await drawn();
+      expect(shown.summary.textContent).toContain('Connection refused');
+      offers = () => Promise.resolve({ options: {}, clusters: [] });
+      await open({ factory: 'gateway', 'options.join': 'gone' });
+      await settle();
+      await drawn();
+      expect(asked()).toEqual({
+        workers: 2,
+        factory: 'gateway',
+        interpreter: { kernel: 'k1' }
+      });
     });
   });
 
