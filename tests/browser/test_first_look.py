@@ -499,6 +499,8 @@ def test_the_error_of_a_cell_is_explained_from_its_menu(lab, page):
 def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
     older(lab)
     expect(page.locator("#coiled-jupyter-panel [data-package=numpy]")).to_be_visible(timeout=90_000)
+    # A busy server doesn't answer in time; what wasn't explained then is explained by a later comparison.
+    page.route("**/coiled-jupyter/api/explain*", lambda route: route.abort(), times=1)
     page.evaluate(
         """() => {
             const app = window.jupyterapp, notebook = app.shell.currentWidget.content;
@@ -519,23 +521,26 @@ def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
     # What to do about it is said beside it.
     expect(hint).to_contain_text(re.compile("[Ii]nstall the same numpy"))
 
-    def cured(route) -> None:
-        # Else what the page has may be confirmed without a body.
-        asked = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
-        diff = route.fetch(headers=asked).json()
-        diff["rows"] = [row for row in diff["rows"] if row["name"] != "numpy"]
-        route.fulfill(json={**diff, "verdict": "compatible", "unread": []})
+    severity = row.get_attribute("data-severity")
+    # It goes as soon as its cause has gone, or makes no difference any more, as where graphs are sealed.
+    for cure in ({"status": "same"}, {"severity": "same"}):
 
-    page.route("**/coiled-jupyter/api/diff?*", cured)
-    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
-    # It goes as soon as its cause has gone.
-    expect(hint).to_have_count(0, timeout=60_000)
-    # An answer may be on its way.
-    page.unroute_all(behavior="wait")
-    page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
-    expect(row).to_be_visible(timeout=60_000)
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
-    expect(hint).to_be_visible(timeout=90_000)
+        def cured(route, cure=cure) -> None:
+            # Else what the page has may be confirmed without a body.
+            asked = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
+            diff = route.fetch(headers=asked).json()
+            diff["rows"] = [{**row, **cure} if row["name"] == "numpy" else row for row in diff["rows"]]
+            route.fulfill(json={**diff, "verdict": "compatible", "unread": []})
+
+        page.route("**/coiled-jupyter/api/diff?*", cured)
+        page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
+        expect(hint).to_have_count(0, timeout=60_000)
+        # An answer may be on its way.
+        page.unroute_all(behavior="wait")
+        page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
+        expect(row).to_have_attribute("data-severity", severity, timeout=60_000)
+        page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+        expect(hint).to_be_visible(timeout=90_000)
     # It goes with what it explains, and is in no file.
     page.evaluate(
         """() => {

@@ -8,6 +8,7 @@ import { normalName } from '../../model/model';
 import { placesOf } from '../../model/places';
 import type { IPlace } from '../../model/places';
 import { canSync } from '../../model/syncOffer';
+import { DOCUMENTATION } from '../../tokens';
 import { differenceWords, useWords } from '../../words/rows';
 import type { IWords } from '../../words/words';
 import {
@@ -38,6 +39,14 @@ export function RowDetails(props: IPackageRowProps): JSX.Element {
         ))}
       </ul>
       <Rating {...props} />
+      <a
+        className="jp-Coiled-whyMatch"
+        href={`${DOCUMENTATION}/why.html#why-versions-should-match`}
+        target="_blank"
+        rel="noopener"
+      >
+        {trans.__('Why should versions match?')}
+      </a>
     </>
   );
 }
