@@ -11,8 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import psutil
-
 from coiled_jupyter import texts
 from coiled_jupyter.links import plain
 from coiled_jupyter.links import scheduler as raw
@@ -102,11 +100,6 @@ class Cluster:
     def _end(self) -> None:
         for process in reversed(self._processes):
             process.kill()
-
-    @property
-    def memory(self) -> int:
-        """Return the bytes that its processes hold."""
-        return sum(psutil.Process(process.pid).memory_info().rss for process in self._processes)
 
     def close(self) -> None:
         """Kill them."""

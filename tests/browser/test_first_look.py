@@ -21,6 +21,7 @@ from coiled_jupyter.core.times import now
 from tests.processes import free_port, wait_for
 
 from .pages import ROOT, app, browser, errors_of_ours
+from .traffic import Traffic
 
 ARTIFACTS = ROOT / "artifacts"
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
@@ -777,46 +778,6 @@ def test_updates_of_a_thousand_rows_keep_place_selection_focus_and_opened_row(la
         page.unroute("**/coiled-jupyter/api/diff?*")
     page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=90_000)
-
-
-class Traffic:
-    """What goes between the page and our routes, in bytes, headers and notices included."""
-
-    def __init__(self, page) -> None:
-        self.requests: list[str] = []
-        self.notices: list[str] = []
-        self.bytes = 0
-        self._ours: set[str] = set()
-        self._session = page.context.new_cdp_session(page)
-        self._session.on("Network.requestWillBeSent", self._asked)
-        self._session.on("Network.requestWillBeSentExtraInfo", self._headed)
-        self._session.on("Network.loadingFinished", self._answered)
-        self._session.on("Network.webSocketFrameReceived", self._told)
-        self._session.send("Network.enable")
-
-    def _asked(self, event) -> None:
-        url = event["request"]["url"]
-        if "/coiled-jupyter/api/" in url:
-            self._ours.add(event["requestId"])
-            self.requests.append(f"{event['request']['method']} {url.split('/api/')[1].split('?')[0]}")
-            self.bytes += len(url)
-
-    def _headed(self, event) -> None:
-        if event["requestId"] in self._ours:
-            self.bytes += sum(len(f"{name}: {value}\r\n") for name, value in event["headers"].items())
-
-    def _answered(self, event) -> None:
-        if event["requestId"] in self._ours:
-            self.bytes += event["encodedDataLength"]
-
-    def _told(self, event) -> None:
-        text = event["response"]["payloadData"]
-        if "events.coiled-jupyter.org" in text:
-            self.notices.append(text)
-            self.bytes += len(text) + 4
-
-    def close(self) -> None:
-        self._session.detach()
 
 
 @pytest.fixture
