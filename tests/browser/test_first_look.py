@@ -195,6 +195,7 @@ def cell(page, code: str, seconds: float = 90) -> str:
 
 def test_without_a_cluster_the_panel_says_so(page):
     expect(page.locator("[data-verdict=unknown]")).to_have_text("No cluster yet", timeout=60_000)
+    assert faults(page, "#coiled-jupyter-panel") == []
     show(page, "no-cluster")
 
 
@@ -320,6 +321,11 @@ def test_a_row_opens_and_tells_what_is_where(lab, page):
     expect(details.locator("[data-role=kernel]")).to_contain_text("Python 3.")
     expect(details.locator("[data-role=worker]")).to_contain_text("2 of 2 workers")
     expect(details.locator("[data-role=scheduler]")).to_contain_text(OLD_NUMPY.partition("==")[2])
+    # It leads to a part of the documentation that is there.
+    where = details.get_by_role("link", name="Why should versions match?").get_attribute("href")
+    page_of, _, part = where.removeprefix("https://coiled-jupyter.org/").partition("#")
+    heading = part.replace("-", " ").capitalize()
+    assert f"\n## {heading}\n" in (ROOT / "docs" / page_of).with_suffix(".md").read_text()
     show(page, "row")
     button.press("Enter")
     expect(details).to_have_count(0)
@@ -334,6 +340,7 @@ def test_an_ignored_package_is_shown_so_until_that_is_taken_back(lab, page):
     expect(row).to_have_attribute("data-severity", "same", timeout=60_000)
     expect(row).to_have_attribute("data-status", "differs")
     expect(details).to_contain_text("ignored by you")
+    assert faults(page, "#coiled-jupyter-panel") == []
     show(page, "ignored")
     details.get_by_role("button", name="Stop ignoring").click()
     expect(row).to_have_attribute("data-severity", before, timeout=60_000)
@@ -425,6 +432,7 @@ def test_explaining_an_error_names_the_row_and_leads_to_it(lab, page):
     dialog.get_by_role("button", name="Explain").click()
     cause = dialog.locator("[data-cause=numpy]")
     expect(cause).to_contain_text("numpy._core", timeout=60_000)
+    assert faults(page, ".jp-Dialog-body") == []
     show(page, "explained")
     cause.get_by_role("button").press("Enter")
     expect(dialog).to_have_count(0)
@@ -524,15 +532,16 @@ def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
 
     severity = row.get_attribute("data-severity")
     # It goes as soon as its cause has gone, or makes no difference any more, as where graphs are sealed.
+    cure: dict[str, str] = {}
+
+    def cured(route) -> None:
+        # Else what the page has may be confirmed without a body.
+        asked = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
+        diff = route.fetch(headers=asked).json()
+        diff["rows"] = [{**row, **cure} if row["name"] == "numpy" else row for row in diff["rows"]]
+        route.fulfill(json={**diff, "verdict": "compatible", "unread": []})
+
     for cure in ({"status": "same"}, {"severity": "same"}):
-
-        def cured(route, cure=cure) -> None:
-            # Else what the page has may be confirmed without a body.
-            asked = {name: value for name, value in route.request.headers.items() if name != "if-none-match"}
-            diff = route.fetch(headers=asked).json()
-            diff["rows"] = [{**row, **cure} if row["name"] == "numpy" else row for row in diff["rows"]]
-            route.fulfill(json={**diff, "verdict": "compatible", "unread": []})
-
         page.route("**/coiled-jupyter/api/diff?*", cured)
         page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
         expect(hint).to_have_count(0, timeout=60_000)
@@ -670,6 +679,7 @@ def test_a_wrong_address_is_told_at_its_field_and_a_right_one_is_attached(lab, p
     expect(dialog.get_by_role("alert").filter(has_text="must begin with tcp:// or tls://")).to_be_visible()
     expect(address).to_have_attribute("aria-invalid", "true")
     expect(address).to_be_focused()
+    assert faults(page, ".jp-Dialog-body") == []
     show(page, "attach-refused")
     with scheduler() as (process, where):
         address.fill(where)
@@ -705,6 +715,7 @@ def test_an_equal_environment_is_green(lab, page):
     cluster = create(lab, name="same", workers=1, interpreter={"kernel": kernel})
     assert cluster["status"] in ("running", "idle"), cluster
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=90_000)
+    assert faults(page, "#coiled-jupyter-panel") == []
     show(page, "equal")
 
     def equal():
@@ -883,11 +894,13 @@ def test_a_cluster_made_in_the_panel_is_used_from_the_notebook(lab, page):
     show(page, "new-cluster")
     dialog.get_by_role("button", name="Create").click()
     expect(page.get_by_role("group", name="mine", exact=True)).to_contain_text("Starting")
+    assert faults(page, "#coiled-jupyter-panel") == []
     show(page, "starting")
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=60_000)
     page.get_by_role("button", name="More actions for mine").first.click()
     page.locator(".jp-Coiled-menu").get_by_text("Insert client…").click()
     expect(dialog).to_contain_text('coiled_jupyter.connect("mine")')
+    assert faults(page, ".jp-Dialog-body") == []
     show(page, "insert-client")
     dialog.get_by_role("button", name="Insert").click()
     # Inserted and not run.
@@ -1028,6 +1041,7 @@ def test_a_cluster_that_fails_says_why(lab, page):
     expect(card.locator("[data-step='Resolve packages']")).to_have_attribute("data-state", "failed")
     # It isn't what the notebook is compared with.
     expect(page.locator("[data-verdict=equal]")).to_be_visible()
+    assert faults(page, "#coiled-jupyter-panel") == []
     show(page, "failed")
     page.get_by_role("button", name="Remove… never from the list").click()
     page.locator(".jp-Dialog").get_by_role("button", name="Remove").click()
@@ -1042,6 +1056,7 @@ def test_without_a_word_of_the_server_figures_get_old_and_claim_nothing(lab, pag
         # Half a minute after the last answer; that some figure is old may have been shown before.
         expect(page.locator("[data-verdict=unknown]")).to_be_visible(timeout=60_000)
         expect(page.locator("#jp-main-statusbar [data-glance=unknown]")).to_be_visible()
+        assert faults(page, "#coiled-jupyter-panel") == []
         show(page, "server-silent")
     finally:
         lab.process.send_signal(signal.SIGCONT)
