@@ -900,7 +900,7 @@ def test_a_cluster_made_in_the_panel_is_used_from_the_notebook(lab, page):
     page.get_by_role("button", name="More actions for mine").first.click()
     page.locator(".jp-Coiled-menu").get_by_text("Insert client…").click()
     expect(dialog).to_contain_text('coiled_jupyter.connect("mine")')
-    assert faults(page, ".jp-Dialog-body") == []
+    assert faults(page, ".jp-Dialog-content") == []
     show(page, "insert-client")
     dialog.get_by_role("button", name="Insert").click()
     # Inserted and not run.
