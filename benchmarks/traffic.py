@@ -77,5 +77,7 @@ def _measure(page: Page, server: JupyterServer, root: Path, seconds: int) -> lis
         Figure("The same, requests", minute(len(opened.requests)), unit="requests"),
         Figure(f"{what}: a hidden panel, the verdict in the status bar, content", minute(hidden.content), unit=unit),
         Figure("The same with the headers of all requests", minute(hidden.bytes), unit=unit),
-        Figure(f"{what}: a hidden panel, no verdict, requests", minute(len(nowhere.requests)), limit=0, unit="requests"),
+        Figure(
+            f"{what}: a hidden panel, no verdict, requests", minute(len(nowhere.requests)), limit=0, unit="requests"
+        ),
     ]

@@ -531,8 +531,6 @@ def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
     expect(hint).to_contain_text(re.compile("[Ii]nstall the same numpy"))
 
     severity = row.get_attribute("data-severity")
-    # It goes as soon as its cause has gone, or makes no difference any more, as where graphs are sealed.
-    cure: dict[str, str] = {}
 
     def cured(route) -> None:
         # Else what the page has may be confirmed without a body.
@@ -541,7 +539,9 @@ def test_a_failed_cell_leads_to_the_row_that_explains_it(lab, page):
         diff["rows"] = [{**row, **cure} if row["name"] == "numpy" else row for row in diff["rows"]]
         route.fulfill(json={**diff, "verdict": "compatible", "unread": []})
 
-    for cure in ({"status": "same"}, {"severity": "same"}):
+    # It goes as soon as its cause has gone, or makes no difference any more, as where graphs are sealed.
+    for part in ("status", "severity"):
+        cure = {part: "same"}
         page.route("**/coiled-jupyter/api/diff?*", cured)
         page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:refresh')")
         expect(hint).to_have_count(0, timeout=60_000)

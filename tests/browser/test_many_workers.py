@@ -88,8 +88,8 @@ def work(address: str, kept: list[tuple[str, int]]):
     """Begin to run tasks, and yield a function that waits until what it is told has been said, and goes on."""
     command = [sys.executable, "-W", "ignore", "-c", WORK, json.dumps([address, kept, TASKS])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        pipes = process.stdin, process.stdout
-        assert all(pipes)
+        assert process.stdin is not None
+        assert process.stdout is not None
 
         def until(word: str, *, go: bool = False) -> None:
             if go:
@@ -191,7 +191,9 @@ def test_five_hundred_workers_are_shown_sorted_and_compared(lab, cluster, tmp_pa
             workers.get_by_role("button", name="Stored").click()
             expect(workers.locator("th[data-column=stored]")).to_have_attribute("aria-sort", "descending")
             expect(shown.first.locator("td").nth(8)).to_have_text(str(HELD[0]))
-            drawn = shown.evaluate_all("all => all.map(it => [it.dataset.worker, it.querySelectorAll('td')[8].innerText])")
+            drawn = shown.evaluate_all(
+                "all => all.map(it => [it.dataset.worker, it.querySelectorAll('td')[8].innerText])"
+            )
             assert drawn[: len(HELD)] == [[who, str(count)] for who, count in zip(addresses, HELD, strict=False)]
             # Those that are equal in it are in the order of their names.
             assert drawn[len(HELD) :] == [[who, "0"] for who in addresses[len(HELD) : len(drawn)]]

@@ -81,7 +81,7 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         assert wrong == []
 
 
-RUN = '''
+RUN = """
 import time
 import coiled_jupyter
 from distributed import wait
@@ -94,7 +94,7 @@ client = coiled_jupyter.connect("tasks")
 loaded = client.map(load, range(30), pure=False)
 wait(loaded)
 print("ran")
-'''
+"""
 
 
 @pytest.mark.nightly

@@ -39,14 +39,6 @@ export function RowDetails(props: IPackageRowProps): JSX.Element {
         ))}
       </ul>
       <Rating {...props} />
-      <a
-        className="jp-Coiled-whyMatch"
-        href={`${DOCUMENTATION}/why.html#why-versions-should-match`}
-        target="_blank"
-        rel="noopener"
-      >
-        {trans.__('Why should versions match?')}
-      </a>
     </>
   );
 }
@@ -174,6 +166,14 @@ function RowButtons(props: IPackageRowProps): JSX.Element {
       >
         {trans.__('Copy')}
       </button>
+      <a
+        className="jp-Coiled-link"
+        href={`${DOCUMENTATION}/why.html#why-versions-should-match`}
+        target="_blank"
+        rel="noopener"
+      >
+        {trans.__('Why should versions match?')}
+      </a>
     </div>
   );
 }
