@@ -168,6 +168,8 @@ function RowButtons(props: IPackageRowProps): JSX.Element {
       </button>
       <a
         className="jp-Coiled-link"
+        // The lab gives links the colour of the text around them.
+        style={{ color: 'var(--jp-content-link-color)' }}
         href={`${DOCUMENTATION}/why.html#why-versions-should-match`}
         target="_blank"
         rel="noopener"
