@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import cluster, content, diff, imports, kernel, page, panes, probe, readings, sealing, service, sync
+from . import cluster, content, diff, imports, kernel, page, panes, probe, readings, sealing, service, sync, traffic
 from .table import machine, markdown, shown
 
 _HEAD = """# Benchmarks
@@ -36,6 +36,7 @@ def main() -> int:
         (cluster, 5),
         (service, 5),
         (page, 7),
+        (traffic, 2),
         (panes, 3),
         (sealing, 5),
         (sync, 3),

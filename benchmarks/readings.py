@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -62,12 +63,14 @@ asyncio.run(main())
 """
 
 
-class _Cluster:
-    def __init__(self, workers: int) -> None:
+class Cluster:
+    """A scheduler, and real workers in a few processes beside it, which are there within so many seconds."""
+
+    def __init__(self, workers: int, seconds: float = DEADLINE) -> None:
         self.workers = workers
         self._processes = [self._run(_SCHEDULER)]
         # Who waits for a line of a process that has ended is answered.
-        overdue = threading.Timer(DEADLINE, self._end)
+        overdue = threading.Timer(seconds, self._end)
         overdue.start()
         try:
             self.address = self._line(0)
@@ -83,7 +86,9 @@ class _Cluster:
 
     def _run(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        # Workers whose hash() differs would not be equal.
+        env = {**os.environ, "PYTHONHASHSEED": "0"}
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def _line(self, index: int) -> str:
         pipe = self._processes[index].stdout
@@ -97,6 +102,7 @@ class _Cluster:
             process.kill()
 
     def close(self) -> None:
+        """Kill them."""
         self._end()
         for process in self._processes:
             process.wait()
@@ -140,7 +146,7 @@ async def _lists(link: raw.SchedulerLink, worker: str) -> int:
     return len(answer) + len(await link.evaluate_on_scheduler(texts.LOAD, names, 60.0))
 
 
-async def _measure(cluster: _Cluster, rounds: int) -> dict[str, list[float]]:
+async def _measure(cluster: Cluster, rounds: int) -> dict[str, list[float]]:
     from distributed import Client
 
     link = raw.SchedulerLink(cluster.address)
@@ -189,7 +195,7 @@ def measure(rounds: int) -> list[Figure]:
     for workers, limit in ((50, 3.0), (200, 2.0), (1000, 2.0)):
         if rounds == 1 and workers > 50:
             break
-        cluster = _Cluster(workers)
+        cluster = Cluster(workers)
         try:
             found = asyncio.run(_measure(cluster, min(rounds, 5)))
         finally:

@@ -25,6 +25,7 @@ def test_quick():
         "Sync of 2 workers",
         "Undo of it",
         "1000 rows in the panel",
+        "Traffic of a minute",
         "Task stream of 100000 spans",
     ):
         assert what in done.stdout

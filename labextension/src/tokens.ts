@@ -1,4 +1,6 @@
-/** The names of the commands. */
+/** Names that more than one part of the page needs: of the commands, and where the documentation is. */
+
+export const DOCUMENTATION = 'https://coiled-jupyter.org';
 
 export namespace CommandIDs {
   export const showPanel = 'coiled-jupyter:show-panel';

@@ -24,7 +24,7 @@ from tests.kernelspecs import kernel_spec
 from tests.processes import JupyterServer, apart, of_clusters, wait_for
 
 from .pages import ROOT, app, browser
-from .test_first_look import PLAN, THEMES, behind, cell, create, open_row, opened, ready, themed
+from .test_first_look import PLAN, THEMES, behind, cell, create, faults, open_row, opened, ready, themed
 from .test_sync_story import CONNECT, TODAY
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -64,10 +64,11 @@ def shoot(page: Page, name: str, *, dialog: bool = False) -> None:
 
 
 def sheet(page: Page, path: Path, dialog: bool) -> None:
-    """Take the panel, or the dialog in front, in each theme and at each width, side by side in one picture."""
+    """Take the panel, or the dialog in front, in each theme and at each width, side by side, and have axe look at it."""
     shots = []
     for theme in THEMES:
         themed(page, theme)
+        assert faults(page, ".jp-Dialog-body" if dialog else PANEL) == [], (path.stem, theme)
         for width in WIDTHS:
             widen(page, width)
             shots.append(page.locator(".jp-Dialog-content" if dialog else PANEL).screenshot(animations="disabled"))

@@ -116,6 +116,7 @@ def test_panes_show_what_ran_and_are_there_after_a_reload(lab, cluster, tmp_path
         execute = "([id, cluster]) => window.jupyterapp.commands.execute(`coiled-jupyter:open-${id}`, {cluster})"
         page.evaluate(execute, ["task-stream", identity])
         expect(pane("task-stream").locator("[data-empty]")).to_contain_text("No task has ended")
+        assert faults(page, "[data-pane=task-stream]") == []
         with work(remote.address):
             stream = pane("task-stream")
             row = {name: stream.locator("tbody tr", has_text=name).locator("td") for name in ("load", "join", "fail")}
@@ -176,6 +177,13 @@ def test_panes_show_what_ran_and_are_there_after_a_reload(lab, cluster, tmp_path
                     assert faults(page, f"[data-pane={kind}]") == [], (kind, theme)
                     show(page, f"activity-{kind}-{theme.split()[-1].lower()}")
             themed(page, THEMES[0])
+            # With the figures beside the picture.
+            for kind in stages:
+                table = pane(kind).locator("jp-button", has_text="Table")
+                table.click()
+                expect(pane(kind).locator(".jp-Coiled-paneTable")).to_be_visible()
+                assert faults(page, f"[data-pane={kind}]") == [], kind
+                table.click()
 
             # The lab writes down a moment later what is open.
             page.wait_for_timeout(1500)

@@ -88,22 +88,21 @@ def test_the_failing_cell_works_after_one_click_and_the_earlier_results_are_ther
         expect(sync).to_have_attribute("data-state", "done", timeout=120_000)
         expect(page.locator("[data-verdict=compatible]")).to_be_visible(timeout=90_000)
         # The same call, whose failed future IPython's last traceback still holds.
-        expect(run_cell(page, SUM)).to_contain_text("np.int64(45)")
-        expect(hint).to_have_count(0)
+        expect(run_cell(page, SUM).locator(".jp-OutputArea-output")).to_have_text("45")
+        # Also the link below Dask's warning of the first cell: what the scheduler has no longer matters.
+        expect(page.locator(".jp-Coiled-hint")).to_have_count(0, timeout=90_000)
         expect(run_cell(page, KEPT)).to_contain_text("41538")
         assert times_counted(tmp_path) == 50
         show(page, "demo-synced")
 
-        # Where the cluster has no numpy at all, the result of the call needs what an undo takes away.
-        if sys.version_info < (3, 13):
-            sync.get_by_role("button", name="Undo").click()
-            expect(review.locator("[data-plan]")).to_be_visible(timeout=90_000)
-            expect(review).to_contain_text("Nothing is lost")
-            review.get_by_role("button", name="Undo", exact=True).click()
-            expect(sync).to_contain_text("undone and verified", timeout=120_000)
-            expect(page.locator("[data-verdict=breaks]")).to_be_visible(timeout=90_000)
-            expect(run_cell(page, KEPT)).to_contain_text("41538")
-            assert times_counted(tmp_path) == 50
-            show(page, "demo-undone")
+        sync.get_by_role("button", name="Undo").click()
+        expect(review.locator("[data-plan]")).to_be_visible(timeout=90_000)
+        expect(review).to_contain_text("Nothing is lost")
+        review.get_by_role("button", name="Undo", exact=True).click()
+        expect(sync).to_contain_text("undone and verified", timeout=120_000)
+        expect(page.locator("[data-verdict=breaks]")).to_be_visible(timeout=90_000)
+        expect(run_cell(page, KEPT)).to_contain_text("41538")
+        assert times_counted(tmp_path) == 50
+        show(page, "demo-undone")
         assert wrong == []
         running.stop()

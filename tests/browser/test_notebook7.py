@@ -12,7 +12,8 @@ from playwright.sync_api import expect
 from tests.processes import apart, wait_for
 
 from .pages import ROOT, app, browser, errors_of_ours
-from .test_first_look import behind, create, faults, show
+from .test_activity import COLOURS, KINDS
+from .test_first_look import behind, cell, create, faults, show
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,68 @@ def test_the_panel_is_there_with_what_notebook_7_has(book):
         behind(panel.locator("[data-cluster-id]")).get_by_role("button", name="Stop same").click()
         dialog.get_by_role("button", name="Stop").click()
         expect(panel.locator("[data-verdict=equal]")).to_have_count(0)
+        assert wrong == []
+
+
+RUN = """
+import time
+import coiled_jupyter
+from distributed import wait
+
+def load(x):
+    time.sleep(0.05)
+    return bytes(100_000)
+
+client = coiled_jupyter.connect("tasks")
+loaded = client.map(load, range(30), pure=False)
+wait(loaded)
+print("ran")
+"""
+
+
+@pytest.mark.nightly
+def test_panes_show_what_ran_below_the_document(book):
+    with browser() as page:
+        wrong = errors_of_ours(page)
+
+        def begin() -> None:
+            page.goto(f"{book.url}/notebooks/first-look.ipynb?token={book.token}")
+            page.wait_for_function("window.jupyterapp !== undefined", timeout=60_000)
+            page.evaluate("window.jupyterapp.restored.then(() => true)")
+            page.evaluate("void window.jupyterapp.commands.execute('coiled-jupyter:show-panel')")
+
+        begin()
+        kernel = wait_for(lambda: running(book), what="a kernel")[0]["id"]
+        wait_for(lambda: book.api("GET", f"environments?kernel={kernel}")[0] == 200, what="a kernel that answers")
+        made = create(book, name="tasks", workers=2, interpreter={"kernel": kernel})
+        card = page.locator(f"[data-cluster-id='{made['id']}']")
+        expect(card).to_contain_text("2 workers")
+
+        def pane(kind: str):
+            execute = "([id, cluster]) => window.jupyterapp.commands.execute(`coiled-jupyter:open-${id}`, {cluster})"
+            page.evaluate(execute, [kind, made["id"]])
+            return page.locator(f"[data-pane={kind}]")
+
+        stream = pane("task-stream")
+        expect(stream).to_contain_text("No task has ended")
+        assert "ran" in cell(page, RUN)
+        expect(stream.locator("tbody tr", has_text="load").locator("td").first).to_have_text("30")
+        assert stream.locator("canvas[role=img]").evaluate(COLOURS) > 3
+        progress = pane("progress")
+        expect(progress.locator("[data-prefix=load] td[data-state=memory]")).to_have_text("30")
+        workers = pane("workers")
+        expect(workers.locator("[data-worker] td[data-status=running]")).to_have_count(2)
+        cells = pane("cluster-map")
+        expect(cells.locator("canvas[role=img]")).to_have_attribute("aria-label", "2 workers")
+        for kind in KINDS:
+            expect(pane(kind)).to_be_visible()
+            assert faults(page, f"[data-pane={kind}]") == [], kind
+            show(page, f"notebook7-{kind}")
+        # A page here is one document: it doesn't keep what else is open. Opened again, a pane has what ran before.
+        begin()
+        expect(card).to_contain_text("2 workers")
+        expect(page.locator("[data-pane]")).to_have_count(0)
+        expect(pane("task-stream").locator("tbody tr", has_text="load").locator("td").first).to_have_text("30")
         assert wrong == []
 
 

@@ -12,7 +12,7 @@ from tests.environments import environment, interpreters
 from tests.kernelspecs import empty_notebook, kernel_spec
 
 from .pages import app, browser, end
-from .test_first_look import PLAN, cell, create, faults, opened, ready, show
+from .test_first_look import PLAN, behind, cell, create, faults, opened, ready, show
 
 TODAY = ("distributed==2026.8.0", "dask==2026.8.0", "cloudpickle==3.1.2", "msgpack==1.2.4", "tornado==6.6.1")
 PANEL = "#coiled-jupyter-panel"
@@ -102,6 +102,8 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     expect(card).to_have_attribute("data-state", "done", timeout=120_000)
     expect(page.locator("[data-verdict=compatible]")).to_be_visible(timeout=60_000)
     expect(page.locator(f"{PANEL} [data-package=numpy][data-severity=block]")).to_have_count(0)
+    behind(card)
+    assert faults(page, PANEL) == []
     show(page, "sync-done")
     # The same client goes on; what was there is there, and nothing ran twice.
     assert "sum 6" in cell(page, SUBMIT)
@@ -116,6 +118,7 @@ def test_one_click_makes_it_right_loses_nothing_and_is_undone_in_one_click(lab, 
     expect(card).to_have_attribute("data-state", "done", timeout=90_000)
     card.get_by_role("button", name="Undo").click()
     expect(review.locator("[data-plan]")).to_be_visible(timeout=60_000)
+    assert faults(page, PANEL) == []
     review.get_by_role("button", name="Undo", exact=True).click()
     expect(row).to_have_attribute("data-severity", "breaks", timeout=120_000)
     # While the undo runs, the verdict is that.

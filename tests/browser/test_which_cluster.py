@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .pages import app, browser, end
-from .test_first_look import cell, create, find, opened, show
+from .test_first_look import cell, create, faults, find, opened, show
 
 PANEL = "#coiled-jupyter-panel"
 ELSEWHERE = "#jp-main-statusbar [data-glance], .jp-NotebookPanel-toolbar [data-glance]"
@@ -48,6 +48,7 @@ def test_a_notebook_without_dask_is_compared_with_nothing_unasked(lab, page):
     expect(page.locator(f"{PANEL} [data-verdict=unknown]")).to_have_text("Which cluster does this notebook use?")
     expect(page.get_by_label("Compare with").locator("option:checked")).to_have_text("Choose a cluster…")
     expect(page.locator(ELSEWHERE)).to_have_count(0)
+    assert faults(page, PANEL) == []
     show(page, "which-cluster")
 
 

@@ -2,7 +2,7 @@
 import type { CommandRegistry } from '@lumino/commands';
 
 import { goesOn, isOurs } from '../model/capabilities';
-import { CommandIDs } from '../tokens';
+import { CommandIDs, DOCUMENTATION } from '../tokens';
 import { hasEnded } from '../model/model';
 import { addActivity } from './activity';
 import type { IActivityOptions } from './activity';
@@ -10,8 +10,6 @@ import { addSteering } from './steering';
 import type { ISteeringOptions } from './steering';
 import { addSyncing } from './syncing';
 import { CommandAdder } from './adder';
-
-const DOCUMENTATION = 'https://coiled-jupyter.org';
 
 const dialogs = () => import('../dialogs');
 

@@ -8,7 +8,7 @@ import { Signal } from '@lumino/signaling';
 import { failureOf } from './kernels';
 import type { IActiveKernels } from '../model/kernel';
 import type { Model } from '../model/model';
-import type { Diff, Explanation } from '../api/wire';
+import type { Diff, Explanation, Row } from '../api/wire';
 import { hintWords } from '../words/words';
 
 /** What Dask itself says when versions differ. */
@@ -22,15 +22,30 @@ export interface IHintsOptions {
   trans: TranslationBundle;
 }
 
-/** A link below a cell, and the packages that it is about. */
+/** How often a failure is asked about until there is an answer. */
+const TIMES = 5;
+
+/** A failed cell that isn't explained yet. */
+interface IFailure {
+  readonly cell: Notebook['widgets'][number];
+  readonly place: Element;
+  readonly text: string;
+  asking: boolean;
+  left: number;
+}
+
+/** A link below a cell, and the rows that it is about. */
 interface IHint {
   readonly node: HTMLElement;
-  readonly names: readonly string[];
+  readonly rows: readonly Row[];
   /** The comparison by which it was explained: only a later one shows that the cause has gone. */
   readonly diff: Diff | null;
 }
 
-/** Asks for an explanation of each failure in the notebook that the panel follows, and shows only what a row explains. */
+/**
+ * Asks for an explanation of each failure in the notebook that the panel follows, until a whole comparison has answered,
+ * and shows only what a row explains.
+ */
 export class Hints implements IDisposable {
   constructor(private readonly _options: IHintsOptions) {
     NotebookActions.executed.connect(this._onExecuted, this);
@@ -49,6 +64,7 @@ export class Hints implements IDisposable {
     args: { cell: Notebook['widgets'][number]; success: boolean }
   ): void {
     const { cell, success } = args;
+    this._failures = this._failures.filter(it => it.cell !== cell);
     const place = cell.node.querySelector('.jp-Cell-outputWrapper');
     cell.node.querySelector('.jp-Coiled-hint')?.remove();
     const source = cell.model.sharedModel;
@@ -56,41 +72,65 @@ export class Hints implements IDisposable {
     if (!place || !text || (success && !text.includes(WARNED))) {
       return;
     }
-    const { kernels, model } = this._options;
     // What another notebook met isn't explained by this one's comparison.
-    if (!kernels.holds(cell.node)) {
-      return;
+    if (this._options.kernels.holds(cell.node)) {
+      const failure = { cell, place, text, asking: false, left: TIMES };
+      this._failures = [...this._failures, failure];
+      void this._ask(failure);
     }
-    void model
-      .explain(text)
-      .then(found => {
-        if (found?.causes.length && !cell.isDisposed && !this.isDisposed) {
-          const node = this._link(found);
-          const names = found.causes.map(({ row }) => row.name);
-          this._hints = [...this._hints, { node, names, diff: model.diff }];
-          place.after(node);
-        }
-      })
-      // Who wants to know why may still ask by the menu, and is told.
-      .catch(() => undefined);
   }
 
-  /** Remove links whose cause has gone, as a whole reading of the same notebook shows. */
+  private async _ask(failure: IFailure): Promise<void> {
+    const { model } = this._options;
+    failure.asking = true;
+    failure.left--;
+    const whole = model.judge().reason === null;
+    // Who wants to know why may still ask by the menu, and is told.
+    const found = await model.explain(failure.text).catch(() => null);
+    failure.asking = false;
+    if (
+      failure.cell.isDisposed ||
+      this.isDisposed ||
+      !this._failures.includes(failure)
+    ) {
+      return;
+    }
+    const explained = found !== null && found.causes.length > 0;
+    if (explained || (found && whole) || failure.left === 0) {
+      this._failures = this._failures.filter(it => it !== failure);
+    }
+    if (explained) {
+      const node = this._link(found);
+      const rows = found.causes.map(({ row }) => row);
+      this._hints = [...this._hints, { node, rows, diff: model.diff }];
+      failure.place.after(node);
+    }
+  }
+
+  /** Ask again, and remove links whose cause has gone, as a whole reading of the same notebook shows. */
   private _onChanged(): void {
     const { kernels, model } = this._options;
     const { diff } = model;
-    if (this._hints.length === 0 || !diff || model.judge().reason) {
+    const waits = this._hints.length + this._failures.length > 0;
+    if (!waits || !diff || model.judge().reason) {
       return;
     }
+    for (const failure of this._failures) {
+      if (!failure.asking && kernels.holds(failure.cell.node)) {
+        void this._ask(failure);
+      }
+    }
     this._hints = this._hints.filter(hint => {
-      const { names, node } = hint;
+      const { node, rows } = hint;
       // A cell that has been scrolled away keeps its link.
       if (!kernels.holds(node) || diff === hint.diff) {
         return node.parentElement !== null;
       }
-      const stays = diff.rows.some(
-        row => names.includes(row.name) && row.status !== 'same'
-      );
+      // Where graphs are sealed, or a scheduler isn't synced, versions may go on to differ.
+      const stays = rows.some(before => {
+        const row = diff.rows.find(({ name }) => name === before.name);
+        return row && row.status !== 'same' && !isCured(before, row);
+      });
       if (!stays) {
         node.remove();
       }
@@ -118,4 +158,10 @@ export class Hints implements IDisposable {
   }
 
   private _hints: readonly IHint[] = [];
+  private _failures: readonly IFailure[] = [];
+}
+
+/** Whether a difference no longer matters that did when it explained a failure. */
+function isCured(before: Row, now: Row): boolean {
+  return now.severity === 'same' && before.severity !== 'same';
 }

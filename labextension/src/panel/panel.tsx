@@ -18,7 +18,6 @@ import type { IRowActions } from './packages/shared';
 import { VerdictBox } from './verdict/box';
 import { hasLogs, isOurs } from '../model/capabilities';
 import { CommandIDs } from '../tokens';
-import { openMenu, openSyncMenu } from './menu';
 import { freshness, hasEnded } from '../model/model';
 import type { Model } from '../model/model';
 import { offerOf } from '../model/syncOffer';
@@ -33,6 +32,7 @@ const Unsealed = lazy(() => import('./sync/unsealed').then(it => it.Unsealed));
 const PlanSection = lazy(() =>
   import('./sync/plan').then(it => it.PlanSection)
 );
+const menus = () => import('./menu');
 const SyncCard = lazy(() => import('./sync/card').then(it => it.SyncCard));
 
 /** The panel in JupyterLab's right sidebar. */
@@ -128,7 +128,10 @@ function Top(props: ISectionProps): JSX.Element {
           age={cluster && model.clusterAge(cluster)}
           onChoose={id => model.choose(id)}
           onMenu={(button, keyboard) =>
-            cluster && openMenu(commands, cluster, button, keyboard)
+            cluster &&
+            void menus().then(it =>
+              it.openMenu(commands, cluster, button, keyboard)
+            )
           }
           trans={trans}
         />
@@ -147,7 +150,10 @@ function Top(props: ISectionProps): JSX.Element {
         onCreate={() => void commands.execute(CommandIDs.createCluster)}
         onWhy={name => model.show(name)}
         onMenu={(button, keyboard) =>
-          cluster && openSyncMenu(commands, cluster, button, keyboard)
+          cluster &&
+          void menus().then(it =>
+            it.openSyncMenu(commands, cluster, button, keyboard)
+          )
         }
         plan={
           model.review && (
@@ -172,7 +178,13 @@ function Top(props: ISectionProps): JSX.Element {
             trans={trans}
           />
         )}
-        {diff && diff.unread.length > 0 && <Unread diff={diff} trans={trans} />}
+        {diff && diff.unread.length > 0 && (
+          <Unread
+            diff={diff}
+            said={judgement.reason?.kind === 'unread'}
+            trans={trans}
+          />
+        )}
         <SyncCards {...props} />
       </VerdictBox>
     </div>
@@ -377,7 +389,9 @@ function Card(props: ISectionProps & { cluster: Cluster }): JSX.Element {
       onStep={by => wishes.step(cluster, by)}
       onDismiss={() => wishes.dismiss(cluster.id)}
       onMenu={(button, keyboard) =>
-        openMenu(commands, cluster, button, keyboard)
+        void menus().then(it =>
+          it.openMenu(commands, cluster, button, keyboard)
+        )
       }
     />
   );

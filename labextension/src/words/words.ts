@@ -125,18 +125,21 @@ export function reasonWords(reason: Reason, trans: TranslationBundle): IWords {
   }
 }
 
+/** How many nodes are missing in a comparison. */
+export function unreadCountWords(diff: Diff, trans: TranslationBundle): string {
+  return trans._n(
+    '%1 node could not be read',
+    '%1 nodes could not be read',
+    diff.unread.length
+  );
+}
+
 function unreadWords(diff: Diff, trans: TranslationBundle): IWords {
   const [first, ...more] = diff.unread;
   if (first) {
     return {
       text: more.length
-        ? trans._n(
-            '%2: %3 (and %1 more not read)',
-            '%2: %3 (and %1 more not read)',
-            more.length,
-            first.node,
-            first.reason
-          )
+        ? unreadCountWords(diff, trans)
         : trans.__('%1: %2', first.node, first.reason),
       hint: ''
     };

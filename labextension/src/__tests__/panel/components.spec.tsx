@@ -21,6 +21,7 @@ import { Explain } from '../../dialogs/explainFailure';
 import type { IRowActions } from '../../panel/packages/shared';
 import { PackageRow } from '../../panel/packages/row';
 import { SoftwareTable } from '../../panel/packages/table';
+import { Unread } from '../../panel/unread';
 import { VerdictBox } from '../../panel/verdict/box';
 import type { IVerdictProps } from '../../panel/verdict/verdict';
 import { briefWords, verdictWords } from '../../panel/verdict/verdict';
@@ -589,6 +590,30 @@ describe('Verdict', () => {
       />
     );
     expect(node.textContent).toContain('The kernel is starting');
+  });
+});
+
+describe('Unread', () => {
+  const many = anyDiff({
+    unread: ['scheduler', 'w1', 'w2'].map(node => ({ node, reason: 'late' }))
+  });
+
+  it.each([
+    [unknown, true, ''],
+    [unknown, false, '1 node could not be readkernel: The kernel is starting'],
+    [many, true, 'Which, and whyscheduler: latew1: latew2: late'],
+    [many, false, '3 nodes could not be readscheduler: latew1: latew2: late']
+  ])('says %# but once', (diff, said, words) => {
+    const node = draw(<Unread diff={diff} said={said} trans={trans} />);
+    expect(node.textContent).toBe(words);
+  });
+
+  it('is counted in the verdict where it is more than one', () => {
+    const reason = { kind: 'unread', diff: many } as const;
+    const judgement = { verdict: 'unknown', reason } as const;
+    expect(verdictWords({ judgement, diff: many, trans })).toBe(
+      "Can't tell yet: 3 nodes could not be read"
+    );
   });
 });
 

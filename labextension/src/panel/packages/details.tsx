@@ -8,6 +8,7 @@ import { normalName } from '../../model/model';
 import { placesOf } from '../../model/places';
 import type { IPlace } from '../../model/places';
 import { canSync } from '../../model/syncOffer';
+import { DOCUMENTATION } from '../../tokens';
 import { differenceWords, useWords } from '../../words/rows';
 import type { IWords } from '../../words/words';
 import {
@@ -165,6 +166,16 @@ function RowButtons(props: IPackageRowProps): JSX.Element {
       >
         {trans.__('Copy')}
       </button>
+      <a
+        className="jp-Coiled-link"
+        // The lab gives links the colour of the text around them.
+        style={{ color: 'var(--jp-content-link-color)' }}
+        href={`${DOCUMENTATION}/why.html#why-versions-should-match`}
+        target="_blank"
+        rel="noopener"
+      >
+        {trans.__('Why should versions match?')}
+      </a>
     </div>
   );
 }

@@ -92,7 +92,7 @@ export function SyncCard(props: ISyncCardProps): JSX.Element {
               {known ? state : trans.__('Not known, was: %1', state)}
             </b>
             {step?.text && ` · ${step.text}`}
-            {` · ${title}`}
+            <span className="jp-Coiled-syncOf">{` · ${title}`}</span>
           </span>
           <span
             className={
