@@ -285,6 +285,7 @@ def test_axe_finds_nothing_wrong_in_any_theme(lab, page):
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
     page.get_by_role("button", name="More ways to sync").click()
+    expect(page.locator(".jp-Coiled-menu")).to_be_visible()
     found[THEMES[0], "sync menu"] = faults(page, ".jp-Coiled-menu")
     page.keyboard.press("Escape")
     themed(page, THEMES[0])
@@ -452,7 +453,6 @@ print("held")
 """
 
 
-@pytest.mark.nightly
 def test_a_sync_that_a_cell_begins_moves_in_the_panel(lab, page, tmp_path):
     """Both workers are busy, so that it is seen on its way, until the tasks may end."""
     older(lab)

@@ -35,7 +35,7 @@ export function CoreMeter(props: ICoreMeterProps): JSX.Element {
         aria-valuemax={limit}
         aria-valuenow={allocated}
         aria-valuetext={trans.__('%1 of %2: %3', allocated, limit, words)}
-        title={words}
+        title={trans.__('%1 of all your clusters on this host', words)}
       >
         <span className="jp-Coiled-meterBusy" style={{ width: part(busy) }} />
         <span className="jp-Coiled-meterIdle" style={{ width: part(idle) }} />
