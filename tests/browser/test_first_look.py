@@ -813,14 +813,14 @@ def calm(lab, page):
 
 
 @pytest.mark.nightly
-def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_only_for_the_verdict(page, calm, nightly):
+def test_a_calm_page_asks_next_to_nothing_and_a_hidden_panel_only_for_the_verdict(page, calm):
     page.get_by_label("Compare with").select_option(label="same")
     expect(page.locator("[data-verdict=equal]")).to_be_visible(timeout=90_000)
     expect(page.locator("[data-cluster-id][data-status=idle]")).to_have_count(3)
     # Dask's own workers come to rest some seconds after they have started.
     page.wait_for_timeout(15_000)
     traffic = Traffic(page)
-    looks = 12 if nightly else 4
+    looks = 12
     for _ in range(looks):
         page.wait_for_timeout(5_000)
         expect(page.locator("[data-verdict=equal]")).to_be_visible()

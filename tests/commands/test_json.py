@@ -83,6 +83,7 @@ def test_what_every_command_prints_is_of_the_types_that_it_names(ask):
     ask("software", "install", "kept")
     ask("software", "clean")
     assert ask("doctor")["plans"][0]["cluster"] == made["id"]
+    assert ask("cluster", "offers", "local") == {"options": {}, "clusters": []}
     ask("cluster", "restart", "again")
     ask("cluster", "stop", "again")
     ask("cluster", "attach", "tcp://127.0.0.1:1", "--name", "json", code=3)
