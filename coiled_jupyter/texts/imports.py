@@ -98,18 +98,22 @@ def imports(request):
     are reported; ``names``, whether each name is reported too; ``cache``, the path of a file; ``pace``, seconds of sleep per second of work; ``seconds``; ``parent``, the
     process without which there is nobody to answer.
     """
-    try:
-        return json.dumps(_Map(json.loads(request)).answer())
-    except BaseException as error:
-        return json.dumps({"error": _clip("%s: %s" % (type(error).__name__, error))})
+    return json.dumps(_answered(request))
 
 
 def told(request):
     """Return what `imports` does as two lines of JSON: ``[watched, key of all the rest]``, and the rest."""
-    answer = json.loads(imports(request))
+    answer = _answered(request)
     watched = answer.pop("watched", [])
     text = json.dumps(answer, sort_keys=True)
     return json.dumps([watched, hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()]) + "\n" + text
+
+
+def _answered(request):
+    try:
+        return _Map(json.loads(request)).answer()
+    except BaseException as error:
+        return {"error": _clip("%s: %s" % (type(error).__name__, error))}
 
 
 class _Digests:
